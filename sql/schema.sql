@@ -1145,6 +1145,22 @@ create table pgsched.audit_log (
 -- The changes of one task.
 create index audit_log_by_task on pgsched.audit_log (task_id, id) where task_id is not null;
 
+-- Sessions of the web face that were logged out before they ended: their cookies open nothing any more.
+create table pgsched.revoked_sessions (
+  id text not null,                                             -- The id in the cookie. It opens nothing without the
+                                                                -- signature.
+  ends_at timestamptz not null,                                 -- When the session would have ended by itself; the row
+                                                                -- is deleted later.
+  revoked_at timestamptz not null default clock_timestamp(),    -- When it was logged out.
+  constraint revoked_sessions_pkey primary key (id),
+  -- It is random.
+  constraint revoked_session_id_must_have_20_to_64_characters check (length(id) >= 20 and length(id) <= 64)
+);
+alter table pgsched.revoked_sessions replica identity full;
+
+-- What was logged out since a moment.
+create index revoked_sessions_time on pgsched.revoked_sessions (revoked_at);
+
 -- The version of the schema: one row per migration that was applied.
 create table pgsched.migrations (
   version integer not null,                         -- Its number; the highest is the version of the schema.
@@ -2427,6 +2443,23 @@ begin
   end loop;
   return target;
 end $$;
+
+-- The version of a task: another one after each edit, the same whatever workers do with it.
+-- task: The row, as to_jsonb(t).
+create function pgsched.version_of(task jsonb) returns text
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO' set intervalstyle = 'postgres'
+  set extra_float_digits = '1' as $$
+-- The columns that an edit may set, and no other. The tick of a schedule is left out, as workers set it.
+select left(encode(sha256(convert_to(row(
+  t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id, t.created_by,
+  case when t.schedule_type = 'one_time' then t.scheduled_for end, t.cron_expression, t.timezone, t.start_date,
+  t.end_date, t.repeat_interval, t.repeat_count, t.on_missed, t.catchup_window, t.overlap, t.jitter, t.enabled,
+  t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max, t.backoff_factor, t.backoff_jitter, t.timeout,
+  t.idempotency_key, t.parent_id, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.concurrency_key,
+  t.alert_if_no_success_for, t.alert_if_running_for, t.expires_at)::text, 'UTF8')), 'hex'), 16)
+from jsonb_populate_record(null::pgsched.tasks, task) t
+$$;
 
 -- For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not compared.
 create function pgsched.differing(task jsonb, present pgsched.tasks) returns text[]
@@ -7378,6 +7411,23 @@ begin
   end if;
 end $$;
 
+-- The web face --------------------------------------------------------------------------------------------------------
+-- What people who look at the dashboard leave behind.
+
+-- For the web face: ends a session in all its processes, and forgets those that have ended by themselves.
+create function pgsched.revoke_session(id text, ends_at timestamptz) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A row of its own for each session, whoever is logged in: the role of a dashboard that only looks has no right on the table.
+begin
+  if ends_at > now() + interval '31 days' then
+    raise invalid_parameter_value using message = format('ends_at must be within 31 days, got %s', ends_at);
+  end if;
+  delete from pgsched.revoked_sessions s where s.ends_at < now() - interval '1 minute';
+  insert into pgsched.revoked_sessions (id, ends_at) values (id, ends_at) on conflict do nothing;
+end $$;
+
 -- For programs of earlier releases ------------------------------------------------------------------------------------
 -- What nothing above calls any more.
 
@@ -8032,8 +8082,8 @@ grant execute on function
   pgsched.may_change, pgsched.merge_patch, pgsched.month_days, pgsched.month_length, pgsched.nearest_type,
   pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use,
   pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by,
-  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.wait,
-  pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
+  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.version_of,
+  pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -8780,6 +8830,14 @@ comment on column pgsched.audit_log.after is 'What was changed, as it became; ne
 comment on constraint audit_action_must_have_1_to_100_characters on pgsched.audit_log is '1 to 100 characters.';
 comment on constraint audit_role_must_be_viewer_or_operator on pgsched.audit_log is 'Which token was used.';
 comment on index pgsched.audit_log_by_task is 'The changes of one task.';
+comment on table pgsched.revoked_sessions is
+  'Sessions of the web face that were logged out before they ended: their cookies open nothing any more.';
+comment on column pgsched.revoked_sessions.id is 'The id in the cookie. It opens nothing without the signature.';
+comment on column pgsched.revoked_sessions.ends_at is
+  'When the session would have ended by itself; the row is deleted later.';
+comment on column pgsched.revoked_sessions.revoked_at is 'When it was logged out.';
+comment on constraint revoked_session_id_must_have_20_to_64_characters on pgsched.revoked_sessions is 'It is random.';
+comment on index pgsched.revoked_sessions_time is 'What was logged out since a moment.';
 comment on table pgsched.migrations is 'The version of the schema: one row per migration that was applied.';
 comment on column pgsched.migrations.version is 'Its number; the highest is the version of the schema.';
 comment on column pgsched.migrations.name is 'What it is about.';
@@ -9269,6 +9327,8 @@ dry_run: True: changes nothing and only returns which it would be.';
 comment on function pgsched.merge_patch is
   'JSON with the changes that a merge patch (RFC 7396) makes: what it has is set, what is null in it is removed, '
   'objects are merged, all else is replaced.';
+comment on function pgsched.version_of is 'The version of a task: another one after each edit, the same whatever workers do with it.
+task: The row, as to_jsonb(t).';
 comment on function pgsched.differing is
   'For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not '
   'compared.';
@@ -9604,6 +9664,8 @@ comment on function pgsched.unlock is 'Gives a lock back. False: the owner did n
 name: What is locked.
 owner: The id that it was taken with.';
 comment on function pgsched.refuse_lock is 'For the schema: refuses arguments of a lock that make no sense.';
+comment on function pgsched.revoke_session is
+  'For the web face: ends a session in all its processes, and forgets those that have ended by themselves.';
 comment on function pgsched.claim_apart is
   'For workers: claims from several queues with limits or ageing, in their order.';
 comment on function pgsched.claim_from is

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from pgsched.cli.errors import report
-from pgsched.cli.options import program_option
+from pgsched.cli.options import Dsn, program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import DEFAULT_LEVEL, Session
 from pgsched.domain.errors import UnknownTaskType
@@ -44,6 +44,7 @@ COMMANDS = {
     "sync": "Register an app's handlers and declared schedules, as its workers do at start.",
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",
+    "upcoming": "Show when everything will run: a timeline of schedules and of one-time tasks that are due later.",
     "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
     "worker": "Run a worker until SIGTERM or Ctrl-C; or list, pause, drain or resume running workers.",
 }
@@ -91,7 +92,13 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Options that set up a program are also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN.",
 )
-@program_option("--dsn", help="The database: a libpq URI or embedded:DIR.  [default: libpq's own PG* variables]")
+@program_option(
+    "--dsn",
+    "dsns",
+    multiple=True,
+    type=Dsn(),
+    help="The database: a libpq URI or embedded:DIR.  [default: libpq's own PG* variables]",
+)
 @program_option(
     "--log-level",
     type=click.Choice(logs.LEVELS),
@@ -101,11 +108,14 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Print the version."
 )
 @click.pass_context
-def commands(context: click.Context, dsn: str | None, log_level: str | None) -> None:
+def commands(context: click.Context, dsns: tuple[str, ...], log_level: str | None) -> None:
     """A job queue and scheduler that needs PostgreSQL and nothing else."""
     session: Session = context.obj
-    session.given_dsn, session.level = dsn, log_level
-    session.dsn_on_line = context.get_parameter_source("dsn") is ParameterSource.COMMANDLINE
+    if len(dsns) > 1 and context.invoked_subcommand not in (None, "web"):
+        problem = f"--dsn was given {len(dsns)} times: only 'pgsched web' serves several databases"
+        raise click.UsageError(problem, context)
+    session.given_dsns, session.level = dsns, log_level
+    session.dsn_on_line = context.get_parameter_source("dsns") is ParameterSource.COMMANDLINE
     logs.configure(log_level or DEFAULT_LEVEL)
 
 

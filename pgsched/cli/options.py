@@ -23,6 +23,15 @@ PORT = click.IntRange(0, 65535)
 PROCESSES = click.IntRange(1, 256)
 
 
+class Dsn(click.types.StringParamType):
+    """A DSN. In a variable of the environment it is one although there are spaces in it."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return the DSNs of a variable: URIs with spaces between them, or one DSN."""
+        words = rv.split()
+        return words if all("://" in word for word in words) else [rv]
+
+
 def program_option(*names: str, **settings: Any) -> Callable[[Function], Function]:
     """``click.option`` that also reads ``PGSCHED_<OPTION>``, where spaces separate several values.
 

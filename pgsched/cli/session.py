@@ -29,8 +29,8 @@ Printer = Callable[[Callable[..., Any]], Callable[..., Any]]
 class Session:
     """The global options of one invocation."""
 
-    given_dsn: str | None = None
-    """From ``--dsn`` or ``PGSCHED_DSN``; None: neither."""
+    given_dsns: tuple[str, ...] = ()
+    """From ``--dsn`` or ``PGSCHED_DSN``; several for ``pgsched web`` alone."""
     dsn_on_line: bool = False
     """Whether it is from ``--dsn``."""
     level: str | None = None
@@ -40,6 +40,11 @@ class Session:
     def debug(self) -> bool:
         """Whether tracebacks are wanted."""
         return self.level == "debug"
+
+    @property
+    def given_dsn(self) -> str | None:
+        """The one that was given; None: none was."""
+        return self.given_dsns[-1] if self.given_dsns else None
 
     @property
     def dsn(self) -> str:

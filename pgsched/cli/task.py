@@ -158,6 +158,7 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
         ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
         *(("" if at else "next runs", run) for at, run in enumerate(status.next_runs or [None])),
         *(("alert", one.problem) for one in status.alerts),
+        ("version", status.version),
     ]
     say(fields(about))
     say()

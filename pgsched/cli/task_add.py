@@ -289,9 +289,23 @@ def _refuse_key_as_type(client: Client, task_type: str) -> None:
 @click.option(
     "--clear", type=click.Choice(sorted(CLEARABLE)), multiple=True, help="Unset this option; may be repeated."
 )
+@click.option(
+    "--if-version",
+    metavar="VERSION",
+    help="Change nothing if somebody has edited the task since it had this version, as 'task show' prints it.",
+)
 @json_option
 @pass_client
-def edit(client: Client, /, task_id: int, payload: Any, as_json: bool, clear: tuple[str, ...], **given: Any) -> None:
+def edit(
+    client: Client,
+    /,
+    task_id: int,
+    payload: Any,
+    if_version: str | None,
+    as_json: bool,
+    clear: tuple[str, ...],
+    **given: Any,
+) -> None:
     """Change the given options of a task, and no others. An edited schedule is replanned.
 
     A running attempt is not disturbed; the next run uses the new values. A time without an offset is in --timezone, or
@@ -302,7 +316,7 @@ def edit(client: Client, /, task_id: int, payload: Any, as_json: bool, clear: tu
             raise click.UsageError(f"Give either --{name} or --clear {name}.", click.get_current_context())
     zone = client.get(task_id).timezone if lacks_zone(given) else None
     options: Any = chosen_options(given, zone=zone) | {CLEARABLE[name]: None for name in clear}
-    client.update(task_id, payload, **options)
+    client.update(task_id, payload, if_version=if_version, **options)
     if as_json:
         say_json(client.get(task_id).as_dict())
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from pgsched.cli.options import PORT, program_option
 from pgsched.cli.session import Session, server
+from pgsched.cli.web_oidc import NO_OIDC, oidc_options, oidc_settings
 from pgsched.domain.errors import ConfigError
 
 MISSING = "the web face is not installed: pip install 'pgsched[web]'"
@@ -39,21 +41,28 @@ def is_installed() -> bool:
 @program_option(
     "--metrics-token", metavar="TOKEN", help="Token for /metrics only. Better set as PGSCHED_METRICS_TOKEN."
 )
+@oidc_options
 @program_option("--hide-payloads", is_flag=True, help="Hide payloads, results and errors from viewers.")
 @click.pass_context
 def web(context: click.Context, /, **given: Any) -> None:
     """Serve the dashboard and the REST API until SIGTERM or Ctrl-C.
 
     Without tokens it serves only this machine. For remote access set PGSCHED_OPERATOR_TOKEN, PGSCHED_VIEWER_TOKEN or
-    both.
+    both. With `pgsched --dsn [NAME=]DSN --dsn [NAME=]DSN … web` it serves several databases, each below its name.
     """
     if not is_installed():
         raise ConfigError(MISSING)
-    from pgsched.web.server import run_web  # imported late: the other commands do not need it
+    from pgsched.web.databases import read_databases  # imported late: the other commands do not need it
+    from pgsched.web.server import run_web
     from pgsched.web.settings import WebSettings
 
-    settings = WebSettings(**given)
+    settings = WebSettings(oidc=oidc_settings(given), **given)
+    if settings.oidc is not None and importlib.util.find_spec("authlib") is None:
+        raise ConfigError(NO_OIDC)
     session: Session = context.obj
-    with server(session.dsn) as dsn:
-        code = run_web(dsn=dsn, settings=settings)
+    several = len(session.given_dsns) > 1
+    named = read_databases(session.given_dsns) if several else {"": session.dsn}
+    with ExitStack() as stack:
+        databases = {name: stack.enter_context(server(dsn)) for name, dsn in named.items()}
+        code = run_web(databases=databases, settings=settings)
     context.exit(code)

@@ -43,17 +43,24 @@ class AsyncTaskClient:
         """Return a task. Raises TaskNotFound."""
         return await self._database.run(task_commands.get(await self._id(id, key)))
 
+    async def version(self, id: int | None = None, *, key: str | None = None) -> str:
+        """Return the version of a task: another one after each edit, the same whatever workers do with the task.
+
+        Read it before the task, or both by :meth:`status`, and hand it to :meth:`update`. Raises TaskNotFound.
+        """
+        return await self._database.run(task_commands.get_version(await self._id(id, key)))
+
     async def status(self, id: int | None = None, *, key: str | None = None, limit: int = 10) -> TaskStatus:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound.
 
         Of a durable task that waits, it says for what and until when.
         """
         id = await self._id(id, key)
+        stand = await self._database.run(task_commands.stand(id))  # first: its version must not be newer than the task
         task = await self.get(id)
         missed = await self.missed_ticks(id, limit=limit)
         executions = latest(await self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be under way
         alerts = await self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
-        stand = await self._database.run(task_commands.stand(id))
         return stand.status_of(task, executions, missed, alerts)
 
     async def tree(self, id: int | None = None, *, key: str | None = None) -> TaskNode:
@@ -107,9 +114,13 @@ class AsyncTaskClient:
         payload: Mapping[str, Any] | None = None,
         *,
         key: str | None = None,
+        if_version: str | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
         """Change the given options of a task; None empties one. A run under way is not disturbed.
+
+        With ``if_version`` nothing is changed, and VersionConflict is raised, when somebody has edited the task since
+        it had that :meth:`version`.
 
         The client of an app encodes and checks the payload by the annotations of the task's handler, as ``schedule``.
 
@@ -119,7 +130,7 @@ class AsyncTaskClient:
         """
         id = await self._id(id, key)
         payload = await self._encoded(id, payload)
-        await self._database.run(task_commands.update(id, payload, options))
+        await self._database.run(task_commands.update(id, payload, options, if_version=if_version))
 
     async def wait(self, id: int | None = None, timeout: Duration | None = None, *, key: str | None = None) -> Any:
         """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
@@ -172,9 +183,12 @@ class AsyncTaskClient:
         id = await self._id(id, key)
         await self._database.run(task_commands.retry(id, await self._encoded(id, payload)))
 
-    async def delete(self, id: int | None = None, *, key: str | None = None) -> None:
-        """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
-        await self._database.run(task_commands.delete(await self._id(id, key)))
+    async def delete(self, id: int | None = None, *, key: str | None = None, if_version: str | None = None) -> None:
+        """Delete a task; its history stays. ``if_version`` is as of :meth:`update`.
+
+        Raises TaskNotFound, VersionConflict, and TransitionRefused while it runs.
+        """
+        await self._database.run(task_commands.delete(await self._id(id, key), if_version=if_version))
 
     async def _encoded(self, id: int, payload: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """A payload for a task as JSON has it, where the app knows the type of the task."""

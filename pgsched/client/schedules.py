@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pgsched.client.tasks import TaskClient
+from pgsched.concurrency.primitives import run_blocking
+from pgsched.db.database import Database
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import tasks as task_commands
 from pgsched.domain.pages import PagedList
@@ -16,6 +18,22 @@ from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
 from pgsched.domain.validation import Duration
+
+if TYPE_CHECKING:
+    from pgsched.db.queries.upcoming import Asking, Found
+    from pgsched.domain.scheduling.timeline import Timeline
+
+
+def answered(database: Database, asking: Asking) -> Found:
+    """Run what is asked, one command after the other, and return what was found."""
+    answer: Any = None
+    while True:
+        try:
+            command = asking.send(answer)
+        except StopIteration as over:
+            found: Found = over.value
+            return found
+        answer = database.run(command)
 
 
 class ScheduleClient(TaskClient):
@@ -96,6 +114,20 @@ class ScheduleClient(TaskClient):
         """
         command = task_commands.upcoming(within, queue=queue, limit=limit, after=after, cursor=cursor)
         return self._database.run(command)
+
+    def upcoming_timeline(self, within: Duration = "24h", *, queue: str | None = None, limit: int = 100) -> Timeline:
+        """Return what will run from now on until ``within`` has passed, with every tick of every schedule.
+
+        Counted by stretches of time, for all schedules (10,000 at most) and one-time tasks that are due later (20,000
+        at most); with the ticks of those ``limit`` schedules that run first, 0 to 1,000. ``within`` is between a minute
+        and 31 days. What is paused or over is told with its state; what waits in a paused queue is not counted. Raises
+        InvalidTask.
+        """
+        from pgsched.db.queries.upcoming import asking  # imported late: few programs need it
+
+        with self._database.transaction() as one:
+            found = answered(one, asking(within, queue=queue))
+        return run_blocking(found.timeline, limit)
 
     def preview(self, cron: str | None = None, **options: Unpack[PreviewOptions]) -> list[datetime]:
         """Return the next ticks of a schedule as :func:`pgsched.preview` does, around the days of its calendars."""

@@ -44,17 +44,24 @@ class TaskClient:
         """Return a task. Raises TaskNotFound."""
         return self._database.run(task_commands.get(self._id(id, key)))
 
+    def version(self, id: int | None = None, *, key: str | None = None) -> str:
+        """Return the version of a task: another one after each edit, the same whatever workers do with the task.
+
+        Read it before the task, or both by :meth:`status`, and hand it to :meth:`update`. Raises TaskNotFound.
+        """
+        return self._database.run(task_commands.get_version(self._id(id, key)))
+
     def status(self, id: int | None = None, *, key: str | None = None, limit: int = 10) -> TaskStatus:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound.
 
         Of a durable task that waits, it says for what and until when.
         """
         id = self._id(id, key)
+        stand = self._database.run(task_commands.stand(id))  # first: its version must not be newer than the task
         task = self.get(id)
         missed = self.missed_ticks(id, limit=limit)
         executions = latest(self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be under way
         alerts = self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
-        stand = self._database.run(task_commands.stand(id))
         return stand.status_of(task, executions, missed, alerts)
 
     def tree(self, id: int | None = None, *, key: str | None = None) -> TaskNode:
@@ -106,9 +113,13 @@ class TaskClient:
         payload: Mapping[str, Any] | None = None,
         *,
         key: str | None = None,
+        if_version: str | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
         """Change the given options of a task; None empties one. A run under way is not disturbed.
+
+        With ``if_version`` nothing is changed, and VersionConflict is raised, when somebody has edited the task since
+        it had that :meth:`version`.
 
         The client of an app encodes and checks the payload by the annotations of the task's handler, as ``schedule``.
 
@@ -118,7 +129,7 @@ class TaskClient:
         """
         id = self._id(id, key)
         payload = self._encoded(id, payload)
-        self._database.run(task_commands.update(id, payload, options))
+        self._database.run(task_commands.update(id, payload, options, if_version=if_version))
 
     def wait(self, id: int | None = None, timeout: Duration | None = None, *, key: str | None = None) -> Any:
         """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
@@ -169,9 +180,12 @@ class TaskClient:
         id = self._id(id, key)
         self._database.run(task_commands.retry(id, self._encoded(id, payload)))
 
-    def delete(self, id: int | None = None, *, key: str | None = None) -> None:
-        """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
-        self._database.run(task_commands.delete(self._id(id, key)))
+    def delete(self, id: int | None = None, *, key: str | None = None, if_version: str | None = None) -> None:
+        """Delete a task; its history stays. ``if_version`` is as of :meth:`update`.
+
+        Raises TaskNotFound, VersionConflict, and TransitionRefused while it runs.
+        """
+        self._database.run(task_commands.delete(self._id(id, key), if_version=if_version))
 
     def _encoded(self, id: int, payload: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """A payload for a task as JSON has it, where the app knows the type of the task."""

@@ -69,6 +69,20 @@ def join_dsn(parts: Mapping[str, Any]) -> str:
     return make_conninfo(**{name: value for name, value in parts.items() if name in known and value is not None})
 
 
+def is_keyword(name: str) -> bool:
+    """Whether libpq has an option of this name, so that ``name=value`` is a DSN."""
+    return name in {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+
+
+def database_of(dsn: str) -> str | None:
+    """Return the database that a DSN names; None when it names none or cannot be read."""
+    try:
+        name = conninfo_to_dict(dsn).get("dbname")
+    except psycopg.ProgrammingError:
+        return None
+    return None if name is None else str(name)
+
+
 def pin(dsn: str, environment: Mapping[str, str]) -> str:
     """Return a libpq DSN that means the same whatever becomes of the environment and the working directory.
 

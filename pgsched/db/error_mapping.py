@@ -24,6 +24,7 @@ from pgsched.domain.errors import (
     KeyTaken,
     PermissionRefused,
     PgschedError,
+    ReadOnlyDatabase,
     SchemaMismatch,
     TaskNotFound,
     TransitionRefused,
@@ -76,7 +77,7 @@ def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> 
     if isinstance(error, errors.InsufficientPrivilege):
         return PermissionRefused(f"the database's role may not do this: {said}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
-        return DatabaseUnavailable(f"the database takes no changes, it is a standby or read-only: {said}")
+        return ReadOnlyDatabase(f"the database takes no changes, it is a standby or read-only: {said}")
     if error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57"):
         return DatabaseUnavailable(f"the database cannot be reached: {said}")
     return PgschedError(f"the database refused: {said}")

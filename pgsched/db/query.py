@@ -7,7 +7,7 @@ the answer in a thread or on an event loop. Rows come as dictionaries.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
 
 from pgsched.db.sql_files import load_statement
@@ -46,6 +46,14 @@ class Command(NamedTuple, Generic[T]):
         """Return the command that reads unlogged tables as empty ones of the same columns."""
         text = _FROM_UNLOGGED.sub(r"(select (null::pgsched.\1).* where false)", self.statement)
         return self._replace(statement=text)
+
+    def without(self, columns: Sequence[str]) -> Command[T]:
+        """Return the command that reads null for these columns of its outermost list, which are then not fetched."""
+        if not columns:
+            return self
+        chosen, begin, rest = self.statement.partition("\nfrom ")
+        chosen = re.sub(rf"\b\w\.({'|'.join(map(re.escape, columns))})\b", r"null as \1", chosen)
+        return self._replace(statement=chosen + begin + rest)
 
 
 def command(name: str, parse: Callable[[Rows], T], /, **params: Any) -> Command[T]:

@@ -138,12 +138,30 @@ class TransitionRefused(PgschedError):
     """The task's present status does not allow what was asked, or a schedule names the calendar to be deleted."""
 
 
+class VersionConflict(PgschedError):
+    """Somebody else has edited what was to be changed: its ``version`` is not the ``expected`` one."""
+
+    def __init__(self, what: str, *, version: str | None, expected: str) -> None:
+        """``what`` names the object; without a ``version`` it is not there."""
+        super().__init__(
+            f"{what} is not there, expected one with the version {shown(expected)}"
+            if version is None
+            else f"somebody else has changed {what}: the version is now {shown(version)}, expected {shown(expected)}"
+        )
+        self.version = version
+        self.expected = expected
+
+
 class ConfigError(InvalidValue):
     """A flag or an environment variable that makes no sense."""
 
 
 class DatabaseUnavailable(PgschedError):
     """The DSN leads to no server that lets us in."""
+
+
+class ReadOnlyDatabase(DatabaseUnavailable):
+    """The server takes no changes: it is a standby, or set to be read only."""
 
 
 class PermissionRefused(PgschedError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -72,7 +73,7 @@ def read_object(text: str, what: str) -> dict[str, Any]:
 def read_value(text: str, what: str) -> Any:
     """Read any JSON value that somebody wrote. Raises InvalidTask, for a key that is there twice too."""
     try:
-        return json.loads(text, object_pairs_hook=unique_keys)
+        return json.loads(text, object_pairs_hook=unique_keys, parse_float=exact_float, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise InvalidTask(f"must be JSON: {error.msg}", field=what) from None
     except (ValueError, RecursionError) as error:
@@ -87,6 +88,83 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for place, key in enumerate(keys) if key in keys[:place])
         raise KeyTwice(f"an object has the key {twice[:_LONGEST_PATH]!r} twice")
     return found
+
+
+class NotExact(ValueError):
+    """A JSON text that readers would read differently: ``place`` is the path of what is to blame, ``rule`` says why."""
+
+    def __init__(self, place: str, rule: str) -> None:
+        super().__init__(f"{place} {rule}")
+        self.place = place
+        self.rule = rule
+
+
+def check_exact(text: str | bytes) -> None:
+    """Raise NotExact for a key that an object has twice, and for a number that a double does not hold.
+
+    Whole numbers are exact, however long they are: Python and PostgreSQL keep them. Raises ValueError for what is no
+    JSON, and RecursionError.
+    """
+    try:
+        json.loads(text, object_pairs_hook=unique_keys, parse_float=exact_float, parse_constant=_no_constant)
+    except (KeyTwice, _Beyond):
+        # Read again, slowly, for where it is.
+        pairs = json.loads(text, object_pairs_hook=_Pairs, parse_float=_Number, parse_constant=_Number)
+        raise next(_inexact("", pairs)) from None
+
+
+def exact_float(text: str) -> float:
+    """Read a number with a fraction or an exponent. Raises ValueError when a double is another number."""
+    value = float(text)
+    # Fifteen digits always fit; a double's shortest text has at most seventeen.
+    if (len(text) > 16 or "e" in text or "E" in text) and not _is_exact(text, value):
+        raise _Beyond(f"the number {text[:_LONGEST_PATH]} is beyond double precision")
+    return value
+
+
+def _is_exact(text: str, value: float) -> bool:
+    if value - value != 0:
+        return False
+    digits = text.lower().partition("e")[0].lstrip("-").replace(".", "").strip("0")
+    return (value != 0 or not digits) and (len(digits) <= 15 or Decimal(text) == Decimal(repr(value)))
+
+
+class _Beyond(ValueError):
+    """A number that would be rounded."""
+
+
+class _Number(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with all its keys."""
+
+
+def _no_constant(text: str) -> float:
+    raise _Beyond(f"{text} is no JSON")
+
+
+def _inexact(path: str, value: object) -> Iterator[NotExact]:
+    if isinstance(value, _Pairs):
+        seen = set()
+        for key, inner in value:
+            place = f"{path}.{key}" if path else key
+            if key in seen:
+                yield NotExact(place[:_LONGEST_PATH], "must be there once: an object has this key twice")
+            seen.add(key)
+            yield from _inexact(place, inner)
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from _inexact(f"{path}[{at}]", inner)
+    elif isinstance(value, _Number):
+        try:
+            _no_constant(value) if value[-1] in "Ny" else exact_float(value)
+        except _Beyond:
+            rule = f"must be a number that a double holds exactly, got {value[:_LONGEST_PATH]}; write it as text"
+            yield NotExact(path[:_LONGEST_PATH], rule)
 
 
 def foreign_key(value: object) -> str | None:

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.planned_schedule import PlannedSchedule
 from pgsched.domain.records import Execution, MissedTicks, Task, to_json_able
 from pgsched.domain.scheduling.preview import explain, next_from
 from pgsched.domain.scheduling.recurrence import Schedule, admit, book, first_tick
@@ -39,6 +40,8 @@ class TaskStatus:
     """What ends the wait of a durable task that is blocked in one, as ``event:NAME`` and ``child:ID``."""
     wakes_at: datetime | None
     """When the first timeout or sleep among its waits is over; None: there is none."""
+    version: str
+    """Another one after each edit, the same whatever workers do with the task."""
 
     @property
     def last_execution(self) -> Execution | None:
@@ -66,6 +69,7 @@ class TaskStatus:
             "alerts": to_json_able(self.alerts),
             "awaits": self.awaits,
             "wakes_at": to_json_able(self.wakes_at),
+            "version": self.version,
         }
 
 
@@ -82,6 +86,8 @@ class Stand:
     awaits: list[str] | None = None
     """What a durable task waits for."""
     wakes_at: datetime | None = None
+    version: str = ""
+    """What edits compare."""
 
     def status_of(
         self, task: Task, executions: list[Execution], missed: list[MissedTicks], alerts: list[Alert]
@@ -97,6 +103,7 @@ class Stand:
             ticks_running=self.ticks_running,
             awaits=self.awaits or (),
             wakes_at=self.wakes_at,
+            version=self.version,
         )
 
 
@@ -117,26 +124,14 @@ def status_of(
     ticks_running: bool = False,
     awaits: Sequence[str] = (),
     wakes_at: datetime | None = None,
+    version: str = "",
 ) -> TaskStatus:
     """Return how a task stands ``now``, by the database's clock.
 
     ``left_out``: the days of its calendars; ``ticks_running``: a child runs one of its ticks. ``awaits`` and
-    ``wakes_at`` are of the wait of a durable task.
+    ``wakes_at`` are of the wait of a durable task, ``version`` is what edits compare.
     """
-    schedule = Schedule(
-        cron_expression=task.cron_expression,
-        timezone=task.timezone,
-        start_date=task.start_date,
-        end_date=task.end_date,
-        repeat_interval=task.repeat_interval,
-        repeat_count=task.repeat_count,
-        on_missed=task.on_missed,
-        catchup_window=task.catchup_window,
-        jitter=task.jitter,
-        task_id=task.id,
-        planned_from=task.planned_from,
-        left_out=tuple(left_out),
-    )
+    schedule = planned_as(task, left_out)
     try:
         words = explain(schedule) if task.dependency_mode != FOLLOWS else _follows(task)
         coming = _next_runs(task, schedule, now)
@@ -152,6 +147,25 @@ def status_of(
         alerts=alerts,
         awaits=list(awaits),
         wakes_at=wakes_at,
+        version=version,
+    )
+
+
+def planned_as(task: Task | PlannedSchedule, left_out: Sequence[str] = ()) -> Schedule:
+    """Return the columns by which a task is planned; ``left_out`` are the days of its calendars."""
+    return Schedule(
+        cron_expression=task.cron_expression,
+        timezone=task.timezone,
+        start_date=task.start_date,
+        end_date=task.end_date,
+        repeat_interval=task.repeat_interval,
+        repeat_count=task.repeat_count,
+        on_missed=task.on_missed,
+        catchup_window=task.catchup_window,
+        jitter=task.jitter,
+        task_id=task.id,
+        planned_from=task.planned_from,
+        left_out=tuple(left_out),
     )
 
 
@@ -160,10 +174,20 @@ def _follows(task: Task) -> str:
 
 
 def _next_runs(task: Task, schedule: Schedule, now: datetime) -> list[datetime]:
-    if not task.enabled or task.status not in ("pending", "running"):
-        return []
     if task.schedule_type == "one_time":
-        return [] if task.status == "running" or task.next_run_at is None else [task.next_run_at]
+        runs = task.enabled and task.status == "pending" and task.next_run_at is not None
+        return [task.next_run_at] if runs and task.next_run_at is not None else []
+    tick, done = coming_tick(task, schedule, now)
+    return [] if tick is None else next_from(schedule, tick=tick, anchor=now, done=done, n=NEXT_RUNS)
+
+
+def coming_tick(task: Task | PlannedSchedule, schedule: Schedule, now: datetime) -> tuple[datetime | None, int]:
+    """Return the next tick that a schedule will run, and how many are over by then; None while it runs none.
+
+    Raises InvalidTask for a schedule that cannot be planned.
+    """
+    if not task.enabled or task.status not in ("pending", "running"):
+        return None, task.execution_count
     tick, done = task.scheduled_for or first_tick(schedule, task.planned_from), task.execution_count
     claimed = now if task.status == "pending" else task.started_at or now
     if (
@@ -178,4 +202,4 @@ def _next_runs(task: Task, schedule: Schedule, now: datetime) -> list[datetime]:
     if tick is not None and task.status == "running":
         done += 1
         tick = book(schedule, tick, claimed, now, done).next_tick
-    return [] if tick is None else next_from(schedule, tick=tick, anchor=now, done=done, n=NEXT_RUNS)
+    return tick, done

@@ -101,10 +101,11 @@ def limits(value: Mapping[str, Any], per: Interval | None = None) -> str:
     return ", ".join(text.format(value[name]) for name, text in words.items() if name in value) or "none"
 
 
-def insert_text(task: Task, said: Container[str]) -> str:
+def insert_text(task: Task, said: Container[str], *, key: str | None = None) -> str:
     """The INSERT that makes a task like this one; what it has by default is left out.
 
-    ``said``: the columns of which its handler or its queue says something, so that they have other defaults.
+    ``said``: the columns of which its handler or its queue says something, so that they have other defaults. ``key``
+    is for the new one: the key of the task is its own.
     """
     columns: dict[str, str] = {}
     for name in _INSERTED:
@@ -116,6 +117,8 @@ def insert_text(task: Task, said: Container[str]) -> str:
         ):
             continue
         columns[name] = _literal(value)
+    if key is not None:
+        columns["idempotency_key"] = _literal(key)
     names, values = ", ".join(columns), ",\n  ".join(columns.values())
     return f"insert into pgsched.tasks ({names})\nvalues (\n  {values}\n);"
 

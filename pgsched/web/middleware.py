@@ -58,7 +58,7 @@ class KeyInPath(HttpLayer):
 class Headers(HttpLayer):
     """Puts the headers on every answer of ``app``.
 
-    A browser keeps nothing but static files, and asks each time whether one is still the same.
+    A browser keeps nothing but static files: :mod:`pgsched.web.static_files`.
     """
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,8 @@ class Headers(HttpLayer):
                 headers = MutableHeaders(scope=message)
                 headers.update(ALWAYS)
                 is_file = message["status"] in (200, 304) and route_path(scope).startswith("/static/")
-                headers["Cache-Control"] = "no-cache" if is_file else "no-store"
+                if not is_file or "Cache-Control" not in headers:
+                    headers["Cache-Control"] = "no-store"
             await send(message)
 
         await self._app(scope, receive, with_headers)

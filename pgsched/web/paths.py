@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _ROOT = "pgsched.root"
+_SITE = "pgsched.site"
 
 
 def root_of(scope: Scope) -> str:
     """The prefix: the app's own, or where another app has mounted it; empty for none."""
     root: str = scope.get(_ROOT, "")
     return root
+
+
+def site_of(connection: HTTPConnection) -> str:
+    """The prefix of all that one login is good for: that of the site, of which a database may be a part."""
+    site: str = connection.scope.get(_SITE, root_of(connection.scope))
+    return site
+
+
+def part_of_site(scope: Scope, prefix: str, names: Container[str]) -> tuple[str | None, Scope]:
+    """Return which part of a site below ``prefix`` a request is for, None for the site itself, and its scope there."""
+    site = scope.get("root_path", "").rstrip("/") + prefix
+    path: str = scope["path"]
+    below = path.removeprefix(site) if path == site or path.startswith(f"{site}/") else path
+    name = below.split("/")[1] if below.startswith("/") else ""
+    if name not in names:
+        return None, scope
+    root = f"{site}/{name}"
+    return name, {**scope, _SITE: site, "root_path": root, "path": site + below}
 
 
 def route_path(scope: Scope) -> str:
@@ -48,5 +69,5 @@ class Root:
             path = _whole(scope, mounted)
             if root and not path.startswith(root + "/"):
                 path = root + "/" if path == root else root + path.removeprefix(mounted)
-            scope = {**scope, _ROOT: root, "root_path": root, "path": path}
+            scope = {_SITE: root, **scope, _ROOT: root, "root_path": root, "path": path}
         await self._app(scope, receive, send)

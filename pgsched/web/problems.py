@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -24,14 +25,17 @@ from pgsched.domain.errors import (
     KeyTaken,
     PermissionRefused,
     PgschedError,
+    ReadOnlyDatabase,
     SchemaMismatch,
     TaskNotFound,
     TransitionRefused,
+    VersionConflict,
     WorkerNotFound,
     shown,
 )
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import AccessDenied
+from pgsched.web.methods import allowed
 from pgsched.web.middleware import HttpLayer
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page
@@ -40,6 +44,7 @@ from pgsched.web.state import remote_of
 log = get_logger("pgsched.web")
 
 PROBLEM = "application/problem+json"
+AWAY = "the database cannot be reached at the moment; the log of the server says why"
 RETRY_SECONDS = 5
 """After which a client may ask again when the database was away."""
 
@@ -50,6 +55,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     WorkerNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
+    VersionConflict: 412,
     InvalidTask: 422,
     InvalidLock: 422,
     DatabaseUnavailable: 503,
@@ -104,12 +110,19 @@ def problem_of(error: Exception) -> Problem:
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         return Problem(status=500, detail="internal error; its cause is in the log of the server")
-    detail = str(error)
+    detail = AWAY if _names_the_server(error) else str(error)
     if isinstance(error, InvalidValue):
         rule = None if error.field is None else error.sentence
         task_id = error.id if isinstance(error, KeyTaken) else None
         return Problem(status=status, detail=detail, field=error.field, rule=rule, task_id=task_id)
+    if isinstance(error, VersionConflict):
+        return Problem(status=status, detail=detail, field="If-Match", rule="must be the ETag that it has now")
     return Problem(status=status, detail=detail, headers={"Retry-After": str(RETRY_SECONDS)} if status == 503 else None)
+
+
+def _names_the_server(error: Exception) -> bool:
+    """Whether the text of an error is about the server of the database, which is nobody's business who asks us."""
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, ReadOnlyDatabase)
 
 
 def _invalid(errors: Sequence[Any]) -> Problem:
@@ -140,20 +153,34 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that went wrong."""
     problem, path = problem_of(error), route_path(request.scope)
+    if problem.status == 405:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed(request)})
+        problem = replace(problem, headers={"Allow": allowed(request)})
     if problem.status == 500:
         # Without the values of variables, however an app around this one has set up its logging.
         trace = "".join(traceback.format_exception(error)).rstrip()
         log.error("request_failed", method=request.method, path=path, exception=trace)
+    elif _names_the_server(error):
+        log.error("database_unavailable", method=request.method, path=path, reason=str(error))
     elif problem.status in (401, 403, 429):
         remote = remote_of(request)
         log.warning("request_refused", method=request.method, path=path, remote=remote, reason=problem.detail)
     if path in ("/api", "/metrics") or path.startswith("/api/"):
         return JSONResponse(problem.as_dict(), status_code=problem.status, headers=problem.headers, media_type=PROBLEM)
     if problem.status == 401 and request.method in ("GET", "HEAD"):
-        return RedirectResponse(href(request, "/login"), status_code=303)
+        return RedirectResponse(href(request, _login_for(request, path)), status_code=303)
     response = page(request, "error.html", status=problem.status, problem=problem)
     response.headers.update(problem.headers or {})
     return response
+
+
+def _login_for(request: Request, path: str) -> str:
+    """The login that leads back to the page that was asked for."""
+    if path in ("/", "/live"):  # the first page anyway, and what only scripts ask for
+        return "/login"
+    query = request.url.query
+    return "/login?" + urlencode({"next": quote(path, safe="/:@!$&'()*+,;=~%") + (f"?{query}" if query else "")})
 
 
 def register_problems(app: FastAPI) -> None:
@@ -180,6 +207,8 @@ class Catcher(HttpLayer):
 
         try:
             await self._app(scope, receive, noting)
+        except ClientDisconnect:  # in the middle of its request: there is nobody to answer
+            log.debug("client_left", method=scope["method"], path=route_path(scope))
         except Exception as error:
             if began:
                 raise

@@ -14,7 +14,8 @@ from starlette.templating import Jinja2Templates
 from pgsched.web import parts
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
-from pgsched.web.state import state_of
+from pgsched.web.state import front_of
+from pgsched.web.static_files import content_name
 from pgsched.web.svg.charts import meter
 from pgsched.web.svg.icons import icon
 
@@ -40,7 +41,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
 
     In its template: ``href('/tasks')``, ``static('app.css')``, ``request``, and the context.
     """
-    templates = state_of(request).templates
+    templates = front_of(request).templates
     html = templates.get_template(template).render({"request": request, **context})
     known = request.headers.get(parts.HEADER)
     if known is None or status != 200:
@@ -56,7 +57,7 @@ def _href_in_template(context: jinja2.runtime.Context, path: str) -> str:
 
 @jinja2.pass_context
 def _static_in_template(context: jinja2.runtime.Context, name: str) -> str:
-    return f"{href(context['request'], '/static/' + name)}?v={program()}"
+    return href(context["request"], f"/static/{content_name()}/{name}")
 
 
 def program() -> str:

@@ -8,37 +8,66 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from pgsched.db.migrations.runner import WEB_RIGHTS, check_schema
-from pgsched.domain.errors import ConfigError
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable, PgschedError
 from pgsched.observability.logs import get_logger
 from pgsched.observability.systemd import Manager, find_manager
 from pgsched.web.app import create_app
+from pgsched.web.auth.proxies import TrustedProxies
 from pgsched.web.settings import WebSettings
+from pgsched.web.site import create_site
+from pgsched.web.timed_protocol import TimedProtocol
 
 log = get_logger("pgsched.web")
 
 GRACE_SECONDS = 5
 """Requests under way get so long to end."""
 
+UNPROTECTED = (
+    "no tokens are set: whoever reaches this port is an operator, and through a proxy on this machine that is "
+    "everyone: set PGSCHED_OPERATOR_TOKEN before you put a proxy in front"
+)
 
-def run_web(*, dsn: str, settings: WebSettings) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code. ``dsn`` is libpq's.
 
-    Raises ConfigError, SchemaMismatch and DatabaseUnavailable before anything is served.
+def run_web(*, databases: Mapping[str, str], settings: WebSettings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. ``databases`` are libpq's DSNs by their names.
+
+    A single one is served without its name. Raises ConfigError, SchemaMismatch and DatabaseUnavailable before anything
+    is served; of several databases some may be away.
     """
     manager = find_manager(os.environ)
-    check_schema(dsn, WEB_RIGHTS)
+    check_databases(databases)
     with bound(settings.host, settings.port) as listener:
-        server = Server(dsn=dsn, settings=settings, listener=listener, manager=manager)
+        server = Server(databases=databases, settings=settings, listener=listener, manager=manager)
         log.info("web_served", url=server.url, protected=settings.protected)
+        if not settings.protected:
+            log.warning("web_unprotected", url=server.url, who=UNPROTECTED)
         asyncio.run(server.run_until_signalled())
     log.info("web_stopped")
     return 0
+
+
+def check_databases(databases: Mapping[str, str]) -> None:
+    """Raise SchemaMismatch and DatabaseUnavailable unless all that answer can be served, and one does."""
+    away = []
+    for name, dsn in databases.items():
+        try:
+            check_schema(dsn, WEB_RIGHTS)
+        except DatabaseUnavailable as error:
+            log.warning("database_down", database=name, reason=str(error))
+            away.append(error)
+            if len(away) == len(databases):
+                raise
+        except PgschedError as error:
+            if len(databases) == 1:
+                raise
+            raise ConfigError(f"the database {name}: {error}") from error
 
 
 @contextmanager
@@ -79,22 +108,33 @@ class Server:
     """The app on a socket that listens."""
 
     def __init__(
-        self, *, dsn: str, settings: WebSettings, listener: socket.socket, manager: Manager | None = None
+        self,
+        *,
+        databases: Mapping[str, str],
+        settings: WebSettings,
+        listener: socket.socket,
+        manager: Manager | None = None,
     ) -> None:
         """``manager`` is told when this serves, and when it stops."""
         self._manager = manager
-        self._app = create_app(dsn, settings=settings)
+        app: ASGIApp
+        if len(databases) == 1:
+            one = create_app(*databases.values(), settings=settings)
+            app, self._parts = one, [one]
+        else:
+            site = create_site(databases, settings=settings)
+            app, self._parts = site, list(site.parts.values())
         self._listener = listener
         host, port = listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}/"
         """Where it is served."""
         config = uvicorn.Config(
-            self._app,
+            TrustedProxies(app, settings.proxies),
+            http=TimedProtocol,
             log_config=None,  # its records join ours
             access_log=False,  # it would write queries
             server_header=False,
-            proxy_headers=bool(settings.proxies),  # who was not named could say it comes from anywhere
-            forwarded_allow_ips=settings.proxies,
+            proxy_headers=False,  # it believes every address of a network; see TrustedProxies
             date_header=True,
             lifespan="on",
             ws="none",
@@ -129,7 +169,8 @@ class Server:
         if self._manager is not None:
             self._manager.stopping()
         # Streams first: requests that would never end are otherwise waited for.
-        self._app.state.web.stopping.set()
+        for part in self._parts:
+            part.state.web.stopping.set()
         self._server.force_exit = self._server.should_exit
         self._server.should_exit = True
 
@@ -140,9 +181,13 @@ class Server:
 
 
 @contextmanager
-def serving(*, dsn: str, settings: WebSettings) -> Iterator[str]:
-    """Serve in a thread for the time of a ``with``, which gets the address. Raises ConfigError."""
+def serving(*, dsn: str | Mapping[str, str], settings: WebSettings) -> Iterator[str]:
+    """Serve a database, or several by their names, in a thread for the time of a ``with``, which gets the address.
+
+    Raises ConfigError.
+    """
+    databases = {"": dsn} if isinstance(dsn, str) else dsn
     with bound(settings.host, settings.port) as listener:
-        server = Server(dsn=dsn, settings=settings, listener=listener)
+        server = Server(databases=databases, settings=settings, listener=listener)
         with server.run_in_thread():
             yield server.url

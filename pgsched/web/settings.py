@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from pgsched.domain.errors import ConfigError
+from pgsched.web.auth.oidc_settings import OidcSettings
+from pgsched.web.auth.sealing import key_of
 
 MIN_TOKEN = 16
 MAX_TOKEN = 500
@@ -35,6 +37,8 @@ class WebSettings:
     """Opens everything."""
     metrics_token: str | None = None
     """Opens ``/metrics`` and nothing else, as the other tokens open it too."""
+    oidc: OidcSettings | None = None
+    """The identity provider by which people log in; tokens go on beside it."""
     hide_payloads: bool = False
     """Show no payload, metadata, result, progress or error's text to viewers."""
 
@@ -67,8 +71,19 @@ class WebSettings:
 
     @property
     def protected(self) -> bool:
-        """Whether a token is asked for."""
+        """Whether a token or a login is asked for."""
+        return self.has_tokens or self.oidc is not None
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there is a token that opens pages."""
         return self.viewer_token is not None or self.operator_token is not None
+
+    def key(self, purpose: str) -> bytes | None:
+        """The key for one purpose that is made of all that lets somebody in; None when nothing is asked for."""
+        given = [secret for secret in (self.operator_token, self.viewer_token) if secret is not None]
+        given += [] if self.oidc is None else [self.oidc.client_secret]
+        return key_of(purpose, *given) if given else None
 
     def __repr__(self) -> str:
         """Without the tokens: a repr ends up in logs."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import secrets
+from collections.abc import Collection, Sequence
 
 from starlette.requests import HTTPConnection
 from starlette.templating import Jinja2Templates
 
 from pgsched.client.async_client import AsyncClient
+from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries.dashboard import watch_changes, watch_tasks
+from pgsched.web.auth.oidc import Oidc
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
+from pgsched.web.services.revocations import Revocations
+from pgsched.web.services.streams import Streams
 from pgsched.web.services.surveys import Surveys
 from pgsched.web.services.table_gauges import TableGauges
+from pgsched.web.services.upcoming import Upcoming
 from pgsched.web.services.watch import Look, Watch
 from pgsched.web.settings import WebSettings
 
@@ -24,22 +30,51 @@ STATS_SECONDS = 2.0
 """Counts are at most so old."""
 
 
-class WebState:
-    """Made with the app; connections are opened at first use."""
+class Front:
+    """What is asked before anything is shown: who comes in, and for how much. Several databases share it."""
 
     def __init__(
-        self, *, client: AsyncClient, settings: WebSettings, templates: Jinja2Templates, throttle: Throttle
+        self,
+        *,
+        settings: WebSettings,
+        templates: Jinja2Templates,
+        throttle: Throttle,
+        databases: Sequence[AsyncDatabase],
     ) -> None:
-        database = client.database
-        self.client = client
         self.settings = settings
         self.templates = templates
         self.throttle = throttle
+        self.streams = Streams()
+        self.revocations = Revocations(databases)
+        self.oidc = None if settings.oidc is None else Oidc(settings.oidc)
+        self.key = settings.key("notices") or secrets.token_bytes(32)
+        """Signs what a browser keeps for a moment. All processes with the same tokens have the same."""
+
+    async def close(self) -> None:
+        """End what was begun for requests."""
+        await self.revocations.close()
+
+
+class WebState:
+    """Made with the app; connections are opened at first use."""
+
+    def __init__(self, *, client: AsyncClient, front: Front, name: str = "", names: Sequence[str] = ()) -> None:
+        database = client.database
+        self.name = name
+        """What the database is called on a site with several; empty on one of its own."""
+        self.names = names
+        """All databases of the site; empty: there is this one."""
+        self.client = client
+        self.front = front
+        self.settings = front.settings
+        self.templates = front.templates
+        self.throttle = front.throttle
         self.events = EventHub(database)
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
         self.running = Cached(client.running_tasks, seconds=STATS_SECONDS)
+        self.upcoming = Upcoming(client)
         self.watch = Watch(self._look)
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
@@ -54,16 +89,9 @@ class WebState:
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
-        for one in (
-            self.events,
-            self.stats,
-            self.diagnosis,
-            self.surveys,
-            self.running,
-            self.watch,
-            self.table_gauges,
-            self.client,
-        ):
+        await self.front.close()
+        shared = (self.stats, self.diagnosis, self.surveys, self.running, self.upcoming, self.watch)
+        for one in (self.events, *shared, self.table_gauges, self.client):
             await one.close()
 
 
@@ -71,6 +99,12 @@ def state_of(connection: HTTPConnection) -> WebState:
     """Return what the requests of an app share."""
     state: WebState = connection.app.state.web
     return state
+
+
+def front_of(connection: HTTPConnection) -> Front:
+    """Return who comes in and for how much."""
+    front: Front = connection.app.state.front
+    return front
 
 
 def remote_of(connection: HTTPConnection) -> str | None:

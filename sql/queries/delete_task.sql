@@ -1,6 +1,12 @@
--- Deletes a task unless a worker holds it. A row that is being claimed at this moment is checked again once it is
--- unlocked. Returns no row when there is no such task.
+-- Deletes a task unless a worker holds it, or it has another version than the given one, if one was given. A row that
+-- is being claimed or edited at this moment is checked again once it is unlocked. No row: there is no such task.
 with gone as (
-  delete from pgsched.tasks t where t.id = %(id)s and t.status <> 'running' returning t.id
+  delete from pgsched.tasks t
+  where t.id = %(id)s and t.status <> 'running'
+    and (%(version)s::text is null or pgsched.version_of(to_jsonb(t)) = %(version)s::text)
+  returning t.id
 )
-select exists (select from gone) as deleted from pgsched.tasks t where t.id = %(id)s
+select exists (select from gone) as deleted, t.status = 'running' as running,
+  case when %(version)s::text is not null then pgsched.version_of(to_jsonb(t)) end as version
+from pgsched.tasks t
+where t.id = %(id)s

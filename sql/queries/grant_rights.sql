@@ -68,8 +68,10 @@ begin
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
     pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts, pgsched.durable_runs, pgsched.durable_steps,
-    pgsched.durable_events, pgsched.backlogs, pgsched.slots, pgsched.starts
+    pgsched.durable_events, pgsched.revoked_sessions, pgsched.backlogs, pgsched.slots,
+    pgsched.starts
     to pgsched_viewer, pgsched_operator;
+  grant execute on function pgsched.revoke_session to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'
     ' to pgsched_operator', public_columns);
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;

@@ -1,8 +1,10 @@
 -- Changes the given columns of a task and keeps the others; triggers book an edited schedule anew and wake sleeping
 -- workers. Not `changed` means that a nominal time was given to a task that has a schedule or is cancelled, and would
--- not run.
+-- not run, or that the task has another version than the given one, if one was given. The version is that of the locked
+-- row, so nothing comes between the comparison and the change.
 with present as (
-  select t.id, t.schedule_type::text, t.status::text, jsonb_populate_record(t, %(changes)s::jsonb) as wanted
+  select t.id, t.schedule_type::text, t.status::text, jsonb_populate_record(t, %(changes)s::jsonb) as wanted,
+    case when %(version)s::text is null then null else pgsched.version_of(to_jsonb(t)) end as version
   from pgsched.tasks t
   where t.id = %(id)s
   for no key update
@@ -32,6 +34,7 @@ changed as (
     alert_if_running_for = (present.wanted).alert_if_running_for, expires_at = (present.wanted).expires_at
   from present
   where t.id = present.id and (present.schedule_type = 'one_time' or not (%(moves)s or present.status = 'cancelled'))
+    and present.version is not distinct from %(version)s::text
   returning t.id
 )
-select present.schedule_type, present.status, exists (select from changed) as changed from present
+select present.schedule_type, present.status, present.version, exists (select from changed) as changed from present

@@ -70,14 +70,15 @@ def test_faults_of_a_page_are_seen(look: Looks) -> None:
     assert page.evaluate("window.ran") is None
 
 
-def test_no_page_scrolls_sideways_on_a_phone(demonstration: tuple[str, Filled], tour: Tour) -> None:
-    page = tour(viewport=PHONE, has_touch=True)("/")
+@pytest.mark.parametrize("wide", [390, 1024, 1440, 1920])
+def test_no_page_scrolls_sideways(demonstration: tuple[str, Filled], tour: Tour, wide: int) -> None:
+    page = tour(viewport={"width": wide, "height": 844}, has_touch=wide == PHONE["width"])("/")
     for path in demonstration[1].paths().values():
         page.goto(path)
         settled(page)
         page.evaluate(OPEN_ALL)
         assert page.evaluate(WIDER_THAN_THE_WINDOW) == [], path
-    page.evaluate("document.querySelector('h1').style.width = '700px'")
+    page.evaluate("document.querySelector('h1').style.minWidth = '2000px'")
     assert page.evaluate(WIDER_THAN_THE_WINDOW) != []  # the control: what is too wide is seen
 
 

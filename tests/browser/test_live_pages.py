@@ -17,6 +17,7 @@ from pgsched.web.settings import WebSettings
 from tests.browser.chromium import settled
 from tests.browser.pages import Looks
 from tests.support.tables import database, insert_task, set_completed
+from tests.support.web_face import VIEWER_TOKEN
 
 HIDDEN = """(hidden) => {
   Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
@@ -252,6 +253,36 @@ def test_no_aimed_click_goes_astray_while_tasks_pour_in(dsn: str, look: Looks) -
         finally:
             pouring.set()
             thread.join()
+
+
+def test_nothing_changes_while_the_button_of_the_mouse_is_down(dsn: str, look: Looks) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        page = look(f"/tasks/{made}")
+        page.wait_for_timeout(2_500)  # what comes at the beginning is over
+        box = page.locator("#live-head").get_by_role("link", name="Edit").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 5, box["y"] + 5)
+        page.mouse.down()
+        connection.execute("update pgsched.tasks set task_name = 'renamed' where id = %s", (made,))
+        page.wait_for_timeout(4_000)
+        expect(page.locator(".lead")).to_have_count(0)
+        page.mouse.move(2, 500)
+        page.mouse.up()
+        expect(page.locator(".lead")).to_have_text("renamed")
+
+
+def test_page_says_that_one_is_logged_out(dsn: str, browser: Browser, serve: Callable[..., str]) -> None:
+    with database(dsn) as connection, Looks(browser, serve(dsn, viewer_token=VIEWER_TOKEN)) as looks:
+        page = looks("/login")
+        page.get_by_label("Token").fill(VIEWER_TOKEN)
+        with page.expect_navigation():
+            page.get_by_role("button", name="Log in").click()
+        page.goto("/tasks")
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        looks.context.clear_cookies()
+        insert_task(connection)
+        expect(page.locator("#pulse")).to_contain_text("Disconnected: you are logged out")
 
 
 def test_times_are_in_the_zone_of_the_viewer_and_utc_when_pointed_at(

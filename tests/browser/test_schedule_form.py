@@ -47,7 +47,7 @@ def test_preview_follows_a_correction(look: Looks) -> None:
     page = look("/schedules/new")
     fill_in(page, {"Every": "15m"})
     expect(page.locator("#preview")).to_contain_text("every 15 minutes")
-    fill_in(page, {"Every": "2h", "So many times": "3"})
+    fill_in(page, {"Every": "2h", "Number of runs": "3"})
     expect(page.locator("#preview")).to_contain_text("every 2 hours")
     expect(page.locator("#preview li")).to_have_count(3)
 

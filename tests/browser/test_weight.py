@@ -22,7 +22,7 @@ BYTES, REQUESTS = 60_000, 6
 SECONDS = 28.0
 """Four times the longest pause between two fetches of a page (static/live.js)."""
 RATE = 0.2
-OLDEST = 12
+OLDEST = 15
 APP = """
 from pgsched import App
 

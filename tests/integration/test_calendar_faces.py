@@ -15,7 +15,7 @@ from tests.support.commands import Ended, pgsched
 from tests.support.engine import rows
 from tests.support.pages import Page, form_of
 from tests.support.tables import database, insert_task, task_row
-from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, notice_of, web
 
 API = "/api/v1"
 EVE = datetime(2040, 12, 24, 12, tzinfo=UTC)
@@ -207,12 +207,13 @@ async def test_pages_list_edit_and_delete(dsn: str, client: Client) -> None:
         form = Page((await http.get("/calendars/edit?name=holidays")).text)
         assert (form.problems(), form_of(form)) == ([], {"days": ""})
         answer = await http.post("/calendars/edit", data={"name": "holidays", "days": "12-25,\r\n2030-04-19  12-25 "})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/calendars?did=calendar")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/calendars")
+        assert notice_of(answer) == "The days of the calendar were changed."
         assert stored(dsn) == {"holidays": ["12-25", "2030-04-19"]}
         again = form_of(Page((await http.get("/calendars/edit?name=holidays")).text))
         assert again == {"days": "12-25\n2030-04-19"}
         answer = await http.post("/calendars/edit", data=again | {"name": "holidays"})
-        assert answer.headers["location"] == "/calendars?did="
+        assert (answer.headers["location"], notice_of(answer)) == ("/calendars", "")
         wrong = await http.post("/calendars/edit", data={"name": "holidays", "days": "1225 12-26"})
         page = Page(wrong.text)
         assert (wrong.status_code, page.problems(), form_of(page)["days"]) == (422, [], "1225 12-26")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +22,7 @@ PAGES = (
     "/",
     "/tasks",
     "/schedules",
+    "/upcoming",
     "/workflows",
     "/queues",
     "/workers",
@@ -29,6 +32,12 @@ PAGES = (
     "/audit",
 )
 """The pages of the navigation that list something."""
+
+
+def notice_of(answer: httpx.Response) -> str:
+    """What the page that follows a change will say; empty: nothing."""
+    sealed = answer.cookies.get("pgsched_notice", "").strip('"').partition(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(sealed))["text"]) if sealed else ""
 
 
 @asynccontextmanager
@@ -57,5 +66,5 @@ async def web(
         async with httpx.AsyncClient(transport=transport, base_url=host, headers=sent) as client:
             yield client
     finally:
-        if hasattr(made.state, "web"):  # not an app that has ours mounted
+        if hasattr(getattr(made, "state", None), "web"):  # not an app that has ours mounted
             await made.state.web.close()

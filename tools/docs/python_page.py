@@ -87,6 +87,7 @@ RETURNED = (
     "pgsched.domain.records:PrunedQueue",
     "pgsched.db.queries.payload_edits:EditedPayloads",
     "pgsched.db.queries.payload_edits:RefusedEdit",
+    *(f"pgsched.domain.scheduling.timeline:{name}" for name in ("Timeline", "Bucket", "UpcomingSchedule", "Band")),
     "pgsched.ops.payload_check:PayloadCheck",
     "pgsched.ops.payload_check:WaitingMisfit",
     "pgsched.ops.payload_check:UnknownWaiting",

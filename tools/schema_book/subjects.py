@@ -52,7 +52,7 @@ TABLES_BY_SUBJECT: Final = (
     Subject("The register", "What workers say of the handlers of the application.", ("handlers", "task_defaults")),
     Subject("Time", "What schedules are computed by.", ("calendars", "timezones", "zone_rules")),
     Subject("Locks", "Named locks for programs.", ("locks",)),
-    Subject("Administration", "", ("settings", "audit_log", "migrations")),
+    Subject("Administration", "", ("settings", "audit_log", "revoked_sessions", "migrations")),
 )
 
 VIEWS_BY_SUBJECT: Final = (
@@ -105,6 +105,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "may_change",
             "edit_payloads",
             "merge_patch",
+            "version_of",
             "differing",
             "give_up_key",
             "unique_key",
@@ -312,6 +313,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         ),
     ),
     Subject("Locks", "Named locks for programs.", ("lock", "renew_lock", "unlock", "refuse_lock")),
+    Subject("The web face", "What people who look at the dashboard leave behind.", ("revoke_session",)),
     Subject(
         "For programs of earlier releases",
         "What nothing above calls any more.",

@@ -12,7 +12,7 @@ from typing import Any
 
 from pgsched.db.query import Command, Rows, choice, command, rows_as, unprepared, value
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import Execution, Task, read
+from pgsched.domain.records import Execution, read
 from pgsched.domain.validation import one_of, optional
 
 CAP = 10_001
@@ -124,17 +124,6 @@ def survey_table() -> Command[int]:
 def count_executions(minutes: int) -> Command[list[MinuteCount]]:
     """Count the attempts that ended in the current minute and the ``minutes`` before it."""
     return command("count_executions", rows_as(MinuteCount), minutes=minutes)
-
-
-def list_schedules(*, queue: str | None, search: str | None, before_id: int | None, limit: int) -> Command[list[Task]]:
-    """Read a page of the schedules, the latest first."""
-    params = {**choice(queue=queue, search=search), "before_id": before_id, "limit": limit}
-    return unprepared("list_schedules", rows_as(Task), **params)
-
-
-def list_workflows(*, before_id: int | None, limit: int) -> Command[list[Task]]:
-    """Read a page of groups and of tasks that wait for others, the latest first."""
-    return unprepared("list_workflows", rows_as(Task), before_id=before_id, limit=limit)
 
 
 def find_running_ids() -> Command[list[int]]:

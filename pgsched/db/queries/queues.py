@@ -102,6 +102,11 @@ def get_queue(name: str) -> Command[QueueSettings]:
     return command("get_queue", row_as(QueueSettings), queue=checked("queue", name))
 
 
+def lock_queue(name: str) -> Command[None]:
+    """Keep others from changing the settings of a queue until the transaction ends."""
+    return command("lock_queue", nothing, queue=checked("queue", name))
+
+
 def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
     """Give a queue these limits instead of those it had."""
     params = {"queue": plain_text("queue", name)}

@@ -93,6 +93,11 @@ def list_calendars(name: str | None = None) -> Command[list[Calendar]]:
     return command("list_calendars", rows_as(Calendar), name=None if name is None else checked_name(name))
 
 
+def lock_calendar(name: str) -> Command[None]:
+    """Keep others from changing a calendar until the transaction ends."""
+    return command("lock_calendar", lambda _rows: None, name=checked_name(name))
+
+
 def find_days(names: Iterable[str]) -> Command[dict[str, list[str]]]:
     """Read the days of calendars; those that are not there are left out."""
     return command("find_days", lambda rows: {row["name"]: row["days"] for row in rows}, names=sorted(names))

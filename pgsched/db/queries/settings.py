@@ -48,6 +48,11 @@ def get_settings() -> Command[Settings]:
     return command("get_settings", row_as(Settings))
 
 
+def lock_settings() -> Command[None]:
+    """Keep others from changing the settings until the transaction ends."""
+    return command("lock_settings", nothing)
+
+
 def set_settings(options: SettingsOptions) -> Command[None]:
     """Change settings."""
     known_options("settings", options, {*RETENTION, "history_retention", "allow_short", "unknown_types"})

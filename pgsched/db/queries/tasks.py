@@ -23,7 +23,7 @@ from pgsched.db.query import (
     unprepared,
     value,
 )
-from pgsched.domain.errors import Described, InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.domain.errors import Described, InvalidTask, TaskNotFound, TransitionRefused, VersionConflict
 from pgsched.domain.pages import PagedList, place_of, read_cursor, write_cursor
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.silence import Alert
@@ -93,14 +93,32 @@ def tree(task_id: int) -> Command[TaskNode]:
     return command("show_tree", parse, **known_id(task_id), limit=MAX_NODES + 1)
 
 
-def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Command[None]:
+def get_version(task_id: int) -> Command[str]:
+    """Read the version of a task, which edits compare. Raises TaskNotFound."""
+    return command("get_task_version", _existing(task_id, lambda row: str(row["version"])), **known_id(task_id))
+
+
+def expect_version(task_id: int, version: str) -> Command[None]:
+    """Keep others from editing a task until the transaction ends. Raises TaskNotFound, and VersionConflict."""
+
+    def parse(row: Row) -> None:
+        _check_version(task_id, row["version"], version)
+
+    return command("lock_task_version", _existing(task_id, parse), **known_id(task_id))
+
+
+def update(
+    task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions, *, if_version: str | None = None
+) -> Command[None]:
     """Change the given options of a task.
 
-    Raises TaskNotFound, and TransitionRefused for a time of a schedule, and for a schedule that is cancelled.
+    Raises TaskNotFound, VersionConflict when it has not the given version, and TransitionRefused for a time of a
+    schedule, and for a schedule that is cancelled.
     """
     columns, delay = changed_columns(payload, options)
 
     def parse(row: Row) -> None:
+        _check_version(task_id, row["version"], if_version)
         if not row["changed"]:
             raise TransitionRefused(
                 f"task {task_id} is cancelled: its schedule cannot be changed before it is retried"
@@ -113,6 +131,7 @@ def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions
         "changes": json.dumps(columns),
         "delay": delay,
         "moves": delay is not None or "scheduled_for" in columns,
+        "version": _version("if_version", if_version),
     }
     return unprepared("update_task", _existing(task_id, parse), **params)
 
@@ -154,14 +173,19 @@ def stand(task_id: int) -> Command[Stand]:
     return command("stand_task", _existing(task_id, lambda row: read(Stand, row)), **known_id(task_id))
 
 
-def delete(task_id: int) -> Command[None]:
-    """Delete a task. Raises TaskNotFound, and TransitionRefused while it runs."""
+def delete(task_id: int, *, if_version: str | None = None) -> Command[None]:
+    """Delete a task. Raises TaskNotFound, VersionConflict as an update, and TransitionRefused while it runs."""
 
     def parse(row: Row) -> None:
-        if not row["deleted"]:
-            raise TransitionRefused(f"task {task_id} is running and cannot be deleted: cancel it first")
+        if row["deleted"]:
+            return
+        _check_version(task_id, row["version"], if_version)
+        if if_version is not None and not row["running"]:  # it was edited while the statement waited for it
+            raise VersionConflict(f"task {task_id}", version="another one", expected=if_version)
+        raise TransitionRefused(f"task {task_id} is running and cannot be deleted: cancel it first")
 
-    return command("delete_task", _existing(task_id, parse), **known_id(task_id))
+    params = {**known_id(task_id), "version": _version("if_version", if_version)}
+    return command("delete_task", _existing(task_id, parse), **params)
 
 
 def executions(
@@ -272,7 +296,13 @@ def last_of(task_id: int, limit: int | None = None) -> dict[str, int]:
     return params if limit is None else params | {"limit": _limit("limit", limit)}
 
 
+def _check_version(task_id: int, version: str, expected: str | None) -> None:
+    if expected is not None and version != expected:
+        raise VersionConflict(f"task {task_id}", version=version, expected=expected)
+
+
 _whole = whole(-math.inf, math.inf)
+_version = optional(text)
 _id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 _limit = whole(1, MAX_LIMIT)
 _within = duration()

@@ -16,11 +16,15 @@ from pgsched.web.api import (
     schedules,
     settings,
     tasks,
+    upcoming,
     workers,
 )
 from pgsched.web.api.by_key import by_key
 
 router = APIRouter()
 router.include_router(by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]))
-for part in (tasks, reasons, executions, schedules, durable, calendars, queues, settings, workers, dead, audit, events):
+for part in (
+    tasks, reasons, executions, schedules, upcoming, durable, calendars, queues, settings, workers, dead,
+    audit, events,
+):  # fmt: skip
     router.include_router(part.router)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from pgsched.db.queries.audit import list_entries
 from pgsched.domain import records
 from pgsched.domain.pages import read_cursor, write_cursor
-from pgsched.web.api.cursors import Cursor, Limit
+from pgsched.web.api.cursors import Cursor, Limit, sealed, unsealed
 from pgsched.web.api.documented import answers, reply_page
 from pgsched.web.api.shapes import page_of, shape_of
 from pgsched.web.auth.access import Operator
@@ -52,7 +52,8 @@ async def list_audit(
     """For operators only: it names people and where they were. Without task_id a page looks at 100,000 entries and may
     be short, even empty: go on with next_cursor until it is null.
     """
-    before_id = read_cursor("audit", cursor, int)
+    filters = {"task_id": task_id, "actor": by, "action": action, "queue": queue}
+    before_id = read_cursor("audit", unsealed(cursor, filters), int)
     command = list_entries(task_id=task_id, actor=by, action=action, queue=queue, limit=limit, before_id=before_id)
     page = await actor.client.database.run(command)
-    return reply_page(actor, page.entries, write_cursor("audit", page.next_before))
+    return reply_page(actor, page.entries, sealed(write_cursor("audit", page.next_before), filters))

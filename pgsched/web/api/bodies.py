@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
-from starlette.requests import Request
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
-from pgsched.domain.json_text import KeyTwice, unique_keys
 from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES, WORDS, refused, whole
 from pgsched.web.api.values import Duration, Moment, StrictModel
-from pgsched.web.auth.guard import SAFE_METHODS
 
 SHORT: Final = {rule.parameter: name for name, rule in RULES.items() if rule.parameter not in (name, "run_at")} | {
     "scheduled_for": "at"
@@ -30,16 +25,6 @@ Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 Text = StrictStr | None
 Whole = StrictInt | None
 Number = StrictInt | StrictFloat | None
-
-
-async def check_keys(request: Request) -> None:
-    """Raise InvalidTask for a JSON body an object of which has a key twice. Other faults of a body are FastAPI's."""
-    if request.method not in SAFE_METHODS and (body := await request.body()):
-        try:
-            with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-                json.loads(body, object_pairs_hook=unique_keys)
-        except KeyTwice as error:
-            raise InvalidTask(f"the body must be JSON without repeated keys: {error}") from None
 
 
 def _words(option: str) -> dict[str, Any]:

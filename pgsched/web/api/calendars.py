@@ -8,9 +8,11 @@ from fastapi import APIRouter, Path
 from pydantic import Field, StrictStr
 from starlette.responses import Response
 
+from pgsched.domain.errors import CalendarNotFound
 from pgsched.domain.scheduling.calendars import MAX_DAYS
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, empty_answer, json_body, reply
+from pgsched.web.api.preconditions import IfMatch, etag
 from pgsched.web.api.shapes import CalendarShape, list_of
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
@@ -37,24 +39,37 @@ async def list_calendars(actor: Viewer) -> Response:
     return reply(actor, await actor.client.calendars())
 
 
+@router.get("/calendars/{name}", summary="Read a calendar", responses=answers(CalendarShape, examples.CALENDAR, 404))
+async def get_calendar(actor: Viewer, name: CalendarName) -> Response:
+    """Its days, and how many schedules name it."""
+    found = await changes.find_calendar(actor.client, name)
+    if found is None:
+        raise CalendarNotFound(f"calendar {name} does not exist")
+    return reply(actor, found, headers=etag(changes.version_of_calendar(found)))
+
+
 @router.put(
     "/calendars/{name}",
     status_code=201,
     summary="Make a calendar or replace its days",
-    responses=answers(CalendarShape, examples.CALENDAR, 400, status=201, also="It was there: its days are replaced."),
+    responses=answers(
+        CalendarShape, examples.CALENDAR, 400, 412, status=201, also="It was there: its days are replaced."
+    ),
 )
 async def set_calendar(
     actor: Operator,
     name: CalendarName,
     body: Annotated[CalendarDays, json_body(holidays=("Holidays", {"days": examples.CALENDAR["days"]}))],
+    expected: IfMatch,
 ) -> Response:
     """Schedules that name it are planned afresh."""
-    now, change = await changes.set_calendar(actor, name, body.days)
-    return reply(actor, now, status=201 if change.before is None else 200)
+    now, change = await changes.set_calendar(actor, name, body.days, versions=expected.versions, exists=expected.exists)
+    headers = etag(changes.version_of_calendar(now))
+    return reply(actor, now, status=201 if change.before is None else 200, headers=headers)
 
 
-@router.delete("/calendars/{name}", status_code=204, summary="Delete a calendar", responses=empty_answer(404, 409))
-async def delete_calendar(actor: Operator, name: CalendarName) -> Response:
+@router.delete("/calendars/{name}", status_code=204, summary="Delete a calendar", responses=empty_answer(404, 409, 412))
+async def delete_calendar(actor: Operator, name: CalendarName, expected: IfMatch) -> Response:
     """Refused while a cron expression names it, of a task in whatever status."""
-    await changes.delete_calendar(actor, name)
+    await changes.delete_calendar(actor, name, versions=expected.versions)
     return Response(status_code=204)

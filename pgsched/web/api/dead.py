@@ -9,8 +9,10 @@ from pydantic import Field, StrictBool, StrictStr
 from starlette.responses import Response
 
 from pgsched.web.api import examples
+from pgsched.web.api.cursors import sealed, unsealed
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
-from pgsched.web.api.shapes import NumberShape, TaskPage
+from pgsched.web.api.fields import Fields
+from pgsched.web.api.shapes import NumberShape, TaskPage, TaskShape
 from pgsched.web.api.task_query import DeadQuery, filters_of
 from pgsched.web.api.values import Age, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
@@ -40,8 +42,9 @@ class DeadPurge(DeadFilter):
 )
 async def list_dead(actor: Viewer, query: Annotated[DeadQuery, Query()]) -> Response:
     """Tasks that failed for good, by when they died. All filters must fit."""
-    found = await actor.client.dead(limit=query.limit, cursor=query.cursor, **filters_of(query, actor))
-    return reply_page(actor, found, found.next_cursor)
+    filters, fields = filters_of(query, actor), Fields.of(TaskShape, query.fields)
+    found = await actor.client.dead(limit=query.limit, cursor=unsealed(query.cursor, filters), **filters)
+    return reply_page(actor, found, sealed(found.next_cursor, filters), fields)
 
 
 @router.post(

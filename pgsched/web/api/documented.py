@@ -10,17 +10,19 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from pgsched.domain.records import to_json_able
-from pgsched.web.api.shapes import ProblemShape
+from pgsched.web.api.fields import ALL, Fields
 from pgsched.web.auth.access import Actor
 from pgsched.web.auth.hiding import inside
 
-_PROBLEM = {"application/problem+json": {"schema": ProblemShape.model_json_schema()}}
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemShape"}}}
 _PROBLEMS: Mapping[int, str] = {
     400: "The body cannot be read.",
     401: "A token is needed, or the one that was given is not known here.",
     403: "The token does not open this, or the request comes from another site's page.",
     404: "There is no such thing.",
     409: "The task's present status does not allow it; another task has the key; or schedules name the calendar.",
+    412: "Somebody has edited it since it had the version that `If-Match` names.",
+    415: "The body is not said to be JSON: `Content-Type: application/json`.",
     422: "A field or parameter breaks a rule: `detail` names field, value and rule.",
     429: "Too many wrong tokens came from this address: try again after `Retry-After` seconds.",
     503: "The database cannot be used at the moment.",
@@ -57,7 +59,8 @@ def empty_answer(*errors: int) -> Responses:
 
 def problems(*errors: int) -> Responses:
     """Return what is answered when something goes wrong: these errors, and those that every operation has."""
-    return {code: {"description": _PROBLEMS[code], "content": _PROBLEM} for code in sorted({*errors, *_ALWAYS})}
+    codes = {*errors, *_ALWAYS} | ({415} if 400 in errors else set())  # of those that take a body
+    return {code: {"description": _PROBLEMS[code], "content": _PROBLEM} for code in sorted(codes)}
 
 
 class Record(Protocol):
@@ -79,6 +82,7 @@ def reply(
     return JSONResponse(said if actor.sees_payloads else inside(said), status_code=status, headers=headers)
 
 
-def reply_page(actor: Actor, items: Sequence[Record], next_cursor: str | None) -> JSONResponse:
-    """Return the answer of an operation that gives a page of a list."""
-    return reply(actor, {"items": to_json_able(items), "next_cursor": next_cursor})
+def reply_page(actor: Actor, items: Sequence[Record], next_cursor: str | None, fields: Fields = ALL) -> JSONResponse:
+    """Return the answer of an operation that gives a page of a list, of each record these fields."""
+    records = [fields.pick(one.as_dict()) for one in items]
+    return reply(actor, {"items": records, "next_cursor": next_cursor})

@@ -14,7 +14,7 @@ from pgsched.domain.validation import one_of
 from pgsched.web.api.documented import Responses, problems
 from pgsched.web.auth.access import Viewer
 from pgsched.web.auth.hiding import hidden
-from pgsched.web.event_stream import as_text, events_of, respond
+from pgsched.web.event_stream import as_text, respond
 from pgsched.web.services.event_hub import LISTENING, EventHub
 
 router = APIRouter(tags=["events"])
@@ -57,7 +57,7 @@ async def follow_events(
     state = actor.state
     await state.client.database.address()  # a database that is not there is an answer, not a stream
     told = _told(state.events, {key: set(values) for key, values in wanted.items() if values}, actor.sees_payloads)
-    return respond(events_of(told, state.stopping))
+    return respond(actor, told)
 
 
 @asynccontextmanager

@@ -96,6 +96,7 @@ STATUS: Final = TASK | {
     "alerts": [],
     "awaits": [],
     "wakes_at": None,
+    "version": "0123456789abcdef",
 }
 DURABLE_STEP: Final[dict[str, Any]] = {
     "task_id": 17,

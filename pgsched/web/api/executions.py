@@ -17,9 +17,10 @@ from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.pages import read_cursor, write_cursor
 from pgsched.domain.validation import interval_of, refused, whole
 from pgsched.web.api import examples
-from pgsched.web.api.cursors import Cursor, Limit
+from pgsched.web.api.cursors import Cursor, Limit, sealed, unsealed
 from pgsched.web.api.documented import Record, answers, reply, reply_page
-from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape, list_of
+from pgsched.web.api.fields import ChosenFields, Fields
+from pgsched.web.api.shapes import ExecutionPage, ExecutionShape, LogEntryShape, MissedTicksShape, list_of
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.services.search import find_attempts
@@ -48,6 +49,7 @@ async def list_all_executions(
     ] = "1h",
     limit: Limit = 50,
     cursor: Cursor = None,
+    fields: ChosenFields = None,
 ) -> Response:
     """All filters must fit. Where they seldom do, a page may be short, even empty: go on with next_cursor until it is
     null.
@@ -55,17 +57,18 @@ async def list_all_executions(
     seconds = math.ceil(interval_of("within", within).seconds)
     if not 1 <= seconds <= LONGEST:
         raise refused("within", f"be between 1 second and {LONGEST // 86_400} days", within)
+    chosen, filters = Fields.of(ExecutionShape, fields), {"queue": queue, "task_type": task_type, "status": status}
     found = await find_attempts(
         actor.client.database,
         seconds=seconds,
         queue=queue,
         task_type=task_type,
         status=status,
-        before=read_cursor("attempts", cursor, datetime, int, int),
+        before=read_cursor("attempts", unsealed(cursor, filters), datetime, int, int),
         limit=whole(1, MAX_LIMIT)("limit", limit),
     )
     following = None if found.next_before is None else write_cursor("attempts", *found.next_before)
-    return reply_page(actor, found.found, following)
+    return reply_page(actor, found.found, sealed(following, filters), chosen)
 
 
 @router.get(
@@ -73,13 +76,15 @@ async def list_all_executions(
     summary="List the attempts at a task, the latest first",
     responses=answers(ExecutionPage, {"items": [examples.EXECUTION], "next_cursor": None}, 404),
 )
-async def list_executions(actor: Viewer, id: TaskId, limit: Limit = 50, cursor: Cursor = None) -> Response:
+async def list_executions(
+    actor: Viewer, id: TaskId, limit: Limit = 50, cursor: Cursor = None, fields: ChosenFields = None
+) -> Response:
     """They outlive the task: 404 is for one that is neither there nor in the history."""
     async with actor.client.transaction() as client:
-        found = await client.executions(id, limit=limit, cursor=cursor)
+        found = await client.executions(id, limit=limit, cursor=unsealed(cursor, id))
         if not found and cursor is None:
             await client.get(id)
-    return reply_page(actor, found, found.next_cursor)
+    return reply_page(actor, found, sealed(found.next_cursor, id), Fields.of(ExecutionShape, fields))
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
@@ -11,9 +11,11 @@ from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import Described
+from pgsched.domain.records import QueueSettings
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.documented import Route, answers, json_body, reply
+from pgsched.web.api.preconditions import Expected, IfMatch, etag
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape, list_of
 from pgsched.web.api.values import Age, Count, Duration, StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
@@ -100,14 +102,16 @@ async def list_queues(actor: Viewer) -> Response:
 @_operation("GET", "settings", "Read the settings of a queue")
 async def get_queue(actor: Viewer, name: QueueName) -> Response:
     """A queue that nobody told anything has the defaults."""
-    return reply(actor, await actor.client.queue(name))
+    found = await actor.client.queue(name)
+    return reply(actor, found, headers=_etag(actor, found))
 
 
-@_operation("PATCH", "settings", "Change the settings of a queue", 400, ageing="600 secs", events=True)
+@_operation("PATCH", "settings", "Change the settings of a queue", 400, 412, ageing="600 secs", events=True)
 async def set_queue(
     actor: Operator,
     name: QueueName,
     body: Annotated[QueueEdit, json_body(ageing=("Ageing and events", examples.QUEUE_EDIT))],
+    expected: IfMatch,
 ) -> Response:
     """What is left out stays as it is."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
@@ -124,7 +128,7 @@ async def set_queue(
         if events is not None:
             await client.set_queue_events(name, events)
 
-    return await _changed(actor, "set", name, work)
+    return await _changed(actor, "set", name, work, expected)
 
 
 @_operation("POST", "pause", "Claim nothing more of a queue", paused=True)
@@ -139,20 +143,28 @@ async def resume_queue(actor: Operator, name: QueueName) -> Response:
     return reply(actor, await changes.resume_queue(actor, name))
 
 
-@_operation("PUT", "limits", "Limit a queue", 400)
+@_operation("PUT", "limits", "Limit a queue", 400, 412)
 async def limit_queue(
-    actor: Operator, name: QueueName, body: Annotated[Limits, json_body(both=("Slots and a rate", examples.LIMITS))]
+    actor: Operator,
+    name: QueueName,
+    body: Annotated[Limits, json_body(both=("Slots and a rate", examples.LIMITS))],
+    expected: IfMatch,
 ) -> Response:
     """Over all workers, instead of the limits that it had."""
     limits = body.model_dump(exclude_none=True)
-    return await _changed(actor, "limit", name, lambda client: client.limit_queue(name, **limits))
+    return await _changed(actor, "limit", name, lambda client: client.limit_queue(name, **limits), expected)
 
 
-@_operation("DELETE", "limits", "Take the limits of a queue away", limits={})
-async def unlimit_queue(actor: Operator, name: QueueName) -> Response:
+@_operation("DELETE", "limits", "Take the limits of a queue away", 412, limits={})
+async def unlimit_queue(actor: Operator, name: QueueName, expected: IfMatch) -> Response:
     """Nothing happens to one without limits."""
-    return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name))
+    return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name), expected)
 
 
-async def _changed(actor: Actor, verb: str, name: str, work: changes.Work) -> Response:
-    return reply(actor, (await changes.change_queue(actor, verb, name, work))[0])
+async def _changed(actor: Actor, verb: str, name: str, work: changes.Work, expected: Expected) -> Response:
+    now, _ = await changes.change_queue(actor, verb, name, work, versions=expected.versions)
+    return reply(actor, now, headers=_etag(actor, now))
+
+
+def _etag(actor: Actor, one: QueueSettings) -> Mapping[str, str]:
+    return etag(changes.version_of_queue(one) if actor.sees_payloads else None)

@@ -11,8 +11,10 @@ from starlette.responses import Response
 from pgsched.domain.records import to_json_able
 from pgsched.domain.validation import whole
 from pgsched.web.api import examples
-from pgsched.web.api.cursors import Cursor, Limit
+from pgsched.web.api.cursors import Cursor, Limit, sealed, unsealed
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
+from pgsched.web.api.fields import ChosenFields, Fields
+from pgsched.web.api.preconditions import IfMatch
 from pgsched.web.api.shapes import BackfillShape, PreviewShape, TaskPage, TaskShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import Moment, StrictModel
@@ -57,13 +59,15 @@ async def list_upcoming(
     queue: Annotated[str | None, Query(description="Only of this queue.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
+    fields: ChosenFields = None,
 ) -> Response:
     """From now on, the first one first, by next_run_at: one-time tasks and schedules, each schedule once.
 
     Not what is due already, waits for others or is paused.
     """
-    found = await actor.client.upcoming(within, queue=queue, limit=limit, cursor=cursor)
-    return reply_page(actor, found, found.next_cursor)
+    chosen = Fields.of(TaskShape, fields)
+    found = await actor.client.upcoming(within, queue=queue, limit=limit, cursor=unsealed(cursor, queue))
+    return reply_page(actor, found, sealed(found.next_cursor, queue), chosen)
 
 
 class Backfill(StrictModel):
@@ -80,11 +84,11 @@ class Backfill(StrictModel):
 @router.post(
     "/tasks/{id}/skip",
     summary="Skip the next tick of a schedule",
-    responses=answers(TaskShape, examples.TASK, 404, 409),
+    responses=answers(TaskShape, examples.TASK, 404, 409, 412),
 )
-async def skip_tick(actor: Operator, id: TaskId) -> Response:
+async def skip_tick(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """Also of a paused one; again for one more. It is noted as missed. Refused while the schedule runs."""
-    return reply(actor, await changes.act_on_task(actor, "skip", id))
+    return reply(actor, await changes.act_on_task(actor, "skip", id, versions=expected.versions))
 
 
 @router.post(

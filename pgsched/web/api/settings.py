@@ -8,8 +8,11 @@ from fastapi import APIRouter
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.responses import Response
 
+from pgsched.db.queries.settings import lock_settings
+from pgsched.domain.versions import check_version, version_of
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, json_body, reply
+from pgsched.web.api.preconditions import IfMatch, etag
 from pgsched.web.api.shapes import PrunedShape, SettingsShape
 from pgsched.web.api.values import Age, Count, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
@@ -62,21 +65,24 @@ class Prune(StrictModel):
 @router.get("/settings", summary="Read the settings", responses=answers(SettingsShape, examples.GENERAL))
 async def get_settings(actor: Viewer) -> Response:
     """What holds for queues that say nothing else, and for the history."""
-    return reply(actor, await actor.client.settings())
+    found = (await actor.client.settings()).as_dict()
+    return reply(actor, found, headers=etag(version_of(found)))
 
 
-@router.patch("/settings", summary="Change the settings", responses=answers(SettingsShape, examples.GENERAL, 400))
+@router.patch("/settings", summary="Change the settings", responses=answers(SettingsShape, examples.GENERAL, 400, 412))
 async def set_settings(
-    actor: Operator, body: Annotated[SettingsEdit, json_body(ages=("Ages", examples.GENERAL_EDIT))]
+    actor: Operator, body: Annotated[SettingsEdit, json_body(ages=("Ages", examples.GENERAL_EDIT))], expected: IfMatch
 ) -> Response:
     """What is left out stays as it is."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
     async with audited(actor, "settings.set") as change:
+        await change.client.database.run(lock_settings())
         was = (await change.client.settings()).as_dict()
-        await change.client.set_settings(**given)
+        await change.client.set_settings(**given)  # first: what is wrong with it is said before who else edits
+        check_version("the settings", version_of(was), expected.versions)
         now = (await change.client.settings()).as_dict()
         change.note(was, now)
-        return reply(actor, now)
+        return reply(actor, now, headers=etag(version_of(now)))
 
 
 @router.post(

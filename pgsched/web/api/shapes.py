@@ -113,6 +113,10 @@ class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
     alerts: list[AlertShape]  # type: ignore[valid-type]
     awaits: list[str] = Field(description="What ends the wait of a durable task, as event:NAME, child:ID and time.")
     wakes_at: datetime | None = Field(description="When the first timeout or sleep among its waits is over.")
+    version: str | None = Field(
+        description="As in the `ETag`: another one after each edit, the same whatever workers do; null where payloads "
+        "are hidden."
+    )
 
 
 class NodeShape(BaseModel):

@@ -10,6 +10,7 @@ from pgsched.db.queries.payload_edits import MAX_BATCH
 from pgsched.db.queries.task_search import ACTIONS, BATCH, MAX_CHANGED
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.api.cursors import Cursor, Limit
+from pgsched.web.api.fields import FIELDS
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
 
@@ -56,7 +57,8 @@ class TaskQuery(_Filter):
 
     status: list[str] | None = _STATUSES
     limit: int = Field(50, description="1 to 1,000.")
-    cursor: str | None = Field(None, description="The next_cursor of the page before.")
+    cursor: str | None = Field(None, description="The next_cursor of the page before, with the same filters.")
+    fields: str | None = Field(None, description=FIELDS)
 
 
 class DeadQuery(_Filter):
@@ -64,6 +66,7 @@ class DeadQuery(_Filter):
 
     limit: Limit = 50
     cursor: Cursor = None
+    fields: str | None = Field(None, description=FIELDS)
 
 
 class BulkFilter(_Filter):
@@ -106,7 +109,7 @@ class PayloadEdits(StrictModel):
 
 def filters_of(query: TaskQuery | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
     """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
-    given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor"})
+    given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor", "fields"})
     if "id" in given:
         given["ids"] = given.pop("id")
     if not actor.sees_payloads and (asked := sorted(given.keys() & set(SECRETS))):

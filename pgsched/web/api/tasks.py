@@ -15,7 +15,11 @@ from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewSteps, NewTask, Retrying, TaskEdit, options_of, unique_of
+from pgsched.web.api.cursors import sealed, unsealed
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
+from pgsched.web.api.fields import ChosenFields, Fields
+from pgsched.web.api.idempotency import IdempotencyKey, check_same, with_key
+from pgsched.web.api.preconditions import IfMatch, etag
 from pgsched.web.api.shapes import (
     AddedShape,
     ChangedShape,
@@ -55,9 +59,10 @@ async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Res
     """All filters must fit. Without an index for them a page looks at 50,000 rows and may be short, even
     empty: go on with next_cursor until it is null.
     """
-    before = read_cursor("tasks", query.cursor, int)
-    page = await find_stretch(actor.client, filters_of(query, actor), limit=query.limit, before_id=before)
-    return reply_page(actor, page.tasks, page.next_cursor)
+    filters, chosen = filters_of(query, actor), Fields.of(TaskShape, query.fields)
+    before = read_cursor("tasks", unsealed(query.cursor, filters), int)
+    page = await find_stretch(actor.client, filters, limit=query.limit, before_id=before, without=chosen.left_out)
+    return reply_page(actor, page.tasks, sealed(page.next_cursor, filters), chosen)
 
 
 @router.post(
@@ -76,6 +81,7 @@ async def create_task(
             repeating=("Ten times", examples.PING),
         ),
     ],
+    key: IdempotencyKey,
     on_conflict: ConflictRule = "return",
 ) -> Response:
     """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating).
@@ -84,13 +90,12 @@ async def create_task(
     `unchanged` or `replaced`; `differs` which of the given fields an existing one has otherwise; `warnings` that its
     task_type is not registered.
     """
-    options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(
-        actor,
-        await changes.create_task(
-            actor, body.task_type, body.payload, options, on_conflict=on_conflict, unique=unique_of(body)
-        ),
+    options = cast(TaskOptions, with_key(options_of(body, empties=False), key, on_conflict))
+    unique = unique_of(body)
+    made = await changes.create_task(
+        actor, body.task_type, body.payload, options, on_conflict=on_conflict, unique=unique
     )
+    return _made(actor, check_same(made, key))
 
 
 @router.post(
@@ -105,12 +110,14 @@ async def create_task(
 async def create_group(
     actor: Operator,
     body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))],
+    key: IdempotencyKey,
     on_conflict: ConflictRule = "return",
 ) -> Response:
     """Once, or as a schedule, by the fields that a task has; answered as `POST /tasks`."""
-    options = cast(TaskOptions, options_of(body, empties=False))
+    options = cast(TaskOptions, with_key(options_of(body, empties=False), key, on_conflict))
     unique = unique_of(body)
-    return _made(actor, await changes.create_group(actor, body.steps, options, on_conflict=on_conflict, unique=unique))
+    made = await changes.create_group(actor, body.steps, options, on_conflict=on_conflict, unique=unique)
+    return _made(actor, check_same(made, key))
 
 
 @router.post(
@@ -143,28 +150,35 @@ def _made(actor: Actor, made: changes.Made) -> Response:
     summary="Read a task, what it did last and what it will do",
     responses=answers(TaskStatusShape, examples.STATUS, 404),
 )
-async def get_task(actor: Viewer, id: TaskId) -> Response:
+async def get_task(actor: Viewer, id: TaskId, fields: ChosenFields = None) -> Response:
     """Its columns, its schedule in words, the next runs, the last executions, and the ticks that it missed."""
     async with actor.client.transaction() as client:  # of one connection: waited for once
         status = await client.status(id)
-    return reply(actor, status)
+    said = status.as_dict()
+    if not actor.sees_payloads:  # a version would say of each guess at the payload whether it is right
+        said["version"] = None
+    return reply(actor, Fields.of(TaskStatusShape, fields).pick(said), headers=etag(said["version"]))
 
 
-@router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409))
+@router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409, 412))
 async def update_task(
-    actor: Operator, id: TaskId, body: Annotated[TaskEdit, json_body(edit=("Sooner", examples.EDIT))]
+    actor: Operator,
+    id: TaskId,
+    body: Annotated[TaskEdit, json_body(edit=("Sooner", examples.EDIT))],
+    expected: IfMatch,
 ) -> Response:
     """What is left out stays, null empties. An edited schedule is planned afresh; a run under way is not disturbed."""
     options = cast(TaskOptions, options_of(body, empties=True))
     if "payload" in body.model_fields_set and body.payload is None:
         raise refused("payload", "have a value", Described("null"))
-    return reply(actor, await changes.update_task(actor, id, body.payload, options))
+    task, version = await changes.update_task(actor, id, body.payload, options, versions=expected.versions)
+    return reply(actor, task, headers=etag(version))
 
 
-@router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409))
-async def delete_task(actor: Operator, id: TaskId) -> Response:
+@router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409, 412))
+async def delete_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """Its history stays. One that runs is refused: cancel it first."""
-    await changes.delete_task(actor, id)
+    await changes.delete_task(actor, id, versions=expected.versions)
     return Response(status_code=204)
 
 
@@ -182,44 +196,48 @@ async def get_tree(actor: Viewer, id: TaskId) -> Response:
 def _action(verb: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
     """Declare the route that does this to one task; its answer is the task, in the example with what was changed."""
     example = examples.TASK | changed
-    return router.post(f"/tasks/{{id}}/{verb}", summary=summary, responses=answers(TaskShape, example, 404, *errors))
+    return router.post(
+        f"/tasks/{{id}}/{verb}", summary=summary, responses=answers(TaskShape, example, 404, 412, *errors)
+    )
 
 
 @_action("enable", "Let a task run again")
 async def enable_task(
     actor: Operator,
     id: TaskId,
+    expected: IfMatch,
     catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
 ) -> Response:
     """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
-    return reply(actor, await changes.act_on_task(actor, "enable", id, catch_up=catch_up))
+    return reply(actor, await changes.act_on_task(actor, "enable", id, catch_up=catch_up, versions=expected.versions))
 
 
 @_action("disable", "Pause a task", enabled=False)
-async def disable_task(actor: Operator, id: TaskId) -> Response:
+async def disable_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """A run under way goes on. Nothing happens to one that is paused."""
-    return reply(actor, await changes.act_on_task(actor, "disable", id))
+    return reply(actor, await changes.act_on_task(actor, "disable", id, versions=expected.versions))
 
 
 @_action("run", "Run a task now", 409)
-async def run_task(actor: Operator, id: TaskId) -> Response:
+async def run_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """A waiting one-time task is made due now; of any other a copy is, with this one as its parent_id.
 
     The answer is the task that runs. Refused while a one-time task runs.
     """
-    return reply(actor, await changes.act_on_task(actor, "run", id))
+    return reply(actor, await changes.act_on_task(actor, "run", id, versions=expected.versions))
 
 
 @_action("cancel", "Stop a task for good", 409, status="cancelled", next_run_at=None)
-async def cancel_task(actor: Operator, id: TaskId) -> Response:
+async def cancel_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """Also while it runs; of a group its steps, too. Refused when it is over."""
-    return reply(actor, await changes.act_on_task(actor, "cancel", id))
+    return reply(actor, await changes.act_on_task(actor, "cancel", id, versions=expected.versions))
 
 
 @_action("retry", "Give a task all its attempts again", 400, 409)
 async def retry_task(
     actor: Operator,
     id: TaskId,
+    expected: IfMatch,
     body: Annotated[Retrying | None, json_body(payload=("With another payload", examples.RETRY))] = None,
 ) -> Response:
     """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status.
@@ -227,13 +245,13 @@ async def retry_task(
     A body is not needed; with one it has another payload from now on.
     """
     payload = None if body is None else body.payload
-    return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload))
+    return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload, versions=expected.versions))
 
 
 @_action("replan", "Book a schedule afresh", 409)
-async def replan_task(actor: Operator, id: TaskId) -> Response:
+async def replan_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
-    return reply(actor, await changes.act_on_task(actor, "replan", id))
+    return reply(actor, await changes.act_on_task(actor, "replan", id, versions=expected.versions))
 
 
 @router.post(
@@ -243,7 +261,8 @@ async def replan_task(actor: Operator, id: TaskId) -> Response:
 )
 async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
     """1,000 tasks in a transaction. What the action does not suit is left alone."""
-    filters, before = filters_of(body.filter, actor), read_cursor("bulk", body.cursor, int)
+    filters = filters_of(body.filter, actor)
+    before = read_cursor("bulk", unsealed(body.cursor, filters), int)
     done = await changes.change_tasks(
         actor, body.action, filters, limit=body.limit, dry_run=body.dry_run, before_id=before
     )
@@ -254,7 +273,7 @@ async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A 
         "changed": len(done.changed),
         "ids": done.changed[: changes.SHOWN_IDS],
         "more": done.more,
-        "next_cursor": write_cursor("bulk", done.next_before),
+        "next_cursor": sealed(write_cursor("bulk", done.next_before), filters),
     }
     return reply(actor, said)
 
@@ -272,8 +291,8 @@ async def edit_payloads(
     Those that are pending or blocked, and schedules, are changed. A payload that would break a rule, as that of a
     strict handler, stays as it is, and is told of.
     """
-    before = read_cursor("payloads", body.cursor, int)
     filters = filters_of(body.filter, actor)
+    before = read_cursor("payloads", unsealed(body.cursor, filters), int)
     done = await changes.edit_payloads(
         actor, body.patch, filters, limit=body.limit, before_id=before, dry_run=body.dry_run
     )
@@ -284,6 +303,6 @@ async def edit_payloads(
         "ids": list(done.ids[: changes.SHOWN_IDS]),
         "refused": done.refused,
         "refusals": [one._asdict() for one in done.refusals],
-        "next_cursor": write_cursor("payloads", done.next_before),
+        "next_cursor": sealed(write_cursor("payloads", done.next_before), filters),
     }
     return reply(actor, said)

@@ -11,13 +11,15 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.web.auth.session import COOKIE, open_session
+from pgsched.web.auth.session import COOKIE, Session, open_session
+from pgsched.web.services.streams import Client
 from pgsched.web.settings import WebSettings, is_loopback
-from pgsched.web.state import WebState, remote_of, state_of
+from pgsched.web.state import WebState, front_of, remote_of, state_of
 
 VIEWER = "viewer"
 OPERATOR = "operator"
@@ -26,7 +28,12 @@ METRICS = "metrics"
 LOCAL = "local"
 """The name of whoever sits at this machine while no tokens are set."""
 
-_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDING = (
+    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix",
+    "x-forwarded-proto", "x-forwarded-server", "x-real-ip", "x-client-ip", "x-cluster-client-ip",
+    "x-envoy-external-address", "x-original-forwarded-for", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
+)  # fmt: skip
+"""Headers that proxies add, as the common ones are set up."""
 
 
 class AccessDenied(Exception):
@@ -49,11 +56,23 @@ class Actor:
     role: str
     """``viewer`` or ``operator``; ``metrics`` for a scraper with a token of its own."""
     request: Request
+    session: Session | None = None
+    """The session of somebody who logged in; None: a token came with the request, or none is needed."""
 
     @property
     def remote(self) -> str | None:
         """The address that the request came from."""
         return remote_of(self.request)
+
+    @property
+    def stream_client(self) -> Client:
+        """Whose streams his are counted with."""
+        return Client(self.remote or "", self.role if self.session is None else self.session.id)
+
+    @property
+    def settings(self) -> WebSettings:
+        """Those of the web face."""
+        return front_of(self.request).settings
 
     @property
     def state(self) -> WebState:
@@ -73,7 +92,7 @@ class Actor:
     @property
     def sees_payloads(self) -> bool:
         """Whether payloads, metadata, results, progress, logged fields and errors may be shown."""
-        return self.may_change or not self.state.settings.hide_payloads
+        return self.may_change or not self.settings.hide_payloads
 
 
 def role_of(settings: WebSettings, token: str) -> str | None:
@@ -85,20 +104,25 @@ def role_of(settings: WebSettings, token: str) -> str | None:
 
 
 def try_token(request: Request, token: str) -> str | None:
-    """Return the role that a token opens. Raises AccessDenied when its address gave too many wrong ones before."""
-    state, remote = state_of(request), remote_of(request)
-    if seconds := state.throttle.seconds_to_wait(remote):
-        detail = f"too many wrong tokens came from your address: try again in {seconds} s"
+    """Return the role that a token opens. Raises AccessDenied for a wrong one of an address that gave too many.
+
+    A right one always opens: many may share an address, behind a proxy or a gateway.
+    """
+    front, remote = front_of(request), remote_of(request)
+    role = role_of(front.settings, token)
+    if role is not None:
+        return role
+    if seconds := front.throttle.seconds_to_wait(remote):
+        detail = f"too many wrong tokens came from your address: wait {seconds} s before you try another one"
         raise AccessDenied(429, detail, wait=seconds)
-    role = role_of(state.settings, token)
-    if role is None:
-        state.throttle.note_wrong(remote)
-    return role
+    front.throttle.note_wrong(remote)
+    return None
 
 
-def identify(request: Request) -> Actor | None:
+async def identify(request: Request) -> Actor | None:
     """Return who makes a request; None when it does not say. Raises AccessDenied for a wrong token."""
-    settings = state_of(request).settings
+    front = front_of(request)
+    settings = front.settings
     if not settings.protected:
         check_local(request)
         return Actor(name=LOCAL, role=OPERATOR, request=request)
@@ -110,9 +134,9 @@ def identify(request: Request) -> Actor | None:
             raise AccessDenied(401, "the Authorization header must be 'Bearer TOKEN' with a token that is known here")
         return Actor(name=role, role=role, request=request)
     session = open_session(settings, request.cookies.get(COOKIE))
-    if session is None:
+    if session is None or await front.revocations.is_revoked(session.id):
         return None
-    return Actor(name=session.name or session.role, role=session.role, request=request)
+    return Actor(name=session.name or session.role, role=session.role, request=request, session=session)
 
 
 def check_local(request: Request) -> None:
@@ -123,11 +147,29 @@ def check_local(request: Request) -> None:
     remote = remote_of(request)
     if not is_loopback(remote):
         raise AccessDenied(403, f"no tokens are set, so only this machine is served, not {remote}")
-    if any(header in request.headers for header in _FORWARDING):
+    if came_through_proxy(request):
         raise AccessDenied(403, "the request came through a proxy: set operator_token or viewer_token")
     host = request.headers.get("host", "")
     if not is_loopback(host_name(host)):
         raise AccessDenied(403, f"Host must be a name of this machine while no tokens are set, got {host[:100]!r}")
+
+
+def came_through_proxy(request: Request) -> bool:
+    """Whether a proxy can be seen: it added a header, speaks HTTP/1.0 as nginx does, or hides another name of ours.
+
+    A browser that says that the page before was of the same origin, and names it by a name that is not this machine's,
+    was led here by somebody who put ``localhost`` into Host.
+    """
+    headers = request.headers
+    if any(header in headers for header in _FORWARDING) or request.scope["http_version"] == "1.0":
+        return True
+    if headers.get("sec-fetch-site", "").lower() != "same-origin":
+        return False
+    try:
+        names = [urlsplit(headers[name]).hostname for name in ("origin", "referer") if name in headers]
+    except ValueError:
+        return True
+    return any(name is not None and not is_loopback(name) for name in names)
 
 
 def host_name(authority: str) -> str:
@@ -139,7 +181,7 @@ def host_name(authority: str) -> str:
 
 async def scraper(request: Request) -> Actor:
     """A dependency: whoever may read ``/metrics``."""
-    actor = identify(request)
+    actor = await identify(request)
     if actor is None:
         raise AccessDenied(401, "a token is needed: log in, or send 'Authorization: Bearer TOKEN'")
     return actor

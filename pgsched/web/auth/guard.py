@@ -1,4 +1,4 @@
-"""Requests that other sites make a browser send: none of them may change anything. And how long a request may be."""
+"""Requests of other sites' pages, none of which changes or loads anything. And how long a request may be."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_same_site(connection: HTTPConnection) -> None:
-    """Raise AccessDenied for a request that changes something and comes from another site's page.
+    """Raise AccessDenied for a request of another site's page, unless it leads its reader here by a link.
 
-    Browsers say where a request comes from, in Sec-Fetch-Site or else in Origin. Programs say neither; a request that
-    says neither and has our cookie comes from no browser that we know, and is refused.
+    No other site's script reads an answer of ours anyway; but a stream that it opens would take somebody's place, and
+    a page in a frame could be clicked. Of a request that changes something browsers say where it comes from, in
+    Sec-Fetch-Site or else in Origin. Programs say neither; a request that says neither and has our cookie comes from no
+    browser that we know, and is refused.
     """
-    if connection.scope["method"] in SAFE_METHODS:
-        return
     headers = connection.headers
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if connection.scope["method"] in SAFE_METHODS:
+        foreign = site is not None and site.lower() not in ("same-origin", "none")
+        is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") in (None, "document")
+        if foreign and not is_link:
+            raise AccessDenied(403, "a page of another site may not load anything from here")
+        return
     if site is not None:
         same = site.lower() in ("same-origin", "none")
     elif origin is not None:

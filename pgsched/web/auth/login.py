@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import METRICS, AccessDenied, check_local, identify, try_token
-from pgsched.web.auth.session import COOKIE, MAX_NAME, SECONDS, seal_session
-from pgsched.web.paths import href
+from pgsched.web.auth.session import COOKIE, MAX_NAME, OIDC_KEY, SECONDS, Session, begin_session, seal_session
+from pgsched.web.paths import href, site_of
 from pgsched.web.rendering import page
-from pgsched.web.state import remote_of, state_of
+from pgsched.web.state import front_of, remote_of
 
 log = get_logger("pgsched.web")
 
 MAX_FORM = 4096
 """Bytes of the longest form."""
+CLAIMED = " (token)"
+"""Stands behind the name of somebody who came with a token where others are named by an identity provider."""
+MAX_NEXT = 2000
+"""Characters of the longest path that is gone to after a login."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,22 +41,25 @@ async def _form(request: Request) -> dict[str, str]:
 @router.get("/login")
 async def show(request: Request) -> Response:
     """Ask for a token."""
-    if not state_of(request).settings.protected:
+    goes_on = safe_next(request.query_params.get("next"))
+    if not front_of(request).settings.protected:
         check_local(request)
-        return RedirectResponse(href(request, "/"), status_code=303)
-    return page(request, "login.html", problem=None, name="")
+        return RedirectResponse(href(request, goes_on), status_code=303)
+    front = front_of(request)
+    leaves = await front.oidc.logout_url() if front.oidc is not None and "out" in request.query_params else None
+    return login_page(request, goes_on, leaves=leaves)
 
 
 @router.post("/login")
 async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form)]) -> Response:
     """Give a cookie for a token."""
-    state, remote = state_of(request), remote_of(request)
-    name = form.get("name", "").strip()
+    front, remote = front_of(request), remote_of(request)
+    name, goes_on = form.get("name", "").strip(), safe_next(form.get("next"))
     try:
         role = try_token(request, form.get("token", "").strip())
     except AccessDenied as denied:
         log.warning("login_refused", remote=remote, wait=denied.wait)
-        answer = page(request, "login.html", status=denied.status, problem=denied.detail, name=name[:MAX_NAME])
+        answer = login_page(request, goes_on, status=denied.status, problem=denied.detail, name=name)
         answer.headers["Retry-After"] = str(denied.wait)
         return answer
     if role == METRICS:
@@ -59,26 +67,71 @@ async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form
     if role is None or len(name) > MAX_NAME or not (name.isprintable() or not name):
         problem = "this token is not known here" if role is None else f"name must have at most {MAX_NAME} characters"
         log.warning("login_refused", remote=remote)
-        return page(request, "login.html", status=401 if role is None else 422, problem=problem, name=name[:MAX_NAME])
-    state.throttle.forget(remote)
-    response = RedirectResponse(href(request, "/"), status_code=303)
+        return login_page(request, goes_on, status=401 if role is None else 422, problem=problem, name=name)
+    front.throttle.forget(remote)
+    if name and front.settings.oidc is not None:
+        name = f"{name[: MAX_NAME - len(CLAIMED)]}{CLAIMED}"
+    response = RedirectResponse(href(request, goes_on), status_code=303)
+    give_session(request, response, begin_session(role, name or None, by=role))
+    return response
+
+
+def give_session(request: Request, response: Response, session: Session) -> None:
+    """Put the cookie of a session on an answer. A link from elsewhere carries it (Lax), no other request does."""
     response.set_cookie(
         COOKIE,
-        seal_session(state.settings, role, name or None),
+        seal_session(front_of(request).settings, session),
         max_age=SECONDS,
-        path=href(request, "") or "/",
+        path=site_of(request) or "/",
         secure=request.url.scheme == "https",
         httponly=True,
-        samesite="strict",
+        samesite="lax",
     )
-    log.info("logged_in", role=role, name=name or None, remote=remote)
-    return response
+    log.info("logged_in", role=session.role, name=session.name, by=session.by, remote=remote_of(request))
+
+
+def safe_next(given: str | None) -> str:
+    """Return the page of ours that somebody wanted before the login; the first one for whatever is none of ours."""
+    if given is None or len(given) > MAX_NEXT or not re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", given):
+        return "/"
+    return "/" if re.match(r"/log(in|out)\b", given) else given
 
 
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
-    """Take the cookie back."""
-    identify(request)
-    response = RedirectResponse(href(request, "/login"), status_code=303)
-    response.delete_cookie(COOKIE, path=href(request, "") or "/", httponly=True, samesite="strict")
+    """Take the cookie back, and end its session in every process."""
+    actor = await identify(request)
+    if actor is not None and actor.session is not None:
+        front = front_of(request)
+        front.streams.end_session(actor.session.id)
+        await front.revocations.revoke(actor.session.id, actor.session.end)
+        log.info("logged_out", role=actor.role, name=actor.session.name, remote=actor.remote)
+    at_provider = actor is not None and actor.session is not None and actor.session.by == OIDC_KEY
+    response = RedirectResponse(href(request, "/login?out" if at_provider else "/login"), status_code=303)
+    response.delete_cookie(COOKIE, path=site_of(request) or "/", httponly=True, samesite="lax")
     return response
+
+
+def login_page(
+    request: Request,
+    goes_on: str,
+    *,
+    status: int = 200,
+    problem: str | None = None,
+    name: str = "",
+    leaves: str | None = None,
+) -> Response:
+    """Return the page of the login; ``leaves``: where somebody who logged out here logs out at the provider too."""
+    front = front_of(request)
+    provider = None if front.settings.oidc is None else urlsplit(front.settings.oidc.issuer).hostname
+    return page(
+        request,
+        "login.html",
+        status=status,
+        problem=problem,
+        name=name[:MAX_NAME],
+        next=goes_on,
+        provider=provider,
+        tokens=front.settings.has_tokens,
+        leaves=leaves,
+    )

@@ -1,64 +1,80 @@
-"""The cookie of people who logged in: a role, a name and an end, signed with a key made of that role's token.
+"""The cookie of people who logged in: an id, a role, a name and an end, signed with a key made of what let them in.
 
-Nothing is stored: another token ends all sessions of its role at once, and the token itself is never sent back.
+Another token ends all sessions of its role at once, another client secret all of the identity provider's, and neither
+is ever sent back. What is stored are the sessions that were logged out (:mod:`pgsched.web.services.revocations`).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
-import json
+import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
+from pgsched.web.auth.sealing import key_of, seal, unseal
 from pgsched.web.settings import WebSettings
 
-COOKIE = "pgsched_session"
-SECONDS = 12 * 3600
+COOKIE: Final = "pgsched_session"
+SECONDS: Final = 12 * 3600
 """How long a session lasts."""
-MAX_NAME = 100
+MAX_NAME: Final = 100
+OPERATOR_KEY, VIEWER_KEY, OIDC_KEY = "operator", "viewer", "oidc"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """What a cookie says."""
 
+    id: str
+    """Random: a session that was logged out is known by it."""
     role: str
     name: str | None
     ends_at: int
     """In seconds of the Unix time."""
+    by: str
+    """What let him in, whose key signs the cookie: the token of its role, or ``oidc``."""
+
+    @property
+    def end(self) -> datetime:
+        """When it ends."""
+        return datetime.fromtimestamp(self.ends_at, UTC)
 
 
-def seal_session(settings: WebSettings, role: str, name: str | None, *, now: float | None = None) -> str:
-    """Return the cookie of a role whose token is set."""
+def begin_session(role: str, name: str | None, *, by: str, now: float | None = None) -> Session:
+    """Return a new session."""
     ends_at = int((time.time() if now is None else now) + SECONDS)
-    said = json.dumps({"role": role, "name": name, "ends_at": ends_at}).encode()
-    body = base64.urlsafe_b64encode(said).decode()
-    return f"{body}.{_signature(_token(settings, role) or '', body)}"
+    return Session(id=secrets.token_urlsafe(24), role=role, name=name, ends_at=ends_at, by=by)
+
+
+def seal_session(settings: WebSettings, session: Session) -> str:
+    """Return the cookie of a session."""
+    return seal(_keys(settings)[session.by], asdict(session))
 
 
 def open_session(settings: WebSettings, cookie: str | None, *, now: float | None = None) -> Session | None:
     """Return what a cookie says; None when there is none, it is not ours, or it has ended."""
-    body, _, signature = (cookie or "").partition(".")
-    for role in ("operator", "viewer"):
-        token = _token(settings, role)
-        if token is None or not hmac.compare_digest(_signature(token, body).encode(), signature.encode()):
+    for by, key in _keys(settings).items():
+        said = unseal(key, cookie)
+        if said is None:
             continue
-        try:
-            session = Session(**json.loads(base64.urlsafe_b64decode(body)))
-        except (ValueError, TypeError, binascii.Error):
+        session = _read(said)
+        if session is None or session.by != by or (by != OIDC_KEY and session.role != by):
             return None
-        alive = session.ends_at > (time.time() if now is None else now)
-        return session if alive and session.role == role else None
+        return session if session.ends_at > (time.time() if now is None else now) else None
     return None
 
 
-def _token(settings: WebSettings, role: str) -> str | None:
-    return settings.operator_token if role == "operator" else settings.viewer_token
+def _read(said: Mapping[str, Any]) -> Session | None:
+    try:
+        return Session(**said)
+    except TypeError:  # of another version of this program
+        return None
 
 
-def _signature(token: str, body: str) -> str:
-    key = hashlib.sha256(b"pgsched session " + token.encode()).digest()
-    return hmac.new(key, body.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+def _keys(settings: WebSettings) -> dict[str, bytes]:
+    secrets_of = {OPERATOR_KEY: settings.operator_token, VIEWER_KEY: settings.viewer_token}
+    if settings.oidc is not None:
+        secrets_of[OIDC_KEY] = settings.oidc.client_secret
+    return {by: key_of(f"session of {by}", secret) for by, secret in secrets_of.items() if secret is not None}

@@ -17,6 +17,7 @@ from pgsched.web.dashboard import (
     schedules,
     task,
     tasks,
+    upcoming,
     workers,
     workflows,
 )
@@ -25,6 +26,6 @@ router = APIRouter()
 # Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
 for part in (
     overview, tasks, schedules, durable, task, calendars, workflows, queues, workers, handlers, dead, executions, audit,
-    live,
+    live, upcoming,
 ):  # fmt: skip
     router.include_router(part.router)

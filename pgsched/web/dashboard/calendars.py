@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask, VersionConflict
+from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.web.auth.access import Actor, Operator, Viewer
+from pgsched.web.dashboard.edits import SEEN, TRIES, Conflict, EditConflict, merged_or_raise, seen_of
 from pgsched.web.dashboard.forms import Form, Text
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.services import changes
@@ -24,18 +28,31 @@ async def list_(actor: Viewer) -> Response:
 async def edit(actor: Operator, name: Text = "") -> Response:
     """Show the days of a calendar, which need not be there yet, as a form."""
     found = await changes.find_calendar(actor.client, name)
-    return _form(actor, name, "" if found is None else "\n".join(found.days), None)
+    days = _days(found)
+    return _form(actor, name, days, None, seen=seen_of({"days": days}))
 
 
 @router.post("/calendars/edit")
 async def save(actor: Operator, form: Form) -> Response:
     """Make a calendar or replace its days."""
     name, days = form.get("name", ""), form.get("days", "")
-    try:
-        _, change = await changes.set_calendar(actor, name, days.replace(",", " ").split())
-    except InvalidTask as error:
-        return _form(actor, name, days, str(error))
-    return done(actor, "/calendars", "" if change.nothing else "calendar")
+    for tries_left in reversed(range(TRIES)):
+        try:
+            found = await changes.find_calendar(actor.client, name)
+            if "days" not in merged_or_raise(form, {"days": _days(found)}) and found is not None:
+                return done(actor, "/calendars", "")
+            versions = (changes.version_of_calendar(found),)
+            _, change = await changes.set_calendar(actor, name, days.replace(",", " ").split(), versions=versions)
+        except InvalidTask as error:
+            return _form(actor, name, days, str(error), seen=form.get(SEEN, ""))
+        except EditConflict as error:
+            return _form(actor, name, days, None, seen=seen_of(error.now), conflicts=error.merged.conflicts)
+        except VersionConflict:
+            if not tries_left:
+                raise
+        else:
+            return done(actor, "/calendars", "" if change.nothing else "calendar")
+    raise AssertionError("unreachable")
 
 
 @router.post("/calendars/delete")
@@ -45,5 +62,13 @@ async def delete(actor: Operator, form: Form) -> Response:
     return done(actor, "/calendars", "calendar_delete")
 
 
-def _form(actor: Actor, name: str, days: str, problem: str | None) -> Response:
-    return show(actor, "calendar_form.html", at="schedules", problem=problem, name=name, days=days)
+def _days(one: Calendar | None) -> str:
+    return "" if one is None else "\n".join(one.days)
+
+
+def _form(
+    actor: Actor, name: str, days: str, problem: str | None, *, seen: str, conflicts: Sequence[Conflict] = ()
+) -> Response:
+    context = {"name": name, "days": days, "seen": seen, "conflicts": conflicts, "changed_by": None}
+    status = 409 if conflicts else None
+    return show(actor, "calendar_form.html", at="schedules", problem=problem, status=status, **context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -88,7 +89,14 @@ async def _ask(
     tried = await actor.client.change_tasks(_action(verb), dry_run=True, **_dead_of(actor, fields))
     shown = {"queue": "any", "task_type": "any"} | fields
     by_age = fields.keys() <= IN_BATCHES
-    context = {"verb": verb, "fields": fields, "shown": shown, "typed": form, "tried": tried, "by_age": by_age}
+    context: dict[str, Any] = {
+        "verb": verb,
+        "fields": fields,
+        "shown": shown,
+        "typed": form,
+        "tried": tried,
+        "by_age": by_age,
+    }
     return show(actor, "dead_confirm.html", at="dead", problem=problem, **context)
 
 

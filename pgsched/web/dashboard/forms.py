@@ -52,7 +52,7 @@ def given(fields: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: text for name in names if (text := fields.get(name, "").strip())}
 
 
-def payload_of(form: dict[str, str]) -> dict[str, Any] | None:
+def payload_of(form: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the payload of a form; None when the field is not there or empty."""
     text = form.get("payload", "").strip()
     return read_object(text, "payload") if text else None

@@ -18,7 +18,6 @@ LONGEST_SECONDS = 900.0
 """A stream ends then; the browser comes again, and is asked again who it is."""
 BEAT_SECONDS = 5.0
 """A page that has heard nothing for more than twice this time shows that it is disconnected (static/live.js)."""
-MAX_WATCHERS = 200
 RETRY = "retry: 3000\n\n"
 """The milliseconds after which a browser comes again."""
 MAX_ID = 2**63 - 1
@@ -33,12 +32,10 @@ async def live(actor: Viewer, task: int | None = None) -> Response:
     Each event also says whether the database answers, and how many rows change a second; without a change one comes
     every few seconds.
     """
-    state = actor.state
     if task is not None and not 0 < task <= MAX_ID:
         raise HTTPException(422, "task must be the id of a task")
-    if len(state.watch) >= MAX_WATCHERS:
-        raise HTTPException(503, "too many pages are live already", headers={"Retry-After": "30"})
-    return respond(changes(state.watch, state.stopping, task_id=task))
+    watching = _watching(actor.state.watch, task, BEAT_SECONDS)
+    return respond(actor, watching, opening=RETRY, longest=LONGEST_SECONDS)
 
 
 def changes(

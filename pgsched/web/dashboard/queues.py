@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 from fastapi import APIRouter
@@ -16,11 +17,12 @@ from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.json_text import read_object
-from pgsched.domain.records import Pruned
+from pgsched.domain.records import AuditEntry, Pruned
 from pgsched.domain.retention_age import FOREVER, LONGEST
 from pgsched.domain.validation import MAX_INTEGER, refused
 from pgsched.ops.prune import preview
 from pgsched.web.auth.access import Actor, Operator, Viewer
+from pgsched.web.dashboard.edits import SEEN, Conflict, EditConflict, conflict_of, merged_or_raise, seen_of
 from pgsched.web.dashboard.forms import Form, Text, optional_number, yes_or_no
 from pgsched.web.dashboard.overview import queue_rows
 from pgsched.web.dashboard.shown import done, show
@@ -74,7 +76,8 @@ async def settings(actor: Operator, queue: Text = "") -> Response:
     async with actor.client.transaction() as client:
         await client.queue(queue)  # a name that no queue may have is refused
         setup = await _setup(client, queue)
-    return _form(actor, queue, fields_of(setup), None)
+    fields = fields_of(setup)
+    return _form(actor, queue, fields, None, seen=seen_of(fields))
 
 
 @router.post("/queues/settings")
@@ -82,8 +85,9 @@ async def save(actor: Operator, form: Form) -> Response:
     """Change the settings of a queue; its name is a field, since it may hold any character."""
     name = form.get("queue", "")
 
-    async def work(client: AsyncClient) -> None:
-        await apply(client, await _setup(client, name), form)
+    async def work(client: AsyncClient) -> None:  # others wait for it: nothing comes between reading and changing
+        setup = await _setup(client, name)
+        await apply(client, setup, merged_or_raise(form, fields_of(setup)))
 
     try:
         if form.get("confirmed") != "yes" and (found := await _goes(actor.client, name, form)) is not None:
@@ -91,6 +95,9 @@ async def save(actor: Operator, form: Form) -> Response:
         _, change = await changes.change_queue(actor, "set", name, work)
     except InvalidTask as error:
         return _form(actor, name, form, str(error))
+    except EditConflict as error:
+        told = await conflict_of(actor, error, queue=name)
+        return _form(actor, name, {**error.now, **error.merged.changed}, None, seen=seen_of(error.now), **told)
     return done(actor, "/queues", "" if change.nothing else "queue")
 
 
@@ -144,7 +151,7 @@ def option_of(field: str, text: str) -> str | bool | None:
 
 async def _goes(client: AsyncClient, name: str, form: dict[str, str]) -> Pruned | None:
     """What workers would delete at once after the change; None when that is nothing new to ask about."""
-    changed = _changed(fields_of(await _setup(client, name)), form)
+    changed = merged_or_raise(form, fields_of(await _setup(client, name)))
     options = cast(QueueOptions, {field: option_of(field, changed[field]) for field in RETENTION if field in changed})
     if not options:
         return None
@@ -192,7 +199,17 @@ async def _setup(client: AsyncClient, name: str) -> QueueSetup:
     return found.get(name, QueueSetup(name=name))
 
 
-def _form(actor: Actor, name: str, fields: dict[str, str], problem: str | None, goes: Pruned | None = None) -> Response:
+def _form(
+    actor: Actor,
+    name: str,
+    fields: dict[str, str],
+    problem: str | None,
+    goes: Pruned | None = None,
+    *,
+    seen: str | None = None,
+    conflicts: Sequence[Conflict] = (),
+    changed_by: AuditEntry | None = None,
+) -> Response:
     return show(
         actor,
         "queue_form.html",
@@ -204,4 +221,8 @@ def _form(actor: Actor, name: str, fields: dict[str, str], problem: str | None, 
         more=goes is not None and not goes.complete,
         limits=LIMITS,
         orderings=ORDERINGS,
+        seen=fields.get(SEEN, "") if seen is None else seen,
+        conflicts=conflicts,
+        changed_by=changed_by,
+        status=409 if conflicts else None,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db.queries import dashboard
+from pgsched.db.queries.overviews import ScheduleRow, list_schedules
 from pgsched.domain.errors import InvalidTask, TransitionRefused
+from pgsched.domain.pages import read_cursor, write_cursor
+from pgsched.domain.planned_schedule import STATES
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick
 from pgsched.domain.scheduling.preview import noted
@@ -26,10 +27,11 @@ from pgsched.web.dashboard.forms import (
     moment,
     optional_number,
     options_of,
-    payload_of,
     unique_of,
     whole_number,
 )
+from pgsched.web.dashboard.payloads import insert_of, part_of, step, typed_payload
+from pgsched.web.dashboard.payloads import noted as noted_faults
 from pgsched.web.dashboard.shown import cut, done, link, show
 from pgsched.web.dashboard.task import show_form
 from pgsched.web.rendering import page
@@ -48,58 +50,77 @@ router = APIRouter()
 
 
 @router.get("/schedules")
-async def schedules(actor: Viewer, before: Text = "") -> Response:
-    """Show the schedules, the latest first."""
-    fields = given(actor.request.query_params, "queue", "search")
-    command = dashboard.list_schedules(
-        queue=fields.get("queue"),
-        search=fields.get("search"),
-        before_id=optional_number("before", before),
-        limit=PER_PAGE + 1,
+async def schedules(actor: Viewer, cursor: Text = "") -> Response:
+    """Show the schedules, the next one to run first."""
+    fields = given(actor.request.query_params, "queue", "task_type", "search", "state")
+    listed = await actor.client.database.run(
+        list_schedules(
+            queue=fields.get("queue"),
+            task_type=fields.get("task_type"),
+            search=fields.get("search"),
+            state=fields.get("state"),
+            after=read_cursor("schedules", cursor or None, datetime, int),
+            limit=PER_PAGE + 1,
+        )
     )
-    found, last = cut(await actor.client.database.run(command), PER_PAGE)
+    found, last = cut(listed.rows, PER_PAGE)
     survey = await actor.state.surveys.get()
+    stalled = {one.task.id for one in found if one.task.queue not in survey.paused and is_stalled(one.task, survey.now)}
+    onwards = last and write_cursor("schedules", last.at, last.task.id)
     return show(
         actor,
         "schedules.html",
         at="schedules",
         fields=fields,
         schedules=[_row(one) for one in found],
-        stalled={one.id for one in found if one.queue not in survey.paused and is_stalled(one, survey.now)},
-        following=last and link(actor, "/schedules", {**fields, "before": last.id}),
+        states=STATES,
+        complete=listed.complete,
+        stalled=stalled,
+        following=onwards and link(actor, "/schedules", {**fields, "cursor": onwards}),
     )
 
 
 @router.get("/schedules/new")
-async def new(actor: Operator, task_type: Text = "") -> Response:
-    """Show an empty form; with ``task_type`` the payload has the keys that its handler requires."""
-    handlers = await actor.client.handlers()
-    fields = {"task_type": task_type, "payload": "{}"}
-    for handler in handlers:
-        if handler.task_type == task_type and handler.payload_schema is not None:
-            required = dict.fromkeys(handler.payload_schema.get("required", ()))
-            fields["payload"] = json.dumps(required, indent=2, ensure_ascii=False)
-    return show_form(actor, None, fields, None, handlers=handlers)
+async def new(actor: Operator, task_type: Text = "", template: Text = "") -> Response:
+    """Show an empty form; with ``task_type`` it has the fields of its payload, with ``template`` those of that task."""
+    fields = {"task_type": task_type, "payload": "{}", "mode": "fields"}
+    part = await part_of(actor, task_type, fields)
+    part.as_json = part.form is None
+    if template:
+        fields = await step(actor, part, fields | {"template": template})
+    return show_form(actor, None, fields, None, part, handlers=await actor.client.handlers())
 
 
 @router.post("/schedules/new")
 async def create(actor: Operator, form: Form) -> Response:
     """Create a task: one that runs once, or a schedule."""
+    task_type = form.get("task_type", "").strip()
+    handlers = await actor.client.handlers()
+    part = await part_of(actor, task_type, form)
     if form.get("look") == "yes":  # the button for those without scripts
-        return show_form(actor, None, form, None, await look(actor, form), await actor.client.handlers())
+        return show_form(actor, None, form, None, part, await look(actor, form), handlers)
     try:
+        if "step" in form or "template" in form:
+            form = await step(actor, part, form)
+            if form.get("step") == "sql":
+                part.insert = await insert_of(
+                    actor, task_type, await typed_payload(actor, part, form), options_of(form)
+                )
+            return show_form(actor, None, form, None, part, handlers=handlers)
         options = options_of(form)
         options["created_by"] = actor.name
         made = await create_task(
             actor,
-            form.get("task_type", "").strip(),
-            payload_of(form),
+            task_type,
+            await typed_payload(actor, part, form),
             options,
             on_conflict=conflict_of(form),
             unique=unique_of(form),
         )
-    except (InvalidTask, TransitionRefused) as error:
-        return show_form(actor, None, form, str(error), handlers=await actor.client.handlers())
+    except InvalidTask as error:
+        return show_form(actor, None, form, noted_faults(part, error), part, handlers=handlers)
+    except TransitionRefused as error:
+        return show_form(actor, None, form, str(error), part, handlers=handlers)
     word = "create" if made.outcome == "created" else made.outcome
     return done(actor, f"/tasks/{made.task.id}", word, made.task.id)
 
@@ -111,11 +132,13 @@ async def preview(actor: Viewer) -> Response:
     return page(request, "preview.html", preview=await look(actor, dict(request.query_params)))
 
 
-def _row(one: Task) -> dict[str, Any]:
-    """A task with how it stands and its next run; None when there is none."""
+def _row(row: ScheduleRow) -> dict[str, Any]:
+    """A schedule with how it stands and its next run; None when there is none."""
+    one = row.task
     stands = status_of(one, [], [], [], now=datetime.now(UTC))
     return {
         "task": one,
+        "row": row,
         "schedule": stands.schedule,
         "next": noted(stands.next_runs[0], one.timezone) if stands.next_runs else None,
     }
@@ -175,5 +198,5 @@ def _range_form(
     problem: str | None = None,
 ) -> Response:
     made = number_to_run(ticks or ())
-    context = {"task": task, "fields": fields, "ticks": ticks, "shown": TICKS_OF_RANGE, "made": made}
+    context: dict[str, Any] = {"task": task, "fields": fields, "ticks": ticks, "shown": TICKS_OF_RANGE, "made": made}
     return show(actor, "backfill.html", at="schedules", problem=problem, **context)

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.web.auth.access import Actor
-from pgsched.web.paths import href
+from pgsched.web.dashboard import notice
+from pgsched.web.paths import href, site_of
 from pgsched.web.rendering import page
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ NAVIGATION: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
     "Work": (
         ("tasks", "/tasks", "Tasks", "list-todo"),
         ("schedules", "/schedules", "Schedules", "calendar-clock"),
+        ("upcoming", "/upcoming", "Upcoming", "calendar-range"),
         ("workflows", "/workflows", "Workflows", "workflow"),
     ),
     "Failures": (
@@ -66,32 +68,50 @@ NOTICES: Mapping[str, str] = {
     "retry_dead": "{n} dead letters are retried, with all their attempts.",
     "purge_dead": "{n} dead letters were deleted.",
 }
-"""What was done, by the word that a redirect carries: no foreign text gets onto a page that way."""
+"""What is said on the next page of what was done."""
 
 
-def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **context: Any) -> Response:
+def show(
+    actor: Actor, template: str, *, at: str, problem: str | None = None, status: int | None = None, **context: Any
+) -> Response:
     """Return a page of the dashboard; ``at`` is its place in the navigation, ``problem`` what is wrong with a form."""
-    return page(
+    text = notice.taken(actor.request)
+    response = page(
         actor.request,
         template,
-        status=422 if problem else 200,
+        status=status or (422 if problem else 200),
         actor=actor,
         at=at,
         navigation=NAVIGATION,
         hidden=() if actor.may_change else FOR_OPERATORS,
         protected=actor.state.settings.protected,
+        databases=_databases(actor, at),
+        database=actor.state.name,
+        site=site_of(actor.request),
         reveals=actor.sees_payloads,
-        notice=_notice(actor.request.query_params),
         problem=problem,
+        notice=text,
         **context,
     )
+    if text is not None:
+        notice.forget(actor.request, response)
+    return response
+
+
+def _databases(actor: Actor, at: str) -> dict[str, str]:
+    """The databases of the site, each with the path of the page in it that this one is part of."""
+    place = next((path for pages in NAVIGATION.values() for name, path, *_ in pages if name == at), "/")
+    return {name: f"{site_of(actor.request)}/{name}{place}" for name in actor.state.names}
 
 
 def done(actor: Actor, path: str, word: str, number: int | None = None) -> Response:
     """Return to a page after a change, which it names; what pages count is counted afresh."""
     actor.state.surveys.forget()
-    query = {"did": word} | ({} if number is None else {"n": str(number)})
-    return RedirectResponse(f"{href(actor.request, path)}?{urlencode(query)}", status_code=303)
+    actor.state.upcoming.forget()
+    response = RedirectResponse(href(actor.request, path), status_code=303)
+    if word in NOTICES:
+        notice.give(actor.request, response, NOTICES[word].format(n=number), path)
+    return response
 
 
 def link(actor: Actor, path: str, query: Mapping[str, Any]) -> str:
@@ -103,10 +123,3 @@ def link(actor: Actor, path: str, query: Mapping[str, Any]) -> str:
 def cut(found: list[T], limit: int) -> tuple[list[T], T | None]:
     """Return the rows of a page, and the last of them when there were more than the page holds."""
     return found[:limit], found[limit - 1] if len(found) > limit else None
-
-
-def _notice(query: Mapping[str, str]) -> str | None:
-    text, number = NOTICES.get(query.get("did", "")), query.get("n", "")
-    return (
-        text.format(n=number if number.isascii() and number.isdigit() and len(number) < 20 else "?") if text else None
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -14,14 +14,22 @@ from starlette.responses import RedirectResponse, Response
 from pgsched.db.queries.dashboard import find_said_options
 from pgsched.db.queries.tasks import LEVELS
 from pgsched.domain.attempt import GROUP
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask, VersionConflict
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import Execution, HandlerInfo, Task
+from pgsched.domain.records import AuditEntry, Execution, HandlerInfo, Task
 from pgsched.domain.scheduling.preview import noted
-from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import RULES
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.durable import find_run
+from pgsched.web.dashboard.edits import (
+    SEEN,
+    TRIES,
+    Conflict,
+    EditConflict,
+    conflict_of,
+    merged_or_raise,
+    seen_of,
+)
 from pgsched.web.dashboard.forms import (
     OPTIONS,
     TIMES,
@@ -33,6 +41,8 @@ from pgsched.web.dashboard.forms import (
     payload_of,
     with_instants,
 )
+from pgsched.web.dashboard.payloads import PayloadPart, filled, part_of, step, typed_payload, with_payload
+from pgsched.web.dashboard.payloads import noted as noted_faults
 from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
@@ -122,42 +132,76 @@ async def task(
 async def edit(actor: Operator, id: int) -> Response:
     """Show the form of a task."""
     one = await actor.client.get(id)
-    return show_form(actor, one, fields_of(one), None)
+    part = await part_of(actor, one.task_type, {})
+    return show_form(actor, one, fields_of(one) | filled(part, one.payload), None, part)
 
 
 @router.post("/tasks/{id:int}/edit")
 async def save(actor: Operator, id: int, form: Form) -> Response:
-    """Change a task."""
-    one = await actor.client.get(id)
-    try:
-        options = changes_of(one, form)
-        payload = payload_of(form)
-        if payload == one.payload:
-            payload = None
-        if not options and payload is None:
-            return done(actor, f"/tasks/{id}", "")
-        await update_task(actor, id, payload, options)
-    except InvalidTask as error:
-        return show_form(actor, one, form, str(error))
-    return done(actor, f"/tasks/{id}", "edit", id)
+    """Change a task; what somebody else has changed since the form was shown is kept, or asked about."""
+    for tries_left in reversed(range(TRIES)):
+        version = await actor.client.version(id)  # before the task: then it is never newer than what is compared
+        one = await actor.client.get(id)
+        part = await part_of(actor, one.task_type, form)
+        try:
+            if "step" in form:
+                return show_form(actor, one, await step(actor, part, form), None, part)
+            return await _save(actor, one, with_payload(form, await typed_payload(actor, part, form)), version)
+        except InvalidTask as error:
+            return show_form(actor, one, form, noted_faults(part, error), part)
+        except EditConflict as error:
+            told = await conflict_of(actor, error, task_id=id)
+            shown = fields_of(one) | error.merged.changed
+            if part.has_fields:
+                shown |= filled(part, payload_of(shown) or {})
+            return show_form(actor, one, shown, None, part, **told)
+        except VersionConflict:
+            if not tries_left:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _save(actor: Actor, one: Task, form: dict[str, str], version: str) -> Response:
+    changes = merged_or_raise(comparable(form, one.timezone), comparable(fields_of(one)))
+    changed = {name: text for name, text in with_instants(form, one.timezone).items() if name in changes}
+    options = options_of(changed, clearing=True)
+    payload = payload_of(changed)
+    if payload == one.payload:
+        payload = None
+    if not options and payload is None:
+        return done(actor, f"/tasks/{one.id}", "")
+    await update_task(actor, one.id, payload, options, versions=(version,))
+    return done(actor, f"/tasks/{one.id}", "edit", one.id)
 
 
 @router.get("/tasks/{id:int}/retry")
 async def ask_payload(actor: Operator, id: int) -> Response:
     """Show the payload of a task that is to be tried again, as a form."""
     one = await actor.client.get(id)
-    return _retry_form(actor, one, pretty(one.payload), None)
+    part = await part_of(actor, one.task_type, {})
+    seen = seen_of({"payload": pretty(one.payload)})
+    return _retry_form(actor, one, filled(part, one.payload), None, part, seen=seen)
 
 
 @router.post("/tasks/{id:int}/retry")
 async def retry(actor: Operator, id: int, form: Form) -> Response:
     """Give a task all its attempts again, with the payload of the form if there is one and it differs."""
+    version = await actor.client.version(id)
     one = await actor.client.get(id)
+    part = await part_of(actor, one.task_type, form)
     try:
-        payload = payload_of(form)
-        await act_on_task(actor, "retry", id, payload=None if payload == one.payload else payload)
+        if "step" in form:
+            shown = await step(actor, part, form)
+            return _retry_form(actor, one, shown, None, part, seen=form.get(SEEN, ""))
+        typed = with_payload(form, await typed_payload(actor, part, form))
+        payload = payload_of(merged_or_raise(typed, {"payload": pretty(one.payload)}))
+        versions = None if payload is None else (version,)
+        await act_on_task(actor, "retry", id, payload=payload, versions=versions)
     except InvalidTask as error:
-        return _retry_form(actor, one, form["payload"], str(error))
+        return _retry_form(actor, one, form, noted_faults(part, error), part, seen=form.get(SEEN, ""))
+    except EditConflict as error:
+        told = await conflict_of(actor, error, task_id=id)
+        return _retry_form(actor, one, form, None, part, seen=seen_of(error.now), **told)
     return done(actor, f"/tasks/{id}", "retry", id)
 
 
@@ -174,26 +218,33 @@ async def change(actor: Operator, id: int, verb: str) -> Response:
     return done(actor, f"/tasks/{shown}", verb, shown)
 
 
-def _retry_form(actor: Actor, one: Task, payload: str, problem: str | None) -> Response:
-    return show(actor, "retry.html", at="tasks", problem=problem, task=one, payload=payload)
-
-
-def changes_of(one: Task, form: dict[str, str]) -> TaskOptions:
-    """Return what a form changes: fields that hold what the task has are left alone."""
-    form, was = with_instants(form, one.timezone), with_instants(fields_of(one))
-    changed = {
-        name: text
-        for name, text in form.items()
-        if text.strip() != was.get(name, "").strip() and not (name in TIMES and _same_second(text, was.get(name, "")))
+def _retry_form(
+    actor: Actor,
+    one: Task,
+    fields: Mapping[str, str],
+    problem: str | None,
+    part: PayloadPart,
+    *,
+    seen: str,
+    conflicts: Sequence[Conflict] = (),
+    changed_by: AuditEntry | None = None,
+) -> Response:
+    context = {
+        "task": one,
+        "fields": fields,
+        "part": part,
+        "seen": seen,
+        "conflicts": conflicts,
+        "changed_by": changed_by,
     }
-    return options_of(changed, clearing=True)
+    return show(actor, "retry.html", at="tasks", problem=problem, status=409 if conflicts else None, **context)
 
 
-def _same_second(text: str, was: str) -> bool:
-    """Whether a field for a time, which has no more than seconds, still has what it had."""
-    if not text.strip() or not was:
-        return False
-    return datetime.fromisoformat(text).replace(microsecond=0) == datetime.fromisoformat(was).replace(microsecond=0)
+def comparable(fields: Mapping[str, str], timezone: str = "UTC") -> dict[str, str]:
+    """Return the fields of a form as they are compared: times by their second, since their fields have no more."""
+    exact = with_instants(fields, timezone)
+    seconds = {name: datetime.fromisoformat(exact[name]) for name in TIMES if exact.get(name, "").strip()}
+    return exact | {name: at.astimezone(UTC).replace(microsecond=0).isoformat() for name, at in seconds.items()}
 
 
 def fields_of(one: Task) -> dict[str, str]:
@@ -258,12 +309,26 @@ def show_form(
     one: Task | None,
     fields: dict[str, str],
     problem: str | None,
+    part: PayloadPart,
     preview: dict[str, Any] | None = None,
     handlers: Sequence[HandlerInfo] = (),
+    conflicts: Sequence[Conflict] = (),
+    changed_by: AuditEntry | None = None,
 ) -> Response:
-    """Return the form of a task, or of a new one, which offers the types of ``handlers``."""
+    """Return the form of a task, or of a new one, which offers the types of ``handlers``; ``part`` is its payload.
+
+    With ``conflicts`` it asks whose changes to keep; ``changed_by`` is the last change of the task.
+    """
     schedule = "new" if one is None else one.schedule_type
     at = "tasks" if schedule == "one_time" else "schedules"
-    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview}
+    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview, "part": part}
     context["handlers"] = [handler for handler in handlers if handler.retired_at is None]
-    return show(actor, "task_form.html", at=at, problem=problem, **context)
+    # What the browser compares with: what it was first shown, or after a conflict what is there now.
+    seen = (
+        seen_of(comparable(fields_of(one)))
+        if one is not None and (conflicts or SEEN not in fields)
+        else fields.get(SEEN, "")
+    )
+    context |= {"seen": seen, "conflicts": conflicts, "changed_by": changed_by}
+    status = 409 if conflicts else None
+    return show(actor, "task_form.html", at=at, problem=problem, status=status, **context)

@@ -9,8 +9,11 @@ from typing import Any, Final, NamedTuple
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dead_tasks import purge_dead, retry_dead
 from pgsched.db.queries.payload_edits import EditedPayloads
-from pgsched.db.queries.schedules import list_calendars
+from pgsched.db.queries.queues import lock_queue
+from pgsched.db.queries.schedules import list_calendars, lock_calendar
 from pgsched.db.queries.task_search import BATCH, MAX_CHANGED, Changed, among, chunks
+from pgsched.db.queries.tasks import expect_version
+from pgsched.domain.errors import VersionConflict
 from pgsched.domain.records import QueueSettings, Task, to_json_able
 from pgsched.domain.scheduled import BackfillTick, OnConflict, Scheduled
 from pgsched.domain.scheduling.calendars import Calendar
@@ -18,10 +21,13 @@ from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES
+from pgsched.domain.versions import check_version, version_of
 from pgsched.web.auth.access import Actor
 from pgsched.web.services.audit import Change, audited, differences
 
 Work = Callable[[AsyncClient], Awaitable[object]]
+Versions = tuple[str, ...] | None
+"""The object must have one of these; None: any."""
 SHOWN_IDS: Final = 1000
 """Maximum number of ids of changed tasks in an answer or an entry."""
 
@@ -36,6 +42,13 @@ class Made(NamedTuple):
     """The given columns that an existing task has otherwise."""
     warnings: Sequence[str] = ()
     """What the database says of it: that its type is not registered."""
+
+
+class Edited(NamedTuple):
+    """A task as it is after an edit."""
+
+    task: Task
+    version: str
 
 
 async def create_task(
@@ -103,29 +116,48 @@ async def _made(change: Change, scheduled: Scheduled, was: Task | None = None) -
     return Made(task, outcome, differs, scheduled.warnings)
 
 
-async def update_task(actor: Actor, id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Task:
+async def update_task(
+    actor: Actor, id: int, payload: Mapping[str, Any] | None, options: TaskOptions, *, versions: Versions = None
+) -> Edited:
     """Change the given options of a task; return it as it is. Raises as the client's ``update``."""
     async with audited(actor, "task.update", task_id=id) as change:
-        await change.client.update(id, payload, **options)
-        return await change.client.get(id)
+        if_version = await _expected(change.client, id, versions)
+        await change.client.update(id, payload, if_version=if_version, **options)
+        return Edited(await change.client.get(id), await change.client.version(id))
 
 
-async def delete_task(actor: Actor, id: int) -> None:
-    """Delete a task. Raises TaskNotFound, and TransitionRefused while it runs."""
+async def delete_task(actor: Actor, id: int, *, versions: Versions = None) -> None:
+    """Delete a task. Raises TaskNotFound, VersionConflict, and TransitionRefused while it runs."""
     async with audited(actor, "task.delete", task_id=id) as change:
-        await change.client.delete(id)
+        await change.client.delete(id, if_version=await _expected(change.client, id, versions))
+
+
+async def _expected(client: AsyncClient, id: int, versions: Versions) -> str | None:
+    """That of the versions which is to be compared: the present one, if it is among several."""
+    if versions is None or len(versions) < 2:
+        return versions[0] if versions else None
+    now = await client.version(id)
+    return now if now in versions else " or ".join(versions)
 
 
 async def act_on_task(
-    actor: Actor, verb: str, id: int, *, catch_up: bool = True, payload: Mapping[str, Any] | None = None
+    actor: Actor,
+    verb: str,
+    id: int,
+    *,
+    catch_up: bool = True,
+    payload: Mapping[str, Any] | None = None,
+    versions: Versions = None,
 ) -> Task:
     """Enable, disable, run, cancel, retry, replan or skip; return the task as it is, of ``run`` the one that runs.
 
-    ``catch_up`` is of enable, ``payload`` of retry. Raises TaskNotFound, and TransitionRefused in a status that does
-    not allow it.
+    ``catch_up`` is of enable, ``payload`` of retry. Raises TaskNotFound, VersionConflict, and TransitionRefused in a
+    status that does not allow it.
     """
     async with audited(actor, f"task.{verb}", task_id=id) as change:
         client, shown = change.client, id
+        if (version := await _expected(client, id, versions)) is not None:
+            await client.database.run(expect_version(id, version))
         match verb:
             case "enable":
                 change.nothing = not await client.enable(id, catch_up=catch_up)
@@ -229,18 +261,27 @@ def number_to_run(ticks: Sequence[BackfillTick]) -> int:
     return sum(one.outcome == "run" for one in ticks)
 
 
-async def change_queue(actor: Actor, verb: str, name: str, work: Work) -> tuple[QueueSettings, Change]:
+async def change_queue(
+    actor: Actor, verb: str, name: str, work: Work, *, versions: Versions = None
+) -> tuple[QueueSettings, Change]:
     """Let ``work`` change a queue in one transaction; return its settings as they are, and which of them were changed.
 
-    Raises InvalidTask for a name that no queue may have.
+    Raises InvalidTask for a name that no queue may have, and VersionConflict.
     """
     async with audited(actor, f"queue.{verb}", queue=name) as change:
+        await change.client.database.run(lock_queue(name))
         was = await change.client.queue(name)
-        await work(change.client)
+        await work(change.client)  # first: what is wrong with it is said before who else edits
+        check_version(f"queue {name!r}", version_of_queue(was), versions)
         now = await change.client.queue(name)
         change.note(was.as_dict(), now.as_dict())
     actor.state.stats.forget()
     return now, change
+
+
+def version_of_queue(one: QueueSettings) -> str:
+    """The version of the settings of a queue; whether it is paused is none of them."""
+    return version_of({name: value for name, value in one.as_dict().items() if name != "paused"})
 
 
 async def pause_queue(actor: Actor, name: str) -> QueueSettings:
@@ -259,21 +300,43 @@ async def find_calendar(client: AsyncClient, name: str) -> Calendar | None:
     return found[0] if found else None
 
 
-async def set_calendar(actor: Actor, name: str, days: Iterable[str]) -> tuple[Calendar, Change]:
-    """Make a calendar or replace its days; return it as it is, and what was changed. Raises InvalidTask."""
+async def set_calendar(
+    actor: Actor, name: str, days: Iterable[str], *, versions: Versions = None, exists: bool = False
+) -> tuple[Calendar, Change]:
+    """Make a calendar or replace its days; return it as it is, and what was changed.
+
+    Raises InvalidTask, and VersionConflict; where it must exist, also when it does not.
+    """
     async with audited(actor, "calendar.set", target=name) as change:
-        change.before = _noted(await find_calendar(change.client, name))
+        await change.client.database.run(lock_calendar(name))
+        was = await find_calendar(change.client, name)
+        change.before = _noted(was)
         await change.client.set_calendar(name, days)
+        if was is None and exists:
+            raise VersionConflict(f"calendar {name!r}", version=None, expected=" or ".join(versions or ("*",)))
+        check_version(f"calendar {name!r}", version_of_calendar(was), versions)
         (now,) = await change.client.database.run(list_calendars(name))
         change.after = _noted(now)
         change.nothing = change.before == change.after
     return now, change
 
 
-async def delete_calendar(actor: Actor, name: str) -> None:
-    """Delete a calendar. Raises CalendarNotFound, and TransitionRefused while a cron expression names it."""
+def version_of_calendar(one: Calendar | None) -> str:
+    """The version of a calendar: of its days; empty while there is none."""
+    return "" if one is None else version_of({"days": one.days})
+
+
+async def delete_calendar(actor: Actor, name: str, *, versions: Versions = None) -> None:
+    """Delete a calendar.
+
+    Raises CalendarNotFound, VersionConflict, and TransitionRefused while a cron expression names it.
+    """
     async with audited(actor, "calendar.delete", target=name) as change:
-        change.before = _noted(await find_calendar(change.client, name))
+        await change.client.database.run(lock_calendar(name))
+        was = await find_calendar(change.client, name)
+        if was is not None:
+            check_version(f"calendar {name!r}", version_of_calendar(was), versions)
+        change.before = _noted(was)
         await change.client.delete_calendar(name)
 
 

@@ -6,13 +6,14 @@ Attempts are looked for back through time, in spans that grow while few are foun
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import dashboard
-from pgsched.db.queries.task_search import Page
+from pgsched.db.queries.task_search import Page, find_tasks
 from pgsched.domain.records import Execution
 from pgsched.domain.task_filters import TaskFilters
 
@@ -76,14 +77,20 @@ async def find_attempts(
                 span *= min(SECONDS / max(work, 1e-6), _GROWTH)
 
 
-async def find_stretch(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
-    """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock."""
+async def find_stretch(
+    client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None, without: Sequence[str] = ()
+) -> Page:
+    """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock.
+
+    They are read ``without`` these columns, which are None.
+    """
     if list(filters.get("status") or ()) == ["running"] and filters.get("ids") is None:
         ids = await client.database.run(dashboard.find_running_ids())
         if not ids:
             return Page([], None)
         filters = TaskFilters(**{**filters, "ids": ids})
-    return await client.find_tasks(limit=limit, before_id=before_id, **filters)
+    command = find_tasks(filters, limit=limit, before_id=before_id)
+    return await client.database.run(command.without(without))
 
 
 async def find_page(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:

@@ -1,7 +1,10 @@
 // What every page does. All of it is a help: without scripts the pages work, with times in UTC.
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
+import { helpWithGraphs, keepGraphs } from "./graph.js";
+import { helpWithPayloads } from "./payload.js";
 import { follow } from "./live.js";
+import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
 import { helpWithTimeFields } from "./time_fields.js";
 
@@ -27,23 +30,18 @@ function offerTheme() {
   });
 }
 
-// The word for what was done is in the address; a reload should not say it again.
-function forgetNotice() {
-  const address = new URL(location.href);
-  if (!address.searchParams.has("did")) return;
-  address.searchParams.delete("did");
-  address.searchParams.delete("n");
-  history.replaceState(null, "", address);
-}
-
-forgetNotice();
 offerTheme();
 showTimes(document);
+showMoments(document);
+helpWithGraphs(document);
 addCopyButtons(document);
 helpWithTimeFields();
 helpWithForms();
+helpWithPayloads();
 listenToKeys();
 follow((part) => {
   showTimes(part);
+  showMoments(part);
+  keepGraphs(part);
   addCopyButtons(part);
 });

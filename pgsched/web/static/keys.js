@@ -1,5 +1,5 @@
 // The keyboard: / searches, j and k go through the rows, n shows new ones, p pauses, ? tells the keys.
-const PLACES = { o: "/", t: "/tasks", s: "/schedules", w: "/workflows", q: "/queues", d: "/dead", e: "/executions", k: "/workers", y: "/handlers", h: "/doctor", a: "/audit" };
+const PLACES = { o: "/", t: "/tasks", s: "/schedules", u: "/upcoming", w: "/workflows", q: "/queues", d: "/dead", e: "/executions", k: "/workers", y: "/handlers", h: "/doctor", a: "/audit" };
 
 export function listenToKeys() {
   const help = document.getElementById("help");

@@ -11,7 +11,7 @@ import { refreshTimes, since } from "./times.js";
 const GAPS = [1000, 2000, 4000, 7000]; // milliseconds from one fetch to the next, while one follows the other
 const LONG_GAP = 60000;
 const BUSY = 50; // rows a second that change: then the last of the gaps from the beginning
-const SHARE = 10; // a fetch that took long is not done again before so many times as long
+const SHARE = 5; // a fetch that took long is not done again before so many times as long
 const SILENCE = 12000; // the server says something every 5 seconds
 const RETRY = 15000; // until a server that refused the stream is asked again
 const AIM = 300; // somebody who points at something is about to press

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -10,40 +11,58 @@ from markupsafe import Markup
 from pgsched.domain.task_tree import TaskNode
 from pgsched.web.svg import element
 
+MAX_READ = 5_000
+"""So many tasks are looked at; tasks that are alike are drawn as one."""
 MAX_SHOWN = 300
-"""So many tasks are drawn; more is no picture any more."""
+"""So many boxes are drawn; more is no picture any more."""
+SMALLEST_FOLD = 5
+"""So many tasks that are alike are one box."""
+_ROUNDS = 3
+_WORST = ("dead", "running", "pending", "blocked", "cancelled", "completed")
 _WIDE, _HIGH, _GAP_X, _GAP_Y = 170, 48, 60, 16
 _ARROW = Markup(
     '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     '<path class="arrow" d="M0 0 L8 4 L0 8 z"/></marker></defs>'
 )
 
+Edge = tuple[int, int]
+"""Who is waited for, and who waits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One task of a graph."""
+    """One box of a graph: a task, or several that are alike."""
 
     id: int
+    """Of several the smallest."""
     label: str
     status: str
     detail: str
+    kind: str = ""
+    """The type."""
+    members: tuple[int, ...] = ()
+    """The ids of several; none for a task by itself."""
 
 
-def nodes_of(tree: TaskNode) -> tuple[list[Node], list[tuple[int, int]], bool]:
+def nodes_of(tree: TaskNode) -> tuple[list[Node], list[Edge], bool]:
     """Return the tasks of a tree, their edges (who is waited for, who waits), and whether some are left out."""
     found: dict[int, Node] = {}
-    edges: set[tuple[int, int]] = set()
+    edges: set[Edge] = set()
     cut = False
-    left = [tree]
+    left = deque([tree])
     while left:
-        one = left.pop(0)
+        one = left.popleft()
         cut = cut or one.cut
-        if len(found) >= MAX_SHOWN:
+        if len(found) >= MAX_READ:
             cut = True
             break
         took = "" if one.duration is None else f" {one.duration:.3g} s"
         found[one.id] = Node(
-            id=one.id, label=one.name or one.task_type, status=one.status, detail=f"#{one.id} {one.status}{took}"
+            id=one.id,
+            label=one.name or one.task_type,
+            status=one.status,
+            detail=f"#{one.id} {one.status}{took}",
+            kind=one.task_type,
         )
         edges |= {(upstream, one.id) for upstream in one.depends_on}
         if not any(child.depends_on for child in one.children):
@@ -55,21 +74,76 @@ def nodes_of(tree: TaskNode) -> tuple[list[Node], list[tuple[int, int]], bool]:
     return list(found.values()), sorted(edge for edge in edges if set(edge) <= found.keys()), cut
 
 
-def columns_of(ids: Iterable[int], edges: Iterable[tuple[int, int]]) -> dict[int, int]:
+def fold(nodes: Sequence[Node], edges: Sequence[Edge], opened: Collection[int]) -> tuple[list[Node], list[Edge]]:
+    """Return the graph with tasks that are alike as one box each, but for those in ``opened``.
+
+    Alike are tasks of one type in one column whose neighbours, and theirs, are of the same types; those that are dead
+    are apart.
+    """
+    column, wanted = columns_of((node.id for node in nodes), edges), frozenset(opened)
+    around: dict[int, list[tuple[bool, int]]] = defaultdict(list)
+    for above, below in edges:
+        around[above].append((True, below))
+        around[below].append((False, above))
+    colours: dict[int, object] = {node.id: (column[node.id], node.kind, node.status == "dead") for node in nodes}
+    for _ in range(_ROUNDS):
+        known: dict[object, int] = {}
+        colours = {
+            id: known.setdefault((colour, frozenset((way, colours[other]) for way, other in around[id])), len(known))
+            for id, colour in colours.items()
+        }
+    alike: dict[object, list[Node]] = defaultdict(list)
+    for node in nodes:
+        alike[colours[node.id]].append(node)
+    stands_for: dict[int, int] = {}
+    boxes: dict[int, Node] = {}
+    for members in alike.values():
+        first = min(member.id for member in members)
+        folded = len(members) >= SMALLEST_FOLD and wanted.isdisjoint(member.id for member in members)
+        for member in members:
+            stands_for[member.id] = first if folded else member.id
+            boxes.setdefault(stands_for[member.id], member)
+        if folded:
+            boxes[first] = _folded(first, members)
+    crossing = {(stands_for[above], stands_for[below]) for above, below in edges}
+    return list(boxes.values()), sorted(edge for edge in crossing if edge[0] != edge[1])
+
+
+def _folded(first: int, members: Sequence[Node]) -> Node:
+    counted = {status: sum(one.status == status for one in members) for status in _WORST}
+    worst = next((status for status in _WORST if counted[status]), members[0].status)
+    told = ", ".join(f"{number} {status}" for status, number in counted.items() if number)
+    label = f"{members[0].kind} × {len(members):,}"
+    return Node(
+        id=first,
+        label=label,
+        status=worst,
+        detail=told,
+        kind=members[0].kind,
+        members=tuple(sorted(one.id for one in members)),
+    )
+
+
+def columns_of(ids: Iterable[int], edges: Iterable[Edge]) -> dict[int, int]:
     """Return the column of each task: one more than the last of those that it waits for. A circle ends somewhere."""
     column = dict.fromkeys(ids, 0)
-    pairs = list(edges)
-    for _ in range(len(column)):
-        moved = False
-        for above, below in pairs:
-            if column[below] <= column[above] < len(column) - 1:
-                column[below], moved = column[above] + 1, True
-        if not moved:
-            break
+    waits = dict.fromkeys(column, 0)
+    after: dict[int, list[int]] = defaultdict(list)
+    for above, below in edges:
+        after[above].append(below)
+        waits[below] += 1
+    ready = deque(id for id, number in waits.items() if not number)
+    while ready:
+        one = ready.popleft()
+        for below in after[one]:
+            column[below] = max(column[below], column[one] + 1)
+            waits[below] -= 1
+            if not waits[below]:
+                ready.append(below)
     return column
 
 
-def draw(title: str, nodes: Sequence[Node], edges: Sequence[tuple[int, int]], links: Mapping[int, str]) -> Markup:
+def draw(title: str, nodes: Sequence[Node], edges: Sequence[Edge], links: Mapping[int, str]) -> Markup:
     """Return the graph, from left to right; each task is a link and coloured by its status."""
     column = columns_of((node.id for node in nodes), edges)
     filled: dict[int, int] = {}
@@ -89,18 +163,23 @@ def draw(title: str, nodes: Sequence[Node], edges: Sequence[tuple[int, int]], li
         parts.append(element("path", css="edge", marker_end="url(#arrow)", d=line))
     for node in nodes:
         x, y = place[node.id]
+        box = {"width": _WIDE, "height": _HIGH, "rx": 6}
+        behind = [element("rect", css="node node-behind", x=x + 4, y=y + 4, **box)] if node.members else []
         parts.append(
             element(
                 "a",
-                element("title", f"{node.label} {node.detail}"),
-                element("rect", css=f"node node-{node.status}", x=x, y=y, width=_WIDE, height=_HIGH, rx=6),
+                element("title", f"{node.label} {node.detail}{'; open it' if node.members else ''}"),
+                *behind,
+                element("rect", css=f"node node-{node.status}", x=x, y=y, **box),
                 element("text", _cut(node.label), css="node-label", x=x + 10, y=y + 20),
                 element("text", _cut(node.detail, 26), css="node-detail", x=x + 10, y=y + 38),
                 href=links[node.id],
             )
         )
-    box = f"0 0 {wide} {high}"
-    return element("svg", *parts, css="graph", viewBox=box, width=wide, height=high, role="group", aria_label=title)
+    box_of_all = f"0 0 {wide} {high}"
+    return element(
+        "svg", *parts, css="graph", viewBox=box_of_all, width=wide, height=high, role="group", aria_label=title
+    )
 
 
 def _cut(text: str, longest: int = 20) -> str:

@@ -326,3 +326,17 @@ def test_delete_with_yes_asks_nothing(dsn: str) -> None:
     task_id = add(dsn, "greet")
     ended = pgsched("task", "delete", task_id, "--yes", dsn=dsn, typed="n\n")
     assert ended == Ended(0, f"task {task_id}: deleted\n", "")
+
+
+# Edited by two at once.
+
+
+def test_edit_with_the_version_that_was_shown_is_refused_once_somebody_else_has_edited(dsn: str) -> None:
+    task_id = add(dsn, "greet", "--delay", "1h")
+    version = show(dsn, task_id)["version"]
+    first = pgsched("task", "edit", task_id, "--priority", 9, "--if-version", version, dsn=dsn)
+    assert (first.code, first.stdout) == (0, f"task {task_id}: changed\n")
+    second = pgsched("task", "edit", task_id, "--priority", 1, "--if-version", version, dsn=dsn)
+    assert second.code == 1
+    assert second.stderr.startswith(f"pgsched: somebody else has changed task {task_id}: the version is now ")
+    assert show(dsn, task_id)["priority"] == 9

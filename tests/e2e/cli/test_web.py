@@ -146,3 +146,28 @@ def test_dev_takes_a_free_port_when_the_usual_one_is_taken(run_pgsched: PgschedR
         assert not url.endswith(":8080")
         assert httpx.get(f"{url}/healthz").text == "ok\n"
         assert process.stop() == 0, process.output
+
+
+def test_several_databases_are_served_and_one_may_be_down(run_pgsched: PgschedRunner, dsn: str) -> None:
+    away = "postgresql://127.0.0.1:1/away"
+    process = run_pgsched("--dsn", f"here={dsn}", "--dsn", away, "web", "--port", "0")
+    url = address(process)
+    found = {one["name"]: one["up"] for one in httpx.get(f"{url}/api/v1/databases").json()["databases"]}
+    assert found == {"here": True, "away": False}
+    assert httpx.get(f"{url}/here/api/v1/tasks").status_code == 200
+    assert process.stop() == 0, process.output
+    assert "database_down" in process.stderr
+    assert "web_unprotected" in process.stderr
+
+
+def test_several_databases_by_the_environment(run_pgsched: PgschedRunner) -> None:
+    away = "a=postgresql://127.0.0.1:1/x b=postgresql://127.0.0.1:1/y"
+    process = run_pgsched("web", "--port", "0", env={"PGSCHED_DSN": away})
+    assert process.wait() == 1  # none of them answers
+    assert "cannot connect to PostgreSQL at 127.0.0.1:1/y" in process.stderr
+
+
+def test_several_databases_are_for_the_web_alone(dsn: str) -> None:
+    ended = pgsched("--dsn", dsn, "--dsn", dsn, "stats")
+    assert ended.code == 2
+    assert "only 'pgsched web' serves several databases" in ended.error

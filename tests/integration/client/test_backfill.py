@@ -16,7 +16,7 @@ from tests.support.commands import pgsched
 from tests.support.engine import engine, handlers, rows
 from tests.support.pages import Element, Page, form_of
 from tests.support.tables import database, insert_task, set_completed, task_row
-from tests.support.web_face import web
+from tests.support.web_face import notice_of, web
 
 Database = psycopg.Connection[dict[str, Any]]
 MONDAY = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -225,13 +225,14 @@ async def test_page_shows_the_ticks_and_runs_them_when_confirmed(dsn: str, db: D
         confirmed = {e.attributes["name"]: e.attributes["value"] for e in shown.all("input") if is_hidden(e)}
         assert confirmed == asked | {"confirmed": "yes"}
         answer = await http.post(url, data=confirmed)
-        assert (answer.status_code, answer.headers["location"]) == (303, f"/tasks/{parent}?did=backfill&n=2")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/tasks/{parent}")
+        assert notice_of(answer).startswith("2 ticks")
         ticks = [one["scheduled_for"] for one in children(db, parent)]
         assert ticks == [datetime(2026, 1, 5, 7, tzinfo=UTC), datetime(2026, 1, 6, 7, tzinfo=UTC)]
         again = Page((await http.post(url, data=asked)).text)
         assert "ran before as task" in again.text
         assert "Yes, run" not in again.text
-        assert (await http.post(url, data=confirmed)).headers["location"].endswith("n=0")
+        assert notice_of(await http.post(url, data=confirmed)).startswith("0 ticks")
         for wrong, problem in (
             ({"from": "yesterday"}, "from must be a time as 2030-01-31T12:00, got 'yesterday'"),
             ({"to": ""}, "to must be a time as 2030-01-31T12:00, got ''"),

@@ -18,7 +18,9 @@ PROGRAMS = {
     "pgsched sync": {"--app"},
     "pgsched web": {
         *("--host", "--port", "--path-prefix", "--trusted-proxies", "--hide-payloads"),
-        *("--viewer-token", "--operator-token", "--metrics-token"),
+        *("--viewer-token", "--operator-token", "--metrics-token", "--public-url"),
+        *("--oidc-issuer", "--oidc-client-id", "--oidc-client-secret", "--oidc-scopes"),
+        *("--oidc-roles-claim", "--oidc-operator", "--oidc-viewer", "--oidc-name-claim"),
     },
     "pgsched worker": {
         *("--app", "--queue", "--concurrency", "--transactions", "--processes", "--metrics-port", "--metrics-host"),

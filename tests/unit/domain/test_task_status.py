@@ -288,6 +288,7 @@ def test_as_dict_has_the_columns_and_the_status_as_json_has_them() -> None:
         "alerts",
         "awaits",
         "wakes_at",
+        "version",
     }
     assert found["next_runs"][0] == "2026-06-01T12:00:00Z"
     assert found["last_execution"] == found["executions"][0] == EXECUTION.as_dict()

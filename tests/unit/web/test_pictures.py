@@ -10,7 +10,7 @@ import pytest
 import pgsched.web
 from pgsched.domain.task_tree import TaskNode
 from pgsched.web.svg.charts import Series, Span, meter, round_up, short, stacked_bars, timeline
-from pgsched.web.svg.graphs import MAX_SHOWN, columns_of, draw, nodes_of
+from pgsched.web.svg.graphs import MAX_READ, columns_of, draw, fold, nodes_of
 
 HOUR = [datetime(2030, 1, 1, 8, tzinfo=UTC) + timedelta(minutes=at) for at in range(60)]
 CSS = (Path(pgsched.web.__file__).parent / "static" / "app.css").read_text()
@@ -89,8 +89,24 @@ def test_group_is_drawn_behind_its_last_steps() -> None:
 
 
 def test_graph_that_is_too_large_is_cut() -> None:
-    nodes, _, cut = nodes_of(node(1, children=tuple(node(at) for at in range(2, MAX_SHOWN + 50))))
-    assert (len(nodes), cut) == (MAX_SHOWN, True)
+    nodes, _, cut = nodes_of(node(1, children=tuple(node(at) for at in range(2, MAX_READ + 50))))
+    assert (len(nodes), cut) == (MAX_READ, True)
+
+
+def test_tasks_that_are_alike_are_one_box_until_it_is_opened() -> None:
+    steps = (*(node(at) for at in range(2, 12)), *(node(at + 10, depends_on=(at,)) for at in range(2, 12)))
+    nodes, edges, _ = nodes_of(node(1, children=(*steps, node(30, depends_on=tuple(range(12, 22))))))
+    boxes, between = fold(nodes, edges, ())
+    assert sorted((box.id, len(box.members)) for box in boxes) == [(1, 0), (2, 10), (12, 10), (30, 0)]
+    assert between == [(2, 12), (12, 30), (30, 1)]
+    opened, _ = fold(nodes, edges, (5,))
+    assert len(opened) == 13
+
+
+def test_chain_of_one_type_is_not_folded() -> None:
+    steps = (node(2), *(node(at, depends_on=(at - 1,)) for at in range(3, 30)))
+    nodes, edges, _ = nodes_of(node(1, children=steps))
+    assert len(fold(nodes, edges, ())[0]) == len(nodes)
 
 
 # The palettes.

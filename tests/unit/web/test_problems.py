@@ -7,7 +7,14 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from pgsched.domain.errors import DatabaseUnavailable, InvalidTask, PgschedError, TaskNotFound, TransitionRefused
+from pgsched.domain.errors import (
+    DatabaseUnavailable,
+    InvalidTask,
+    PgschedError,
+    ReadOnlyDatabase,
+    TaskNotFound,
+    TransitionRefused,
+)
 from pgsched.web.auth.access import AccessDenied
 from pgsched.web.auth.guard import check_same_site, is_own_origin
 from pgsched.web.problems import problem_of
@@ -20,7 +27,7 @@ from pgsched.web.services.cache import Cached
         (InvalidTask("priority must be between 1 and 10, got 99"), 422),
         (TaskNotFound("task 7 does not exist"), 404),
         (TransitionRefused("task 7 is running"), 409),
-        (DatabaseUnavailable("the database cannot be reached"), 503),
+        (ReadOnlyDatabase("the database takes no changes"), 503),
         (AccessDenied(403, "no"), 403),
     ],
 )
@@ -82,7 +89,7 @@ COOKIE = "pgsched_session=x"
 @pytest.mark.parametrize(
     "connection",
     [
-        asked("GET", host="jobs", sec_fetch_site="cross-site"),
+        asked("GET", host="jobs", sec_fetch_site="cross-site", sec_fetch_mode="navigate", sec_fetch_dest="document"),
         asked("POST", host="jobs"),
         asked("POST", host="jobs", sec_fetch_site="same-origin", cookie=COOKIE),
         asked("POST", host="jobs", sec_fetch_site="none", cookie=COOKIE),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pgsched.domain.errors import ConfigError
-from pgsched.web.auth.session import SECONDS, open_session, seal_session
+from pgsched.web.auth.session import SECONDS, begin_session, open_session, seal_session
 from pgsched.web.settings import WebSettings, is_loopback
 
 A, B = "a" * 16, "b" * 16
@@ -63,7 +63,7 @@ def test_tokens_are_not_in_the_repr() -> None:
 
 def test_session_says_role_and_name_until_it_ends() -> None:
     settings = WebSettings(viewer_token=A, operator_token=B)
-    cookie = seal_session(settings, "viewer", "Ann Ö.", now=1000)
+    cookie = seal_session(settings, begin_session("viewer", "Ann Ö.", by="viewer", now=1000))
     found = open_session(settings, cookie, now=1000 + SECONDS - 1)
     assert found is not None
     assert (found.role, found.name) == ("viewer", "Ann Ö.")
@@ -72,7 +72,7 @@ def test_session_says_role_and_name_until_it_ends() -> None:
 
 
 def test_session_of_a_token_that_was_changed_is_closed() -> None:
-    cookie = seal_session(WebSettings(operator_token=A), "operator", None)
+    cookie = seal_session(WebSettings(operator_token=A), begin_session("operator", None, by="operator"))
     assert open_session(WebSettings(operator_token=A), cookie) is not None
     assert open_session(WebSettings(operator_token=B), cookie) is None
     assert open_session(WebSettings(), cookie) is None
@@ -80,7 +80,8 @@ def test_session_of_a_token_that_was_changed_is_closed() -> None:
 
 def test_viewer_cannot_sign_for_an_operator() -> None:
     settings = WebSettings(viewer_token=A, operator_token=B)
-    forged = seal_session(WebSettings(operator_token=A), "operator", None)  # with the token that a viewer knows
+    knows = WebSettings(operator_token=A)  # the viewer's token
+    forged = seal_session(knows, begin_session("operator", None, by="operator"))
     assert open_session(settings, forged) is None
 
 
@@ -91,6 +92,8 @@ def test_cookie_that_is_not_ours_opens_nothing(cookie: str | None) -> None:
 
 def test_cookie_with_another_end_opens_nothing() -> None:
     settings = WebSettings(operator_token=A)
-    early, late = (seal_session(settings, "operator", None, now=now) for now in (0, 10**10))
+    early, late = (
+        seal_session(settings, begin_session("operator", None, by="operator", now=now)) for now in (0, 10**10)
+    )
     assert open_session(settings, late) is not None
     assert open_session(settings, f"{late.partition('.')[0]}.{early.partition('.')[2]}") is None

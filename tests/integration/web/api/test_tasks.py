@@ -167,7 +167,7 @@ async def test_body_with_a_key_twice_is_refused(dsn: str, path: str) -> None:
     content = b'{"task_type": "mail", "payload": {"a": [{"n": 1, "n": 2}]}}'
     async with web(dsn) as http:
         answer = await http.post(API + path, content=content, headers={"content-type": "application/json"})
-        assert refusal(answer) == "the body must be JSON without repeated keys: an object has the key 'n' twice"
+        assert refusal(answer) == "payload.a[0].n must be there once: an object has this key twice"
         assert await listed(http) == []
 
 

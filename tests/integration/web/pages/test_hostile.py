@@ -27,7 +27,10 @@ CORPUS = (
     "<svg/onxss13=1><style>xss{}</style>",
     "%3Cxss14%3E+%22%27`${1}`",
 )
-PATHS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/handlers", "/dead", "/executions")
+PATHS = (
+    *("/", "/tasks", "/schedules", "/upcoming", "/workflows", "/queues", "/workers", "/handlers", "/dead"),
+    "/executions",
+)
 
 
 def foreign(page: Page) -> list[str]:
@@ -95,8 +98,8 @@ async def test_hostile_text_of_a_request_is_shown_as_text(dsn: str, text: str) -
         answer = await client.get("/", params={"did": text, "n": text})
         assert foreign(Page(answer.text)) == []
         assert text not in answer.text
-        answer = await client.get("/", params={"did": "bulk", "n": text})
-        assert "? tasks were changed." in answer.text
+        answer = await client.get("/", params={"did": "bulk", "n": "7"})
+        assert "tasks were changed" not in answer.text
 
 
 async def test_without_escaping_hostile_text_would_be_seen(dsn: str) -> None:

@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from pgsched.domain.errors import DatabaseUnavailable
-from pgsched.web import WebSettings, create_app, parts
-from pgsched.web.dashboard import live
+from pgsched.web import create_app, parts
 from pgsched.web.dashboard.live import changes
 from pgsched.web.parts import parts_of
 from pgsched.web.services.watch import Look, News, Watch, Watcher
@@ -188,17 +187,3 @@ async def test_stream_is_for_those_who_may_look(dsn: str) -> None:
         answer = await client.get("/live")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/login"
-
-
-async def test_stream_is_refused_when_too_many_watch(dsn: str) -> None:
-    app = create_app(dsn, settings=WebSettings())
-    watch = app.state.web.watch
-    watchers = [watch.join() for _ in range(live.MAX_WATCHERS)]
-    try:
-        async with web(dsn, app=app) as client:
-            answer = await client.get("/live")
-        assert answer.status_code == 503
-    finally:
-        for one in watchers:
-            watch.leave(one)
-        await app.state.web.close()

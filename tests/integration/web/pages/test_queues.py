@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.pages import Page, form_of
 from tests.support.tables import database, insert_task
-from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, notice_of, web
 
 NAME = "a/b ?&#é"
 """A queue that is hard to name in an address."""
@@ -82,7 +82,8 @@ async def test_everything_that_a_queue_may_be_told_is_set_by_one_form(dsn: str) 
             "ageing": "10m", "events": "yes",
         }  # fmt: skip
         answer = await client.post(FORM, data=given)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/queues?did=queue")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/queues")
+        assert notice_of(answer) == "The settings of the queue were changed."
         row = row_of(dsn)
         assert row is not None
         limits = {"concurrency": 30, "concurrency_per_key": 2, "rate": 100, "rate_per_key": 10, "per": "00:01:30"}

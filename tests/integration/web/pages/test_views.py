@@ -20,6 +20,7 @@ LISTS = (
     "/",
     "/tasks",
     "/schedules",
+    "/upcoming",
     "/workflows",
     "/queues",
     "/workers",

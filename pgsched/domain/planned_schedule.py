@@ -1,0 +1,55 @@
+"""A schedule with what its coming ticks are computed from, and nothing of its payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Record
+
+STATES: Final = ("active", "running", "disabled", "paused", "blocked", "dead", "ended")
+"""How a schedule may stand, the first word that fits from behind: its queue may be paused, and it over all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSchedule(Record):
+    """Columns of a schedule in ``pgsched.tasks``, and whether its queue is paused."""
+
+    id: int
+    task_type: str
+    task_name: str | None
+    queue: str
+    cron_expression: str | None
+    timezone: str
+    start_date: datetime | None
+    end_date: datetime | None
+    repeat_interval: Interval | None
+    repeat_count: int | None
+    execution_count: int
+    on_missed: str
+    catchup_window: Interval | None
+    jitter: Interval | None
+    enabled: bool
+    status: str
+    scheduled_for: datetime | None
+    next_run_at: datetime | None
+    started_at: datetime | None
+    attempts: int
+    planned_from: datetime
+    paused: bool
+    """Its queue is paused: nothing is claimed from it."""
+
+    @property
+    def state(self) -> str:
+        """How it stands: one of :data:`STATES`."""
+        if self.status in ("completed", "cancelled"):
+            return "ended"
+        if self.status in ("dead", "blocked"):
+            return self.status
+        if not self.enabled:
+            return "disabled"
+        if self.paused:
+            return "paused"
+        return "running" if self.status == "running" else "active"

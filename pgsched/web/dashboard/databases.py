@@ -1,0 +1,157 @@
+"""The first page of a site with several databases: how each of them fares."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from pgsched.db.queries.audit import list_entries
+from pgsched.domain.errors import PgschedError
+from pgsched.observability.logs import get_logger
+from pgsched.web.auth.access import Viewer
+from pgsched.web.dashboard.overview import queue_rows, totals_of
+from pgsched.web.paths import href
+from pgsched.web.rendering import page
+from pgsched.web.services.history import History
+from pgsched.web.state import WebState
+
+log = get_logger("pgsched.web")
+
+PATIENCE: Final = 2.0
+"""Seconds that the page waits for a database."""
+IMPATIENCE: Final = 0.1
+"""Seconds for one that did not answer a moment ago."""
+DOWN_SECONDS: Final = 10.0
+"""How long that moment is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseHealth:
+    """How a database fares."""
+
+    name: str
+    up: bool
+    problem: str | None = None
+    """Why nothing more is known."""
+    errors: int = 0
+    """What the health checks find that is an error."""
+    needs_attention: int = 0
+    """What they find that is an error or a warning."""
+    throughput: float = 0.0
+    """Attempts that ended per second, over the last minutes."""
+    ready: int = 0
+    active: int = 0
+    failed: int = 0
+    """Attempts that failed within the hour."""
+    dead: int = 0
+    """Dead letters."""
+    workers: int = 0
+    """Workers that are online."""
+
+
+class Databases:
+    """The databases of a site."""
+
+    def __init__(self, states: Mapping[str, WebState]) -> None:
+        self._states = states
+        self._down_since: dict[str, float] = {}
+
+    async def health(self) -> list[DatabaseHealth]:
+        """Return how each fares; one that does not answer in time is down."""
+        return list(await asyncio.gather(*(self._health(name, state) for name, state in self._states.items())))
+
+    async def any_up(self) -> bool:
+        """Whether one of them can be used."""
+        return any(await asyncio.gather(*(self._answers(state) for state in self._states.values())))
+
+    async def _health(self, name: str, state: WebState) -> DatabaseHealth:
+        down = time.monotonic() - self._down_since.get(name, float("-inf")) < DOWN_SECONDS
+        try:
+            async with asyncio.timeout(IMPATIENCE if down else PATIENCE):
+                found = await _survey(name, state)
+        except (PgschedError, TimeoutError) as error:
+            if not down:
+                log.warning("database_down", database=name, reason=str(error) or f"no answer within {PATIENCE:g} s")
+                self._down_since[name] = time.monotonic()
+            return DatabaseHealth(name=name, up=False, problem="It does not answer; the log of the server says why.")
+        self._down_since.pop(name, None)
+        return found
+
+    async def _answers(self, state: WebState) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await state.client.database.run(list_entries(limit=1))
+        except (PgschedError, TimeoutError):
+            return False
+        return True
+
+
+async def _survey(name: str, state: WebState) -> DatabaseHealth:
+    survey = await state.surveys.get()
+    minutes = await state.surveys.history.minutes()
+    severities = [finding.severity for finding in survey.diagnosis.findings]
+    totals, rows = totals_of(minutes), queue_rows(survey)
+    return DatabaseHealth(
+        name=name,
+        up=True,
+        errors=severities.count("error"),
+        needs_attention=severities.count("error") + severities.count("warning"),
+        throughput=totals["rate"],
+        failed=int(totals["failed"]),
+        ready=sum(row["due"] for row in rows),
+        active=sum(row["running"] for row in rows),
+        dead=sum(survey.dead.values()),
+        workers=sum(worker.alive for worker in survey.workers),
+    )
+
+
+router = APIRouter(include_in_schema=False)
+probes = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def show(actor: Viewer) -> Response:
+    """Show how each database fares."""
+    databases: Databases = actor.request.app.state.databases
+    return page(
+        actor.request,
+        "databases.html",
+        actor=actor,
+        protected=actor.settings.protected,
+        databases=await databases.health(),
+        hour=History.MINUTES,
+    )
+
+
+@router.get("/api/v1/databases")
+async def list_databases(actor: Viewer) -> Response:
+    """Tell how each database fares, and where its API is."""
+    databases: Databases = actor.request.app.state.databases
+    return JSONResponse(
+        {
+            "databases": [
+                asdict(one) | {"api": href(actor.request, f"/{one.name}/api/v1")} for one in await databases.health()
+            ]
+        }
+    )
+
+
+@probes.api_route("/healthz", methods=["GET", "HEAD"])
+async def healthz() -> Response:
+    """Say that the process answers; without a token, so nothing more."""
+    return PlainTextResponse("ok\n")
+
+
+@probes.api_route("/readyz", methods=["GET", "HEAD"])
+async def readyz(request: Request) -> Response:
+    """Say whether one of the databases can be used; without a token, so nothing more."""
+    databases: Databases = request.app.state.databases
+    if await databases.any_up():
+        return PlainTextResponse("ok\n")
+    return PlainTextResponse("no database can be used\n", status_code=503)

@@ -1,0 +1,2 @@
+-- Ends a session of the web face.
+select pgsched.revoke_session(%(id)s, %(ends_at)s)
