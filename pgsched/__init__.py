@@ -43,6 +43,7 @@ from pgsched.domain.errors import (
     TransitionRefused,
     UnfitDatabase,
     UnknownTaskType,
+    ViewNotFound,
     WorkerNotFound,
 )
 
@@ -113,6 +114,7 @@ __all__ = [
     "UnfitDatabase",
     "Unique",
     "UnknownTaskType",
+    "ViewNotFound",
     "WorkerNotFound",
     "preview",
 ]

@@ -32,6 +32,7 @@ SOURCES = (
     "pgsched/client/async_reasons.py",
     "pgsched/client/async_schedules.py",
     "pgsched/client/async_tasks.py",
+    "pgsched/client/async_views.py",
     "pgsched/db/async_database.py",
     "pgsched/db/async_enlist.py",
     "pgsched/db/async_query_runner.py",

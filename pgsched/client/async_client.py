@@ -12,6 +12,7 @@ from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_reasons import AsyncReasonClient
 from pgsched.client.async_schedules import AsyncScheduleClient
+from pgsched.client.async_views import AsyncViewClient
 from pgsched.client.async_workers import AsyncWorkerClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.async_enlist import insert_on_async
@@ -43,6 +44,7 @@ class AsyncClient(
     AsyncScheduleClient,
     AsyncDurableClient,
     AsyncLockClient,
+    AsyncViewClient,
     AsyncWorkerClient,
     AsyncReasonClient,
 ):

@@ -13,6 +13,7 @@ from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.reasons import ReasonClient
 from pgsched.client.schedules import ScheduleClient
+from pgsched.client.views import ViewClient
 from pgsched.client.workers import WorkerClient
 from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on
@@ -44,6 +45,7 @@ class Client(
     ScheduleClient,
     DurableClient,
     LockClient,
+    ViewClient,
     WorkerClient,
     ReasonClient,
 ):

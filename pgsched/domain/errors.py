@@ -120,6 +120,10 @@ class CalendarNotFound(PgschedError):
     """No calendar has this name."""
 
 
+class ViewNotFound(PgschedError):
+    """No saved view has this name."""
+
+
 class WorkerNotFound(PgschedError):
     """No worker that is registered has this id."""
 

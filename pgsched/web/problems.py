@@ -30,6 +30,7 @@ from pgsched.domain.errors import (
     TaskNotFound,
     TransitionRefused,
     VersionConflict,
+    ViewNotFound,
     WorkerNotFound,
     shown,
 )
@@ -52,6 +53,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     PermissionRefused: 403,
     TaskNotFound: 404,
     CalendarNotFound: 404,
+    ViewNotFound: 404,
     WorkerNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,

@@ -6,17 +6,20 @@ from fastapi import APIRouter
 
 from pgsched.web.api import (
     audit,
+    bulk_changes,
     calendars,
     dead,
     durable,
     events,
     executions,
+    export,
     queues,
     reasons,
     schedules,
     settings,
     tasks,
     upcoming,
+    views,
     workers,
 )
 from pgsched.web.api.by_key import by_key
@@ -24,7 +27,7 @@ from pgsched.web.api.by_key import by_key
 router = APIRouter()
 router.include_router(by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]))
 for part in (
-    tasks, reasons, executions, schedules, upcoming, durable, calendars, queues, settings, workers, dead,
-    audit, events,
+    export, tasks, reasons, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings,
+    workers, dead, audit, events,
 ):  # fmt: skip
     router.include_router(part.router)
