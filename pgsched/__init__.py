@@ -45,6 +45,7 @@ from pgsched.domain.errors import (
     UnfitDatabase,
     UnknownTaskType,
     ViewNotFound,
+    WorkerNotFound,
 )
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ __all__ = [
     "Unique",
     "UnknownTaskType",
     "ViewNotFound",
+    "WorkerNotFound",
     "preview",
 ]
 

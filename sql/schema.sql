@@ -770,6 +770,10 @@ create table pgsched.queues (
                                                                 -- probably forgotten.
   resumed_at timestamptz,                                       -- When the queue was last no longer paused: silence of
                                                                 -- its tasks is counted from then.
+  paused_at timestamptz,                                        -- When the queue was paused. Null: it is not, or it was
+                                                                -- before this column came.
+  paused_by text,                                               -- Who paused it: the name given with the request, else
+                                                                -- the database role.
   constraint queues_pkey primary key (name),
   -- A second or longer, at most 1000 years, and no part of it is negative.
   constraint ageing_must_be_between_1_second_and_1000_years
@@ -831,6 +835,17 @@ create unlogged table pgsched.turns (
   constraint turns_pkey primary key (queue)
 ) with (fillfactor = 50);
 
+-- How many tasks of each queue were due, minute by minute, for the last two hours. Written by workers; the forecast of
+-- when a backlog is drained is made from it.
+create table pgsched.backlogs (
+  queue text not null,          -- The queue.
+  at timestamptz not null,      -- When it was counted.
+  due bigint not null,          -- How many tasks were due, those that ran included.
+  exact boolean not null,       -- False: they are many, and were estimated.
+  oldest_due_at timestamptz,    -- Since when the first of them that did not run was due.
+  constraint backlogs_pkey primary key (queue, at)
+);
+
 -- Workers -------------------------------------------------------------------------------------------------------------
 -- What workers say of themselves and of what they found.
 
@@ -858,7 +873,21 @@ create unlogged table pgsched.workers (
   troubles jsonb not null default '[]'::jsonb,           -- What is wrong in it, as of the last heartbeat: objects of
                                                          -- kind, object, since, stops and detail. Empty: nothing, or a
                                                          -- program that does not tell.
+  pgsched_version text,                                  -- The version of pgsched that it runs. Null: one that does not
+                                                         -- tell.
+  code_version text,                                     -- The version of the application, as App(version=…) names it.
+  state text,                                            -- active, paused (it claims nothing) or draining (it ends when
+                                                         -- its tasks have), as of the last heartbeat. Null: a program
+                                                         -- that takes no requests.
+  request text,                                          -- What it was asked to do: pause or drain. Null: to work.
+  requested_by text,                                     -- Who asked: the name given with the request, else the
+                                                         -- database role.
+  requested_at timestamptz,                              -- When.
   constraint workers_pkey primary key (id),
+  -- One of the two requests.
+  constraint request_must_be_pause_or_drain check (request in ('pause', 'drain')),
+  -- One of the three states.
+  constraint state_must_be_active_paused_or_draining check (state in ('active', 'paused', 'draining')),
   -- Each element is one trouble.
   constraint troubles_must_be_an_array check (jsonb_typeof(troubles) = 'array')
 ) with (fillfactor = 50);
@@ -890,6 +919,9 @@ create unlogged table pgsched.set_aside (
   -- These two are done for many rows at once, so that one row could fail the others.
   constraint operation_must_be_claim_or_finish check (operation in ('claim', 'finish'))
 ) with (fillfactor = 50);
+
+-- Whether a task is set aside.
+create index set_aside_task on pgsched.set_aside (task_id);
 
 -- What the workers last found to be wrong: one row.
 create unlogged table pgsched.watchdog (
@@ -5951,6 +5983,22 @@ begin
   return new;
 end $$;
 
+-- For the schema: notes when a queue is paused, and by whom.
+create function pgsched.note_paused() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  if not new.paused then
+    new.paused_at := null;
+    new.paused_by := null;
+  elsif tg_op = 'INSERT' or not old.paused then
+    new.paused_at := now();
+    new.paused_by := coalesce(new.paused_by, session_user);
+  end if;
+  return new;
+end $$;
+
 -- For workers: whether a task may be claimed now, if a worker has a handler for it: it is due and enabled, and nobody
 -- has a lease on it.
 create function pgsched.is_claimable(task pgsched.tasks) returns boolean
@@ -7342,6 +7390,56 @@ begin
   return number + gone;
 end $$;
 
+-- For the schema: asks a worker to pause or drain; null: to work. True if that was not asked already, null if no such
+-- worker is registered.
+create function pgsched.ask_worker(worker uuid, request text, requested_by text default null) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  found_worker pgsched.workers;
+begin
+  select * into found_worker from pgsched.workers w where w.id = worker;
+  if not found then
+    return null;
+  end if;
+  if found_worker.state is null then
+    raise object_not_in_prerequisite_state using
+      message = format('worker %s takes no requests: it runs an older version of pgsched', worker);
+  end if;
+  if found_worker.request is not distinct from request then
+    return false;
+  end if;
+  update pgsched.workers w
+  set request = ask_worker.request,
+    requested_by = case when ask_worker.request is not null then coalesce(ask_worker.requested_by, session_user) end,
+    requested_at = case when ask_worker.request is not null then now() end
+  where w.id = worker;
+  perform pg_notify('pgsched_workers', worker::text);
+  return true;
+end $$;
+
+-- Asks a worker to claim nothing more until it is resumed; what it has is run. True if that was not asked already, null
+-- if no such worker is registered.
+-- worker: Its id in pgsched.workers.
+-- requested_by: Who asks, for people; the database role when left out.
+create function pgsched.pause_worker(worker uuid, requested_by text default null) returns boolean
+language sql as $$ select pgsched.ask_worker(worker, 'pause', requested_by) $$;
+
+-- Asks a worker to claim nothing more, finish what it has, and exit with code 0. True if that was not asked already,
+-- null if no such worker is registered.
+-- worker: Its id in pgsched.workers.
+-- requested_by: Who asks, for people; the database role when left out.
+create function pgsched.drain_worker(worker uuid, requested_by text default null) returns boolean
+language sql as $$ select pgsched.ask_worker(worker, 'drain', requested_by) $$;
+
+-- Lets a worker that was paused, or drains and has not ended, claim again. True if it was, null if no such worker is
+-- registered.
+-- worker: Its id in pgsched.workers.
+-- requested_by: Who asks, for people.
+create function pgsched.resume_worker(worker uuid, requested_by text default null) returns boolean
+language sql as $$ select pgsched.ask_worker(worker, null, requested_by) $$;
+
 -- For the schema: keeps where a worker runs beyond its end.
 create function pgsched.note_worker() returns trigger
 language plpgsql security definer
@@ -8626,6 +8724,10 @@ create trigger note_version after insert or update of versions on pgsched.handle
 create trigger check_limits before insert or update of limits on pgsched.queues for each row
   execute function pgsched.check_limits();
 
+-- Notes when a queue is paused, and by whom.
+create trigger note_paused before insert or update of paused on pgsched.queues for each row
+  execute function pgsched.note_paused();
+
 create trigger resumed before update of paused on pgsched.queues for each row when (old.paused and not new.paused)
   execute function pgsched.note_resumed();
 
@@ -9261,6 +9363,9 @@ comment on column pgsched.queues.allow_short is
   'probably forgotten.';
 comment on column pgsched.queues.resumed_at is
   'When the queue was last no longer paused: silence of its tasks is counted from then.';
+comment on column pgsched.queues.paused_at is
+  'When the queue was paused. Null: it is not, or it was before this column came.';
+comment on column pgsched.queues.paused_by is 'Who paused it: the name given with the request, else the database role.';
 comment on constraint ageing_must_be_between_1_second_and_1000_years on pgsched.queues is
   'A second or longer, at most 1000 years, and no part of it is negative.';
 comment on constraint ageing_needs_the_ordering_fifo on pgsched.queues is
@@ -9300,6 +9405,14 @@ comment on column pgsched.turns.roamed_priority is
   'Behind many rows with keys: at which priority the search for rows without one goes on.';
 comment on column pgsched.turns.roamed_at is 'At which next_run_at it goes on.';
 comment on column pgsched.turns.roamed_id is 'At which id it goes on.';
+comment on table pgsched.backlogs is
+  'How many tasks of each queue were due, minute by minute, for the last two hours. Written by workers; the '
+  'forecast of when a backlog is drained is made from it.';
+comment on column pgsched.backlogs.queue is 'The queue.';
+comment on column pgsched.backlogs.at is 'When it was counted.';
+comment on column pgsched.backlogs.due is 'How many tasks were due, those that ran included.';
+comment on column pgsched.backlogs.exact is 'False: they are many, and were estimated.';
+comment on column pgsched.backlogs.oldest_due_at is 'Since when the first of them that did not run was due.';
 comment on table pgsched.workers is
   'One row per worker process that is alive, or was a moment ago; unlogged: what a crash empties, the next '
   'heartbeat writes again.';
@@ -9322,6 +9435,17 @@ comment on column pgsched.workers.patterns is 'Patterns of LIKE: the worker serv
 comment on column pgsched.workers.troubles is
   'What is wrong in it, as of the last heartbeat: objects of kind, object, since, stops and detail. Empty: '
   'nothing, or a program that does not tell.';
+comment on column pgsched.workers.pgsched_version is
+  'The version of pgsched that it runs. Null: one that does not tell.';
+comment on column pgsched.workers.code_version is 'The version of the application, as App(version=…) names it.';
+comment on column pgsched.workers.state is
+  'active, paused (it claims nothing) or draining (it ends when its tasks have), as of the last heartbeat. Null: '
+  'a program that takes no requests.';
+comment on column pgsched.workers.request is 'What it was asked to do: pause or drain. Null: to work.';
+comment on column pgsched.workers.requested_by is 'Who asked: the name given with the request, else the database role.';
+comment on column pgsched.workers.requested_at is 'When.';
+comment on constraint request_must_be_pause_or_drain on pgsched.workers is 'One of the two requests.';
+comment on constraint state_must_be_active_paused_or_draining on pgsched.workers is 'One of the three states.';
 comment on constraint troubles_must_be_an_array on pgsched.workers is 'Each element is one trouble.';
 comment on table pgsched.worker_hosts is
   'Where each worker ran, kept as long as the history: pgsched.workers has those that are there alone. Written '
@@ -9346,6 +9470,7 @@ comment on column pgsched.set_aside.tries is 'How often the operation was tried.
 comment on column pgsched.set_aside.since is 'When the operation failed for the first time.';
 comment on constraint operation_must_be_claim_or_finish on pgsched.set_aside is
   'These two are done for many rows at once, so that one row could fail the others.';
+comment on index pgsched.set_aside_task is 'Whether a task is set aside.';
 comment on table pgsched.watchdog is 'What the workers last found to be wrong: one row.';
 comment on column pgsched.watchdog.only_row is 'There is no other row.';
 comment on column pgsched.watchdog.looked_at is 'When a worker last began to look.';
@@ -10357,6 +10482,7 @@ comment on function pgsched.announce_queue is
   'For the schema: tells every worker that the way to claim from a queue may have changed.';
 comment on function pgsched.unpause_queue is 'For the schema: wakes the workers of a queue that is resumed.';
 comment on function pgsched.note_resumed is 'For the schema: notes when a queue is no longer paused.';
+comment on function pgsched.note_paused is 'For the schema: notes when a queue is paused, and by whom.';
 comment on function pgsched.is_claimable is
   'For workers: whether a task may be claimed now, if a worker has a handler for it: it is due and enabled, and '
   'nobody has a lease on it.';
@@ -10417,6 +10543,18 @@ comment on function pgsched.hold_history is
 comment on function pgsched.prune_history is
   'For workers: deletes rows of the history from before then that are in no partition of a day, up to so many of '
   'each kind.';
+comment on function pgsched.ask_worker is
+  'For the schema: asks a worker to pause or drain; null: to work. True if that was not asked already, null if no'
+  ' such worker is registered.';
+comment on function pgsched.pause_worker is 'Asks a worker to claim nothing more until it is resumed; what it has is run. True if that was not asked already, null if no such worker is registered.
+worker: Its id in pgsched.workers.
+requested_by: Who asks, for people; the database role when left out.';
+comment on function pgsched.drain_worker is 'Asks a worker to claim nothing more, finish what it has, and exit with code 0. True if that was not asked already, null if no such worker is registered.
+worker: Its id in pgsched.workers.
+requested_by: Who asks, for people; the database role when left out.';
+comment on function pgsched.resume_worker is 'Lets a worker that was paused, or drains and has not ended, claim again. True if it was, null if no such worker is registered.
+worker: Its id in pgsched.workers.
+requested_by: Who asks, for people.';
 comment on function pgsched.note_worker is 'For the schema: keeps where a worker runs beyond its end.';
 comment on function pgsched.type_stats is 'What ended of each type: throughput, share of failures, quantiles of run and wait in seconds (at most 9 % off). Read from counts that upkeep keeps; nothing is counted now.
 within: How long back, at least 5 minutes; the last bucket is the one under way.
@@ -10492,4 +10630,5 @@ comment on function pgsched.due_of_keys is
 comment on function pgsched.delete_finished is
   'For workers: deletes the tasks of these that are completed, cancelled or dead, to the archive if that is said.'
   ' Returns how many of each.';
+comment on trigger note_paused on pgsched.queues is 'Notes when a queue is paused, and by whom.';
 comment on trigger note_worker on pgsched.workers is 'Keeps where a worker runs beyond its end.';

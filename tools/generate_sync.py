@@ -29,6 +29,8 @@ SOURCES = (
     "pgsched/client/async_durable.py",
     "pgsched/client/async_locks.py",
     "pgsched/client/async_queues.py",
+    "pgsched/client/async_workers.py",
+    "pgsched/client/async_reasons.py",
     "pgsched/client/async_schedules.py",
     "pgsched/client/async_tasks.py",
     "pgsched/client/async_views.py",

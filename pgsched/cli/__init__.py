@@ -49,7 +49,7 @@ COMMANDS = {
     "upcoming": "Show when everything will run: a timeline of schedules and of one-time tasks that are due later.",
     "view": "List, set and delete saved views: searches of tasks that have a name, for all who look at the database.",
     "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
-    "worker": "Run a worker until SIGTERM or Ctrl-C; or list running workers.",
+    "worker": "Run a worker until SIGTERM or Ctrl-C; or list, pause, drain or resume running workers.",
 }
 """Every command, which is called as its module, and the first paragraph of its help."""
 MODULES = {"errors": "error_groups"}

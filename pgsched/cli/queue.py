@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,13 +10,15 @@ import click
 
 from pgsched.cli.options import confirm, name_argument, yes_option
 from pgsched.cli.output import Columns, cell, count, say, span
-from pgsched.cli.session import lists, pass_client
+from pgsched.cli.reasons import say_why_queue
+from pgsched.cli.session import lists, pass_client, shows
 from pgsched.cli.settings import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.cli.task_add import chosen_options, default_options
 from pgsched.cli.task_bulk import change
 from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.records import QueueInfo, QueueSettings
+from pgsched.domain.waiting.reasons import WhyQueue
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -76,7 +79,7 @@ def list_(client: Client) -> list[QueueInfo]:
 @pass_client
 def pause(client: Client, name: str) -> None:
     """Stop claiming from a queue; running tasks continue."""
-    client.pause_queue(name)
+    client.pause_queue(name, paused_by=getpass.getuser())
     say(f"queue {name}: paused")
 
 
@@ -87,6 +90,14 @@ def resume(client: Client, name: str) -> None:
     """Claim from a paused queue again."""
     client.resume_queue(name)
     say(f"queue {name}: resumed")
+
+
+@queue.command()
+@name_argument
+@shows(say_why_queue)
+def why(client: Client, name: str) -> WhyQueue:
+    """Say why the tasks of a queue wait, how many are due, and when the backlog is drained."""
+    return client.why_queue(name)
 
 
 @queue.command()

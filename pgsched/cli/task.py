@@ -24,7 +24,8 @@ from pgsched.cli.options import (
     yes_option,
 )
 from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_json, say_records, say_table, span
-from pgsched.cli.session import lists, pass_client
+from pgsched.cli.reasons import say_why
+from pgsched.cli.session import lists, pass_client, shows
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_bulk import bulk
 from pgsched.cli.task_durable import durable_of, emit, restart, say_durable, wait_in_words
@@ -42,6 +43,7 @@ from pgsched.domain.scheduling.preview import MAX_TICKS, explain, schedule_of, t
 if TYPE_CHECKING:
     from pgsched.client.client import Client
     from pgsched.domain.task_status import TaskStatus
+    from pgsched.domain.waiting.reasons import Why
 
 
 def _schedule(one: Task) -> str:
@@ -146,6 +148,9 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
         return
     say(fields((name, getattr(status.task, name)) for name in status.task.as_dict()))
     say()
+    if status.task.status in ("pending", "blocked"):
+        say_why(client.why(task_id))
+        say()
     last = status.last_execution
     about: list[tuple[str, object]] = [
         ("schedule", status.schedule),
@@ -179,6 +184,14 @@ def _running(status: TaskStatus) -> object:
     if one is None:
         return status.is_running
     return f"attempt {one.attempt} on {one.who}, since {cell(one.started_at)}"
+
+
+@task.command()
+@task_argument()
+@shows(say_why)
+def why(client: Client, task_id: int) -> Why:
+    """Say why a task waits, and what would end that."""
+    return client.why(task_id)
 
 
 @task.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from pgsched.cli.options import PORT, PROCESSES, json_option, option_group, prog
 from pgsched.cli.output import Columns, cell, say, say_records
 from pgsched.cli.session import DEFAULT_LEVEL, Session, pass_client, server
 from pgsched.domain.queue_selector import glob_of
+from pgsched.domain.records import WorkerInfo
 from pgsched.domain.settings import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ COLUMNS: Columns = {
     "CONCURRENCY": "concurrency",
     "STARTED": "started_at",
     "LAST HEARTBEAT": "heartbeat_at",
-    "ONLINE": "alive",
+    "STATE": lambda one: state_in_words(one),
+    "VERSION": lambda one: one.code_version,
     "TROUBLES": lambda one: ", ".join(dict.fromkeys(trouble.kind for trouble in one.troubles)) or "none",
     "ID": "id",
 }
@@ -66,7 +69,9 @@ builtin_options = option_group(
 )
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="[list]", context_settings={"show_default": True})
+@click.group(
+    invoke_without_command=True, subcommand_metavar="[list|pause|drain|resume]", context_settings={"show_default": True}
+)
 @program_option(
     "--app", metavar="MODULE:APP", help="The App with the handlers. Without it only the built-in handlers are served."
 )
@@ -143,7 +148,7 @@ def worker(
     otel: bool,
     **given: Any,
 ) -> None:
-    """Run a worker until SIGTERM or Ctrl-C; or list running workers."""
+    """Run a worker until SIGTERM or Ctrl-C; or list, pause, drain or resume running workers."""
     if context.invoked_subcommand is not None:
         return
     allowed = {name: given.pop(name) for name in ("http", "http_allow", "http_allow_private", "allow_sql")}
@@ -176,6 +181,50 @@ def worker(
         )
     exit_soon(code)
     context.exit(code)
+
+
+worker_argument = click.argument("worker_id", metavar="ID")
+
+
+def state_in_words(one: WorkerInfo) -> str:
+    """Describe what a worker does: ``online``, ``offline``, ``paused``, ``draining``, and what it was asked to do."""
+    if not one.alive:
+        return "offline"
+    asked = {"pause": "paused", "drain": "draining", None: "active"}[one.request]
+    if one.state is None or one.state == asked == "active":
+        return "online"
+    return one.state if one.state == asked else f"{one.state}, soon {asked}"
+
+
+def _asked(client: Client, one: str, verb: str) -> None:
+    ask = {"pause": client.pause_worker, "drain": client.drain_worker, "resume": client.resume_worker}[verb]
+    news = ask(one, requested_by=getpass.getuser())
+    said = {"pause": "asked to pause", "drain": "asked to drain", "resume": "asked to work"}[verb]
+    say(f"worker {one}: {said}" + ("" if news else " already"))
+
+
+@worker.command()
+@worker_argument
+@pass_client
+def pause(client: Client, worker_id: str) -> None:
+    """Ask a worker to claim nothing more until it is resumed; what it has is run. ID is from pgsched worker list."""
+    _asked(client, worker_id, "pause")
+
+
+@worker.command()
+@worker_argument
+@pass_client
+def drain(client: Client, worker_id: str) -> None:
+    """Ask a worker to claim nothing more, finish what it has, and exit with code 0."""
+    _asked(client, worker_id, "drain")
+
+
+@worker.command()
+@worker_argument
+@pass_client
+def resume(client: Client, worker_id: str) -> None:
+    """Let a worker claim again that is paused, or that drains and has not ended."""
+    _asked(client, worker_id, "resume")
 
 
 @worker.command("list")

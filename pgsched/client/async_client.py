@@ -11,8 +11,10 @@ from pgsched.client.async_counted import AsyncCountedClient
 from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
+from pgsched.client.async_reasons import AsyncReasonClient
 from pgsched.client.async_schedules import AsyncScheduleClient
 from pgsched.client.async_views import AsyncViewClient
+from pgsched.client.async_workers import AsyncWorkerClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.async_enlist import insert_on_async
 from pgsched.db.external import Joined
@@ -25,7 +27,7 @@ from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.task_search import ListOptions, Page
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.pages import PagedList, place_of
-from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
+from pgsched.domain.records import HandlerInfo, Stats, Task
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
@@ -45,6 +47,8 @@ class AsyncClient(
     AsyncCountedClient,
     AsyncLockClient,
     AsyncViewClient,
+    AsyncWorkerClient,
+    AsyncReasonClient,
 ):
     """A client for event loops: its methods are to be awaited.
 
@@ -243,10 +247,6 @@ class AsyncClient(
         """
         place = place_of("tasks", cursor, "before_id", before_id, int)
         return await self._database.run(task_search.find_tasks(filters, limit=limit, before_id=place))
-
-    async def workers(self) -> list[WorkerInfo]:
-        """Return every worker process."""
-        return await self._database.run(worker_commands.workers())
 
     async def handlers(self) -> list[HandlerInfo]:
         """Return the register: every type that workers have registered a handler for."""

@@ -34,9 +34,9 @@ class AsyncQueueClient:
         """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
         return await self._database.run(queue_commands.get_queue(name))
 
-    async def pause_queue(self, name: str) -> None:
-        """Claim nothing more of a queue; what runs goes on."""
-        await self._database.run(queue_commands.pause_queue(name))
+    async def pause_queue(self, name: str, *, paused_by: str | None = None) -> None:
+        """Claim nothing more of a queue; what runs goes on. ``paused_by``: who asks, if not the database's role."""
+        await self._database.run(queue_commands.pause_queue(name, paused_by))
 
     async def resume_queue(self, name: str) -> None:
         """Claim again from a paused queue."""

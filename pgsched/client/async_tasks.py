@@ -92,9 +92,21 @@ class AsyncTaskClient:
         """Return the ticks of a schedule that were not run, and why, the latest first."""
         return await self._database.run(task_commands.missed_ticks(await self._id(task_id, key), limit=limit))
 
-    async def logs(self, task_id: int | None = None, *, key: str | None = None, limit: int = 200) -> list[LogEntry]:
-        """Return the last lines that a task's handler logged, in their order."""
-        return await self._database.run(task_commands.logs(await self._id(task_id, key), limit=limit))
+    async def logs(
+        self,
+        task_id: int | None = None,
+        *,
+        key: str | None = None,
+        limit: int = 200,
+        level: str | None = None,
+        cursor: str | None = None,
+    ) -> PagedList[LogEntry]:
+        """Return the last lines that a task's handler logged, in their order; those before them by ``next_cursor``.
+
+        ``level``: those of this level (debug, info, warning, error, critical) and above. Raises InvalidTask.
+        """
+        id = await self._id(task_id, key)
+        return await self._database.run(task_commands.logs(id, limit=limit, level=level, cursor=cursor))
 
     async def update(
         self,

@@ -12,8 +12,10 @@ from pgsched.client.counted import CountedClient
 from pgsched.client.durable import DurableClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
+from pgsched.client.reasons import ReasonClient
 from pgsched.client.schedules import ScheduleClient
 from pgsched.client.views import ViewClient
+from pgsched.client.workers import WorkerClient
 from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on
 from pgsched.db.external import Joined
@@ -26,7 +28,7 @@ from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.task_search import ListOptions, Page
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.pages import PagedList, place_of
-from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
+from pgsched.domain.records import HandlerInfo, Stats, Task
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
@@ -38,7 +40,17 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, CountedClient, LockClient, ViewClient):
+class Client(
+    BulkClient,
+    QueueClient,
+    ScheduleClient,
+    DurableClient,
+    CountedClient,
+    LockClient,
+    ViewClient,
+    WorkerClient,
+    ReasonClient,
+):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
@@ -232,10 +244,6 @@ class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, CountedClie
         """
         place = place_of("tasks", cursor, "before_id", before_id, int)
         return self._database.run(task_search.find_tasks(filters, limit=limit, before_id=place))
-
-    def workers(self) -> list[WorkerInfo]:
-        """Return every worker process."""
-        return self._database.run(worker_commands.workers())
 
     def handlers(self) -> list[HandlerInfo]:
         """Return the register: every type that workers have registered a handler for."""

@@ -35,9 +35,9 @@ class QueueClient:
         """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
         return self._database.run(queue_commands.get_queue(name))
 
-    def pause_queue(self, name: str) -> None:
-        """Claim nothing more of a queue; what runs goes on."""
-        self._database.run(queue_commands.pause_queue(name))
+    def pause_queue(self, name: str, *, paused_by: str | None = None) -> None:
+        """Claim nothing more of a queue; what runs goes on. ``paused_by``: who asks, if not the database's role."""
+        self._database.run(queue_commands.pause_queue(name, paused_by))
 
     def resume_queue(self, name: str) -> None:
         """Claim again from a paused queue."""

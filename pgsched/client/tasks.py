@@ -91,9 +91,21 @@ class TaskClient:
         """Return the ticks of a schedule that were not run, and why, the latest first."""
         return self._database.run(task_commands.missed_ticks(self._id(task_id, key), limit=limit))
 
-    def logs(self, task_id: int | None = None, *, key: str | None = None, limit: int = 200) -> list[LogEntry]:
-        """Return the last lines that a task's handler logged, in their order."""
-        return self._database.run(task_commands.logs(self._id(task_id, key), limit=limit))
+    def logs(
+        self,
+        task_id: int | None = None,
+        *,
+        key: str | None = None,
+        limit: int = 200,
+        level: str | None = None,
+        cursor: str | None = None,
+    ) -> PagedList[LogEntry]:
+        """Return the last lines that a task's handler logged, in their order; those before them by ``next_cursor``.
+
+        ``level``: those of this level (debug, info, warning, error, critical) and above. Raises InvalidTask.
+        """
+        id = self._id(task_id, key)
+        return self._database.run(task_commands.logs(id, limit=limit, level=level, cursor=cursor))
 
     def update(
         self,

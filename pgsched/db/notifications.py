@@ -17,6 +17,8 @@ from pgsched.domain.errors import DatabaseUnavailable
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
 EMITTED = "pgsched_emitted"
 """News for a durable run that is under way: an event was sent to it, or a child of it has ended."""
+WORKERS = "pgsched_workers"
+"""Somebody has asked a worker to pause, to drain or to work again; the payload is its id."""
 EVENTS = "pgsched_events"
 """What happened to tasks, for other programs."""
 PROBE_SECONDS = 60.0
@@ -44,7 +46,7 @@ async def listen(
     *,
     on_ready: Callable[[], None],
     on_notification: Callable[[Notification], None],
-    channels: tuple[LiteralString, ...] = (WORK, CANCEL, QUEUES, EMITTED),
+    channels: tuple[LiteralString, ...] = (WORK, CANCEL, QUEUES, EMITTED, WORKERS),
     chosen: bool = False,
 ) -> None:
     """Listen until cancelled. ``on_ready`` is called once LISTEN is in force: look for work only after that.

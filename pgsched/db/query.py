@@ -24,7 +24,7 @@ MAX_LIMIT = 10_000
 """The longest page."""
 
 
-UNLOGGED: Final = ("workers", "turns", "watchdog")
+UNLOGGED: Final = ("workers", "turns", "watchdog", "set_aside")
 """Tables of pgsched that exist on the primary alone: no standby has them."""
 _FROM_UNLOGGED: Final = re.compile(rf"(?<=\bfrom |\bjoin )pgsched\.({'|'.join(UNLOGGED)})\b")
 

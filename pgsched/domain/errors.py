@@ -128,6 +128,10 @@ class ErrorNotFound(PgschedError):
     """Nothing failed with an error of this id."""
 
 
+class WorkerNotFound(PgschedError):
+    """No worker that is registered has this id."""
+
+
 class TaskFailed(PgschedError):
     """A task that was waited for is dead or was cancelled: ``task``, and its ``error`` if it has one."""
 

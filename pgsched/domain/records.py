@@ -376,6 +376,15 @@ class WorkerInfo(Record):
     """It has been heard of within the last three leases."""
     troubles: list[WorkerTrouble]
     """What is wrong in it, the worst first; empty for programs that do not tell."""
+    pgsched_version: str | None = None
+    code_version: str | None = None
+    """The version of the application."""
+    state: str | None = None
+    """``active``, ``paused`` or ``draining``; None: a program that takes no requests."""
+    request: str | None = None
+    """What it was asked to do: ``pause`` or ``drain``; None: to work."""
+    requested_by: str | None = None
+    requested_at: datetime | None = None
 
     def serves(self, queue: str) -> bool:
         """Return whether it claims from a queue: by name, or by a pattern."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -150,6 +150,29 @@ def _literal(value: Any) -> str:
     return "e'" + quoted.replace("\\", "\\\\") + "'" if "\\" in quoted else f"'{quoted}'"
 
 
+class Share(NamedTuple):
+    """How far something is."""
+
+    done: float
+    of: float
+    label: str
+
+
+def share(progress: Any) -> Share | None:
+    """Return progress as a share: of ``{done, of}``, or of a number from 0 to 1; None for anything else."""
+    if isinstance(progress, dict) and progress.keys() >= {"done", "of"}:
+        done, of = progress["done"], progress["of"]
+        if _is_number(done) and _is_number(of) and of > 0 and done >= 0:
+            return Share(done, of, f"{done:,} of {of:,} ({min(done / of, 1):.0%})")
+    if _is_number(progress) and 0 <= progress <= 1:
+        return Share(progress, 1, f"{progress:.0%}")
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+
+
 def urlquery(fields: Mapping[str, str], *without: str) -> str:
     """The fields of a form as the query of an address, without those that are named."""
     return urlencode({name: text for name, text in fields.items() if text and name not in without})
@@ -166,5 +189,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "pretty": pretty,
     "limits": limits,
+    "share": share,
     "urlquery": urlquery,
 }

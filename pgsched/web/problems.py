@@ -32,6 +32,7 @@ from pgsched.domain.errors import (
     TransitionRefused,
     VersionConflict,
     ViewNotFound,
+    WorkerNotFound,
     shown,
 )
 from pgsched.observability.logs import get_logger
@@ -55,6 +56,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     CalendarNotFound: 404,
     ViewNotFound: 404,
     ErrorNotFound: 404,
+    WorkerNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
     VersionConflict: 412,

@@ -77,6 +77,7 @@ class WebState:
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
+        self.running = Cached(client.running_tasks, seconds=STATS_SECONDS)
         self.handlers = Cached(client.handlers, seconds=HANDLERS_SECONDS)
         self.bulk = BulkRunner(client)
         self.counted = CountedLooks(client)
@@ -96,7 +97,7 @@ class WebState:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
         await self.front.close()
-        shared = (self.stats, self.diagnosis, self.surveys, self.counted, self.upcoming, self.handlers)
+        shared = (self.stats, self.diagnosis, self.surveys, self.running, self.counted, self.upcoming, self.handlers)
         for one in (self.events, self.bulk, *shared, self.watch, self.table_gauges, self.client):
             await one.close()
 

@@ -150,8 +150,7 @@ class EmbeddedWorker:
 
     def _pass_on(self) -> None:
         if self._worker is not None:
-            self._worker.progress.paused = self._paused
-            self._worker.claim_loop.pause(self._paused)
+            self._worker.requests.pause_by_program(self._paused)
 
     async def _end(self) -> None:
         task, self._task = self._task, None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from pgsched.db.worker.leases import HeartbeatConnection
+from pgsched.db.worker.leases import HeartbeatConnection, Request
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves_here
@@ -38,11 +38,17 @@ class Heartbeat:
     loop: Loop
     on_lost: Callable[[list[LeasedTask]], None]
     """Called in this thread with rows that are no longer ours."""
+    state: Callable[[], str] = lambda: "active"
+    """Returns what the worker's row says that it does."""
+    on_request: Callable[[Request], None] = lambda _request: None
+    """Called in this thread, after each beat, with what the worker is asked to do."""
 
     def __post_init__(self) -> None:
         self._born = monotonic()
         self._told: frozenset[tuple[str, str, bool]] = frozenset()
         """The troubles that the worker's row shows."""
+        self._told_state: str | None = None
+        self._hurries = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgsched-heartbeat", daemon=True)
         self.last_beat = self._born
@@ -68,36 +74,47 @@ class Heartbeat:
         if not self.beating:
             self.connection.close()
 
+    def hurry(self) -> None:
+        """Beat within a second: somebody has asked something of this worker. Safe to call from any thread."""
+        self._hurries = True
+
     def run_once(self) -> None:
         """Renew every lease that has used a third of its time.
 
         Raises DatabaseUnavailable; whatever is past its lease by then is given up first.
         """
         sent = monotonic()
+        self._hurries = False  # what is asked from now on is read by the next beat
+        state = self.state()
         held, troubles = self.leased_tasks.snapshot(), self.troubles.now()
         aging = [leased for leased in held if leased.leased_until - sent < self.lease * 0.7]
         try:
-            own = self._beat(aging, troubles, sent)
+            own = self._beat(aging, troubles, sent, state)
         except BaseException:
             self.last_try = monotonic()
             self._lose([leased for leased in held if leased.batch is None and leased.leased_until <= monotonic()])
             raise
         self.last_beat = self.last_try = monotonic()
         self._told = frozenset(trouble.key for trouble in troubles)
+        self._told_state = state
+        self.on_request(self.connection.request)
         for leased in aging:
             if own.get(leased.task.id):
                 leased.leased_until = sent + self.lease
         # What a batch is about to lease may not be ours yet.
         self._lose([leased for leased in aging if leased.batch is None and leased.task.id not in own])
 
-    def _beat(self, aging: Sequence[LeasedTask], troubles: Sequence[Trouble], sent: float) -> dict[int, bool]:
+    def _beat(
+        self, aging: Sequence[LeasedTask], troubles: Sequence[Trouble], sent: float, state: str
+    ) -> dict[int, bool]:
         """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""
         own: dict[int, bool] = {}
         running, told = self.running(), self.troubles.record(troubles)
 
         def beat(part: Sequence[LeasedTask]) -> None:
             tasks = [leased.task for leased in part]
-            own.update(self.connection.beat(tasks, running=running, troubles=told, age=sent - self._born))
+            age = sent - self._born
+            own.update(self.connection.beat(tasks, running=running, troubles=told, age=age, state=state))
 
         refused = in_halves_here(aging, beat)
         if len(refused) == len(aging):
@@ -118,7 +135,8 @@ class Heartbeat:
                 due = monotonic() + self._beat_once()
 
     def _has_news(self) -> bool:
-        return frozenset(trouble.key for trouble in self.troubles.now()) != self._told
+        told = frozenset(trouble.key for trouble in self.troubles.now())
+        return self._hurries or told != self._told or self.state() != self._told_state
 
     def _beat_once(self) -> float:
         """Beat, whatever comes of it; returns the pause until the next time."""

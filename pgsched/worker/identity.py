@@ -36,4 +36,5 @@ def new_identity(registry: Registry, rotation: QueueRotation, settings: WorkerSe
         declared_keys=declared_keys(registry),
         concurrency=settings.concurrency,
         lease=settings.lease,
+        code_version=registry.version,
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
+from uuid import UUID
 
-from pgsched.db.notifications import CANCEL, EMITTED, QUEUES, BehindPooler, Notification, listen
+from pgsched.db.notifications import CANCEL, EMITTED, QUEUES, WORKERS, BehindPooler, Notification, listen
 from pgsched.observability.logs import get_logger
 from pgsched.worker.claimer import Claimer
 from pgsched.worker.durable_runs import DurableRuns
+from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.housekeeping import EventBroadcaster
 from pgsched.worker.leased_tasks import LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
@@ -36,6 +38,8 @@ class Listener:
     claimer: Claimer
     broadcaster: EventBroadcaster
     durable_runs: DurableRuns
+    heartbeat: Heartbeat
+    worker: UUID
 
     async def run_once(self) -> None:
         """Listen until the connection is lost. Raises DatabaseUnavailable."""
@@ -60,6 +64,9 @@ class Listener:
                 self.durable_runs.told(int(told.payload))
         elif told.channel == QUEUES:
             self._settings_changed()
+        elif told.channel == WORKERS:
+            if told.payload == str(self.worker):
+                self.heartbeat.hurry()
         else:
             self.claimer.wake_for(told.payload)
 

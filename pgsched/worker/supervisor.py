@@ -53,6 +53,8 @@ from pgsched.worker.worker import Worker
 
 log = logs.get_logger("pgsched.worker")
 
+DRAINED_CODE = 79
+"""With this a child ends that was asked to drain: its parent starts no other in its place."""
 RESTART_SECONDS = 1.0
 """Pause before a worker process that died is started again."""
 
@@ -118,14 +120,19 @@ def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: M
     health = worker.health
     with _served(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles):
         if manager is None:
-            return _run_until_signalled(worker, job.settings, signals)
+            return _ended(_run_until_signalled(worker, job.settings, signals))
         stalled = partial(health.unhealthy, job.blocked)
         watchdog = SystemdWatchdog(manager, ready=health.unready, stalled=stalled, load=health.load)
         watchdog.start()
         try:
-            return _run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping)
+            return _ended(_run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping))
         finally:
             watchdog.stop()
+
+
+def _ended(code: int) -> int:
+    """The exit code of a worker without a parent: one that was drained has ended in order, too."""
+    return 0 if code == DRAINED_CODE else code
 
 
 def _make_worker(job: Job, *, counts_table: bool) -> Worker:
@@ -215,7 +222,7 @@ def _run_until_signalled(
             flush_telemetry()
     finally:
         guard.cancel()
-    return 0
+    return DRAINED_CODE if worker.requests.drained else 0
 
 
 def _longest_stop(settings: WorkerSettings) -> float:
@@ -261,7 +268,7 @@ class _Parent:
             self._start_missing()
             if self._watchdog:
                 self._watchdog.start()
-            while not self._pass_on_signals(RESTART_SECONDS):
+            while not self._pass_on_signals(RESTART_SECONDS) and not self._all_drained():
                 self._start_missing()
                 self._mender.run_once(self._children())
             if self._watchdog:
@@ -270,17 +277,24 @@ class _Parent:
                 self._pass_on_signals(None, ends_of=alive)
             processes = [child.process for child in self._children()]
             # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
-            return 0 if all(process.exitcode in (0, -signal.SIGTERM) for process in processes) else 1
+            in_order = (0, -signal.SIGTERM, DRAINED_CODE)
+            return 0 if all(process.exitcode in in_order for process in processes) else 1
 
     def _unhealthy(self) -> str | None:
-        return first_problem(self._children(), "healthy", but=self._mender.mending)
+        return first_problem(
+            self._children(), "healthy", but=lambda child: self._mender.mending(child) or _has_drained(child)
+        )
 
     def unready(self) -> str | None:
         """Return what keeps the processes from claiming; None when nothing does. One that is not started yet counts."""
         started = len(self._children())
         if started < len(self._slots):
             return f"{started} of {len(self._slots)} processes have started"
-        return first_problem(self._children(), "ready")
+        return first_problem([child for child in self._children() if not _has_drained(child)], "ready")
+
+    def _all_drained(self) -> bool:
+        children = self._children()
+        return len(children) == len(self._slots) and all(map(_has_drained, children))
 
     def _children(self) -> list[Child]:
         return [child for child in self._slots if child is not None]
@@ -292,7 +306,7 @@ class _Parent:
         for number, child in enumerate(self._slots):
             counted: list[Metric] = []
             if child is not None:
-                if child.process.is_alive():
+                if child.process.is_alive() or _has_drained(child):
                     continue
                 log.error("process_died", number=number, exit_code=child.process.exitcode)
                 counted = child.retire()
@@ -318,6 +332,11 @@ class _Parent:
             for process in self._alive():
                 process.terminate()
         return True
+
+
+def _has_drained(child: Child) -> bool:
+    """Whether it ended because it was asked to drain: its place stays empty until the parent is started again."""
+    return child.process.exitcode == DRAINED_CODE
 
 
 def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:

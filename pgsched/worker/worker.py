@@ -21,6 +21,7 @@ from pgsched.execution.surroundings import NOTHING_AROUND, Surroundings
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_resources import Attempts
+from pgsched.worker.backlogs import Backlogs
 from pgsched.worker.claim_loop import ClaimLoop
 from pgsched.worker.claimer import Claimer
 from pgsched.worker.claims import Claims
@@ -49,6 +50,7 @@ from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.rate import Rate
 from pgsched.worker.registration import register
+from pgsched.worker.requests import Requests
 from pgsched.worker.retention import Retention
 from pgsched.worker.roll_up import RollUp
 from pgsched.worker.rulebook import follow
@@ -201,7 +203,9 @@ class Worker:
             leased_tasks=self.leased_tasks,
             clock=clock,
             counts=self.counts,
-            has_room=lambda: self.executor.free > 0 and not self._stopping.is_set(),
+            has_room=lambda: (
+                self.executor.free > 0 and not self._stopping.is_set() and self.requests.state != "draining"
+            ),
             waking=(waking := Waking(session=self.upkeep_session)),
             span=self.traces.step,
         )
@@ -251,6 +255,14 @@ class Worker:
             prefetch=prefetch,
             counts=self.counts,
         )
+        self.requests = Requests(
+            claim_loop=self.claim_loop,
+            progress=self.progress,
+            leased_tasks=self.leased_tasks,
+            executor=self.executor,
+            completer=self.completer,
+            stop=self.stop,
+        )
         troubles = Troubles(
             loops=self.loops,
             claims=self.claim_session,
@@ -272,6 +284,8 @@ class Worker:
             running=lambda: self.executor.running,
             loop=self.loops.of("heartbeat"),
             on_lost=self.lost_leases.lost_elsewhere,
+            state=lambda: self.requests.state,
+            on_request=self.requests.heard,
         )
         self.health = Health(
             longest_silence=3 * settings.lease,
@@ -297,6 +311,8 @@ class Worker:
             claimer=self.claimer,
             broadcaster=self.broadcaster,
             durable_runs=self.durable_runs,
+            heartbeat=self.heartbeat,
+            worker=self.identity.id,
         )
         self.metrics = Metrics()
         self.metrics.register(self.counts)
@@ -313,6 +329,8 @@ class Worker:
                 "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "set_aside_claims": partial(self.claims.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "announcements": self.broadcaster.run_once,
+                "requests": self.requests.run_once,
+                "backlogs": Backlogs(session=self.upkeep_session).run_once,
                 "suspended_runs": waking.run_once,
                 "durations": partial(usual.learn, self.upkeep_session),
                 **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),
@@ -330,7 +348,7 @@ class Worker:
 
         Raises DatabaseUnavailable when the database cannot be reached at the start, and LifespanFailed.
         """
-        self.lost_leases.loop = asyncio.get_running_loop()
+        self.lost_leases.loop = self.requests.loop = asyncio.get_running_loop()
         try:
             if not await unless_stopped(self.lifespans.open(), self._stopping, grace=0):
                 log.warning("stopped_before_start", reason="its lifespans were not open yet")

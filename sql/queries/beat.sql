@@ -1,14 +1,19 @@
 -- The heartbeat: updates this worker's row and renews its leases. Returns the ids that it still owns and whether each
--- lease was renewed; an id that is missing has been lost. A row locked by another session is skipped rather than waited
--- for, because waiting would let every other lease expire; nobody can claim the locked row meanwhile, and a later
--- heartbeat renews it. Registers the worker again when a server crash has emptied the unlogged table.
+-- lease was renewed; an id that is missing has been lost. A row without an id says what the worker was asked to do. A
+-- row locked by another session is skipped rather than waited for, because waiting would let every other lease expire;
+-- nobody can claim the locked row meanwhile, and a later heartbeat renews it. Registers the worker again, with what it
+-- was asked before, when a server crash has emptied the unlogged table.
 with alive as (
   insert into pgsched.workers as w (id, hostname, pid, queues, patterns, task_types, declared_keys, concurrency,
-    running, troubles, started_at, lease)
+    running, troubles, started_at, lease, pgsched_version, code_version, state, request, requested_by, requested_at)
   values (%(worker)s, %(hostname)s, %(pid)s, %(queues)s, %(patterns)s, %(task_types)s, %(declared_keys)s,
     %(concurrency)s, %(running)s, %(troubles)s::text::jsonb, now() - %(age)s::float8 * interval '1 second',
-    %(lease)s::float8 * interval '1 second')
-  on conflict (id) do update set heartbeat_at = now(), running = excluded.running, troubles = excluded.troubles
+    %(lease)s::float8 * interval '1 second', %(pgsched_version)s, %(code_version)s, %(state)s, %(request)s,
+    case when %(request)s::text is not null then %(requested_by)s::text end,
+    case when %(request)s::text is not null then %(requested_at)s::timestamptz end)
+  on conflict (id) do update
+  set heartbeat_at = now(), running = excluded.running, troubles = excluded.troubles, state = excluded.state
+  returning w.request, w.requested_by, w.requested_at
 ),
 own as (
   select held.id, held.token
@@ -33,4 +38,6 @@ renewed as (
   where t.id = any(array[free.id])
   returning t.id
 )
-select id, id in (select id from renewed) from own
+select own.id, own.id in (select id from renewed), null, null, null from own
+union all
+select null, null, alive.request, alive.requested_by, alive.requested_at from alive

@@ -40,6 +40,7 @@ begin
   grant select, insert, update, delete on pgsched.durable_runs, pgsched.durable_steps, pgsched.durable_events
     to pgsched_worker;
   grant select, insert, update on pgsched.watchdog to pgsched_worker;
+  grant select, insert, delete on pgsched.backlogs to pgsched_worker;
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
   grant usage on sequence pgsched.tasks_id_seq, pgsched.fencing_tokens to pgsched_worker;
   grant execute on function
@@ -76,7 +77,8 @@ begin
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
     pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts, pgsched.durable_runs, pgsched.durable_steps,
-    pgsched.durable_events, pgsched.revoked_sessions, pgsched.saved_views, pgsched.bulk_changes
+    pgsched.durable_events, pgsched.revoked_sessions, pgsched.saved_views, pgsched.bulk_changes,
+    pgsched.backlogs, pgsched.slots, pgsched.starts
     to pgsched_viewer, pgsched_operator;
   grant execute on function pgsched.revoke_session to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'
@@ -87,7 +89,9 @@ begin
   grant insert, update, delete on pgsched.saved_views to pgsched_operator;
   grant insert, update on pgsched.bulk_changes to pgsched_operator;
   grant execute on function pgsched.change_tasks, pgsched.edit_payloads, pgsched.delete_apart, pgsched.limit_queue,
-    pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events
+    pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events,
+    pgsched.ask_worker, pgsched.pause_worker, pgsched.drain_worker, pgsched.resume_worker
     to pgsched_operator;
+  grant update (request, requested_by, requested_at) on pgsched.workers to pgsched_operator;
   grant insert, update, delete on pgsched.task_defaults to pgsched_operator;
 end $$

@@ -1,7 +1,7 @@
--- Lists the running tasks with their workers and progress, the longest first, from the front of the due clock of each
--- queue and priority, where they are.
+-- Lists the running tasks, of all workers or of one, with their workers and progress, the longest first, from the front
+-- of the due clock of each queue and priority, where they are.
 select f.id, f.task_type, f.queue, f.attempts as attempt, f.max_attempts, f.progress, w.hostname, w.pid,
-  extract(epoch from clock_timestamp() - f.started_at)::float8 as seconds
+  extract(epoch from clock_timestamp() - f.started_at)::float8 as seconds, f.locked_by as worker_id, f.started_at
 from pgsched.queues_in_use() as n(name)
 cross join generate_series(10, 1, -1) as p(priority)
 cross join lateral (
@@ -15,6 +15,6 @@ cross join lateral (
   limit %(cap)s
 ) f
 left join pgsched.workers w on w.id = f.locked_by
-where f.status = 'running' and f.locked_until >= now()
+where f.status = 'running' and f.locked_until >= now() and (%(worker)s::uuid is null or f.locked_by = %(worker)s::uuid)
 order by f.started_at, f.id
 limit %(limit)s

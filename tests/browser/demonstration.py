@@ -71,6 +71,8 @@ class Filled:
     workflow: int
     schedule: int
     durable: int
+    waiting: int
+    worker: str
 
     def paths(self) -> Mapping[str, str]:
         """Every page of the dashboard, by the name of its picture."""
@@ -84,6 +86,7 @@ class Filled:
             "bulk-change": "/bulk/1",
             "task-dead": f"/tasks/{self.dead}",
             "task-running": f"/tasks/{self.running}",
+            "task-waiting": f"/tasks/{self.waiting}",
             "task-schedule": f"/tasks/{self.schedule}",
             "task-durable": f"/tasks/{self.durable}",
             "task-emit": f"/tasks/{self.durable}/emit?name=approved",
@@ -101,7 +104,9 @@ class Filled:
             "workflow-time": f"/workflows/{self.workflow}?view=time",
             "queues": "/queues",
             "queue-settings": "/queues/settings?queue=billing",
+            "queue": "/queues/show?queue=imports",
             "workers": "/workers",
+            "worker": f"/workers/{self.worker}",
             "dead": "/dead",
             "executions": "/executions",
             "doctor": "/doctor",
@@ -129,7 +134,16 @@ def fill(dsn: str) -> Filled:
         _add_searches(connection)
         _add_audit(connection, dead)
         connection.execute("analyze pgsched.tasks")
-        return Filled(dead=dead, running=running, workflow=workflow, schedule=schedules[0], durable=durable)
+        waiting = connection.execute("select min(id) as id from pgsched.tasks where queue = 'imports'").fetchone()
+        return Filled(
+            dead=dead,
+            running=running,
+            workflow=workflow,
+            schedule=schedules[0],
+            durable=durable,
+            waiting=waiting["id"] if waiting else 0,
+            worker=str(next(iter(WORKERS))),
+        )
 
 
 def _add_searches(connection: Connection) -> None:
@@ -175,8 +189,10 @@ def _add_workers(connection: Connection) -> None:
     for one, (host, pid, queues, slots, taken) in WORKERS.items():
         connection.execute(
             """
-            insert into pgsched.workers (id, hostname, pid, queues, task_types, concurrency, running, started_at, lease)
-            values (%s, %s, %s, %s, %s, %s, %s, now() - interval '9 hours', interval '1 hour')
+            insert into pgsched.workers (id, hostname, pid, queues, task_types, concurrency, running, started_at, lease,
+              state, code_version, pgsched_version)
+            values (%s, %s, %s, %s, %s, %s, %s, now() - interval '9 hours', interval '1 hour', 'active', '2030.1.3',
+              '0.1.0')
             """,
             (
                 one,

@@ -120,7 +120,7 @@ def test_worker_is_watched_and_given_longer_to_end_than_it_takes() -> None:
     assert float(one(unit, "WatchdogSec")) >= 30
     timeout = float(environment(unit)["PGSCHED_SHUTDOWN_TIMEOUT"])
     assert float(one(unit, "TimeoutStopSec")) >= timeout + LEAVE_SECONDS
-    assert one(unit, "Restart") == "always"
+    assert one(unit, "Restart") == "on-failure"
     assert one(unit, "KillMode") == "mixed"
 
 

@@ -42,7 +42,7 @@ TABLES_BY_SUBJECT: Final = (
     Subject(
         "Queues",
         "Their settings, and the counts that limits across all workers need.",
-        ("queues", "slots", "starts", "turns"),
+        ("queues", "slots", "starts", "turns", "backlogs"),
     ),
     Subject(
         "Workers",
@@ -278,6 +278,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "announce_queue",
             "unpause_queue",
             "note_resumed",
+            "note_paused",
             "is_claimable",
             "lock_was_lost",
             "claim_limited",
@@ -311,6 +312,10 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "drop_history",
             "hold_history",
             "prune_history",
+            "ask_worker",
+            "pause_worker",
+            "drain_worker",
+            "resume_worker",
             "note_worker",
         ),
     ),

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+from pgsched.db.queries.workers import worker_id
 from pgsched.db.query import Command, command, row_as, rows_as
 from pgsched.domain.records import Record
 
@@ -45,6 +47,8 @@ class RunningTask(Record):
     hostname: str | None
     pid: int | None
     seconds: float
+    worker_id: UUID | None = None
+    started_at: datetime | None = None
 
 
 def show_activity() -> Command[Moment]:
@@ -52,9 +56,10 @@ def show_activity() -> Command[Moment]:
     return command("show_activity", row_as(Moment))
 
 
-def list_running() -> Command[list[RunningTask]]:
-    """Read the running tasks, the longest first."""
-    return command("list_running", rows_as(RunningTask), cap=FRONT, limit=MAX_RUNNING)
+def list_running(worker: UUID | str | None = None) -> Command[list[RunningTask]]:
+    """Read the running tasks, of all workers or of one, the longest first. Raises InvalidTask for what is no id."""
+    id = None if worker is None else worker_id(worker)
+    return command("list_running", rows_as(RunningTask), cap=FRONT, limit=MAX_RUNNING, worker=id)
 
 
 def count_ended() -> Command[dict[str, int]]:

@@ -81,9 +81,10 @@ def queues() -> Command[list[QueueInfo]]:
     return command("list_queues", rows_as(QueueInfo), entries=COUNTED, front=COUNTED_DUE)
 
 
-def pause_queue(name: str) -> Command[None]:
+def pause_queue(name: str, paused_by: str | None = None) -> Command[None]:
     """Claim nothing more of a queue."""
-    return command("pause_queue_claims", nothing, name=plain_text("queue", name))
+    by = optional(plain_text)("paused_by", paused_by)
+    return command("pause_queue_claims", nothing, name=plain_text("queue", name), paused_by=by)
 
 
 def resume_queue(name: str) -> Command[None]:

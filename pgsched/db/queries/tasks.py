@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pgsched.db.query import (
     MAX_LIMIT,
@@ -24,7 +24,7 @@ from pgsched.db.query import (
     value,
 )
 from pgsched.domain.errors import Described, InvalidTask, TaskNotFound, TransitionRefused, VersionConflict
-from pgsched.domain.pages import PagedList, place_of
+from pgsched.domain.pages import PagedList, place_of, read_cursor, write_cursor
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
@@ -37,6 +37,7 @@ from pgsched.domain.validation import (
     aware,
     checked,
     duration,
+    one_of,
     optional,
     text,
     whole,
@@ -203,9 +204,38 @@ def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     return command("list_missed_ticks", rows_as(MissedTicks), **last_of(task_id, limit))
 
 
-def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
-    """Read the last lines that a task logged, in their order."""
-    return command("list_logs", rows_as(LogEntry), **last_of(task_id, limit))
+def logs(
+    task_id: int, *, limit: int, level: str | None = None, cursor: str | None = None
+) -> Command[PagedList[LogEntry]]:
+    """Read a page of the lines that a task logged, in their order, the last page first.
+
+    A line has no number: the place of a page is that of its first line, and how many lines of the same instant it has.
+    Raises InvalidTask.
+    """
+    least = optional(one_of(*LEVELS))("level", level)
+    token, at, shown = read_cursor("logs", cursor, int, datetime, int) or (None, None, 0)
+
+    def parse(rows: Rows) -> PagedList[LogEntry]:
+        found = [read(LogEntry, row) for row in rows]
+        if len(found) < limit:
+            return PagedList(found, None)
+        first = (found[0].fencing_token, found[0].logged_at)
+        alike = sum((one.fencing_token, one.logged_at) == first for one in found)
+        return PagedList(found, write_cursor("logs", *first, alike + (shown if first == (token, at) else 0)))
+
+    return unprepared(
+        "list_logs",
+        parse,
+        **last_of(task_id, limit),
+        levels=None if least is None else list(LEVELS[LEVELS.index(least) :]),
+        token=token,
+        at=at,
+        shown=shown,
+    )
+
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+"""The levels of log lines, in their order."""
 
 
 def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:

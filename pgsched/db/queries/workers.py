@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from pgsched.db.query import Command, Rows, command, rows_as
+from pgsched.domain.errors import WorkerNotFound
 from pgsched.domain.records import HandlerInfo, Unhandled, WorkerInfo, read, read_troubles
-from pgsched.domain.validation import checked
+from pgsched.domain.validation import checked, optional, plain_text, refused
 
 
 def workers() -> Command[list[WorkerInfo]]:
@@ -14,6 +17,31 @@ def workers() -> Command[list[WorkerInfo]]:
         return [read(WorkerInfo, {**row, "troubles": read_troubles(row["troubles"])}) for row in rows]
 
     return command("list_workers", parse)
+
+
+def ask_worker(worker: UUID | str, request: str | None, requested_by: str | None) -> Command[bool]:
+    """Ask a worker to ``pause`` or ``drain``, or, with None, to work again; whether that is news to it.
+
+    Raises InvalidTask for what is no id, and WorkerNotFound.
+    """
+    id = worker_id(worker)
+    by = optional(plain_text)("requested_by", requested_by)
+
+    def parse(rows: Rows) -> bool:
+        changed = rows[0]["changed"]
+        if changed is None:
+            raise WorkerNotFound(f"worker {id} is not registered")
+        return bool(changed)
+
+    return command("ask_worker", parse, worker=id, request=request, requested_by=by)
+
+
+def worker_id(worker: UUID | str) -> UUID:
+    """Return the id of a worker. Raises InvalidTask."""
+    try:
+        return worker if isinstance(worker, UUID) else UUID(worker)
+    except (ValueError, AttributeError, TypeError):
+        raise refused("worker", "be the id of a worker, a UUID", worker) from None
 
 
 def handlers(task_type: str | None = None) -> Command[list[HandlerInfo]]:

@@ -163,3 +163,12 @@ async def note_set_aside(session: Session, worker: UUID, notes: Sequence[SetAsid
 async def forget_set_aside(session: Session, worker: UUID, ids: Sequence[int]) -> None:
     """Take tasks off that list."""
     await session.fetch(load_statement("forget_set_aside"), worker=worker, ids=list(ids))
+
+
+MOST_COUNTED = 50_000
+"""Due tasks of a queue that are counted; more are estimated."""
+
+
+async def note_backlogs(session: Session) -> None:
+    """Note how many tasks of each queue are due, unless somebody did within the minute."""
+    await session.fetch(load_statement("note_backlogs"), cap=MOST_COUNTED)

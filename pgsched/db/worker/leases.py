@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from pgsched.db.adapt import BigInts
@@ -33,6 +35,8 @@ class Identity:
     """The idempotency keys of the schedules that its code declares."""
     concurrency: int
     lease: float
+    code_version: str | None = None
+    """The version of the application."""
     patterns: tuple[str, ...] = ()
     """It serves the queues that match one of these patterns of LIKE, too."""
     context_types: tuple[str, ...] = ()
@@ -66,6 +70,18 @@ class Lease(NamedTuple):
 
     id: int
     fencing_token: int
+
+
+class Request(NamedTuple):
+    """What somebody asked a worker to do."""
+
+    what: str | None
+    """``pause`` or ``drain``; None: to work."""
+    by: str | None = None
+    at: datetime | None = None
+
+
+NO_REQUEST: Final = Request(None)
 
 
 async def note_late_starts(session: Session, starts: Sequence[LateStart]) -> None:
@@ -154,22 +170,40 @@ async def forget_dead(session: Session) -> None:
     await session.fetch(load_statement("forget_dead_workers"))
 
 
+@cache
+def _version() -> str | None:
+    try:
+        return version("pgsched")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return None
+
+
 class HeartbeatConnection:
     """The heartbeat's own connection. Synchronous: it beats in a thread that no handler can block."""
 
     def __init__(self, *, dsn: str, identity: Identity) -> None:
         self._identity = identity
+        self.request = NO_REQUEST
+        """What the worker is asked to do, as of the last beat."""
         timeout = min(max(identity.lease / 2, SHORTEST_TIMEOUT), STATEMENT_TIMEOUT)
         self._session = ThreadSession(dsn=dsn, name="pgsched heartbeat", timeout=timeout)
 
     def beat(
-        self, tasks: Sequence[Claimed], *, running: int, age: float, troubles: Sequence[Mapping[str, Any]] = ()
+        self,
+        tasks: Sequence[Claimed],
+        *,
+        running: int,
+        age: float,
+        troubles: Sequence[Mapping[str, Any]] = (),
+        state: str = "active",
     ) -> dict[int, bool]:
         """Show that the worker lives and renew the leases of ``tasks``; returns the ids of those still its own.
 
         Beside each whether it was renewed: not if somebody had locked the row at that moment.
 
-        ``age`` is the worker's, in seconds; ``troubles`` are what is wrong in it. Raises DatabaseUnavailable.
+        ``age`` is the worker's, in seconds; ``troubles`` are what is wrong in it, ``state`` is what it does.
+
+        Raises DatabaseUnavailable.
         """
         ordered = sorted(tasks)
         identity = self._identity
@@ -186,12 +220,24 @@ class HeartbeatConnection:
             "troubles": json.dumps(list(troubles)),
             "age": age,
             "lease": identity.lease,
+            "pgsched_version": _version(),
+            "code_version": identity.code_version,
+            "state": state,
+            "request": self.request.what,
+            "requested_by": self.request.by,
+            "requested_at": self.request.at,
             "ids": [task.id for task in ordered],
             "tokens": [task.fencing_token for task in ordered],
         }
         with self._session.settled() as connection:
             rows: list[Any] = connection.execute(load_statement("beat"), given).fetchall()
-        return dict(rows)
+        own: dict[int, bool] = {}
+        for id, renewed, *asked in rows:
+            if id is None:
+                self.request = Request(*asked)
+            else:
+                own[id] = renewed
+        return own
 
     def close(self) -> None:
         """Close the connection; the next beat opens another."""

@@ -101,6 +101,8 @@ CHECKS: Final = (
     Check(tasks.unserved_queues, ("error",), "`pgsched worker --queue …`"),
     Check(tasks.unknown_types, ("error",), "deploy the handler"),
     Check(tasks.paused_queues, ("warning",), "`pgsched queue resume …`"),
+    Check(tasks.idle_workers, ("warning",), "`pgsched worker resume …`"),
+    Check(tasks.growing_backlogs, ("warning",), "`pgsched queue why …`; more workers, or a larger `--concurrency`"),
     Check(tasks.stalled_schedules, ("error",), "`pgsched task show …`"),
     Check(tasks.stuck_running, ("error",), "start a worker for their queue"),
     Check(tasks.orphaned, ("warning",), "wait for the lease to end, or `pgsched task cancel …`"),

@@ -8,11 +8,13 @@ from typing import Any, Final, Generic, TypeVar
 
 from pgsched.db.diagnostic_session import Answers, Refusal
 from pgsched.db.queries import dashboard, diagnostics
+from pgsched.db.queries.reasons import list_backlogs
 from pgsched.db.queries.tasks import list_alerts
 from pgsched.db.queries.workers import workers
 from pgsched.db.query import Command
 from pgsched.domain.records import WorkerInfo, WorkerTrouble
 from pgsched.domain.silence import Alert
+from pgsched.domain.waiting.backlog import Sample
 
 T = TypeVar("T")
 K = TypeVar("K", diagnostics.Front, diagnostics.Holder, diagnostics.Foreign, diagnostics.Part, Alert, WorkerTrouble)
@@ -38,10 +40,11 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
         "queues": dashboard.survey_queues(),
         "types": dashboard.survey_types(),
         "alerts": list_alerts(),
+        "backlogs": list_backlogs(),
     }
 
 
-PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside", "alerts"})
+PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside", "alerts", "backlogs"})
 """Questions about what keeps tasks from running now: they are asked often, the others seldom."""
 UNKNOWN_TO_STANDBYS: Final = ("workers", "types", "front", "set_aside")
 """Questions about workers, of which a standby knows nothing: there the checks that need them are unseen, silently."""
@@ -98,6 +101,7 @@ class Facts:
     misfits = Answered[list[diagnostics.WaitingMisfit]]("misfits")
     durable = Answered[list[diagnostics.DurableTrouble]]("durable")
     alerts = Answered[list[Alert]]("alerts")
+    backlogs = Answered[dict[str, list[Sample]]]("backlogs")
     _version = Answered[diagnostics.Version]("version")
 
     @property

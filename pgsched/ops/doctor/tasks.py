@@ -11,6 +11,8 @@ from pgsched.db.queries.diagnostics import CAP, FRONT, STUCK_SECONDS
 from pgsched.domain.errors import InvalidTimezone
 from pgsched.domain.scheduling.time_zones import load_zone
 from pgsched.domain.silence import RUNNING, SILENT
+from pgsched.domain.waiting.backlog import has_grown
+from pgsched.domain.waiting.facts import is_active
 from pgsched.ops.doctor.facts import Facts, instants_from, of_kind
 from pgsched.ops.doctor.findings import Found
 from pgsched.ops.doctor.words import age, many, some_ids, word
@@ -61,6 +63,36 @@ def paused_queues(facts: Facts) -> Iterator[Found]:
                 f"paused, and {many(queue.ready, 'task', CAP - 1)} due in it, the oldest for "
                 f"{age(queue.oldest_due_seconds)}",
                 f"pgsched queue resume {word(queue.name)}",
+            )
+
+
+def idle_workers(facts: Facts) -> Iterator[Found]:
+    """Tasks are due in a queue, and every worker of it is paused or draining."""
+    for queue in sorted({one.queue for one in facts.types if one.due} - facts.paused):
+        serving = [one for one in facts.alive if one.serves(queue)]
+        if serving and not any(is_active(one) for one in serving):
+            number = sum(one.due for one in facts.types if one.queue == queue)
+            by = sorted({one.requested_by for one in serving if one.requested_by})
+            yield Found(
+                queue,
+                f"{many(number, 'task', SAMPLE)} due, and every worker of the queue is paused or draining"
+                f"{', asked by ' + ', '.join(by) if by else ''}",
+                f"pgsched worker resume {serving[0].id}",
+            )
+
+
+def growing_backlogs(facts: Facts) -> Iterator[Found]:
+    """The backlog of a queue has grown for ten minutes, by a tenth and by 100 tasks."""
+    paused = facts.paused
+    for queue, samples in facts.backlogs.items():
+        rate = None if queue in paused else has_grown(samples, facts.now)
+        if rate is not None:
+            first, last = samples[0], samples[-1]
+            yield Found(
+                queue,
+                f"{many(last.due, 'task')} due, {many(first.due, 'task')} at {first.at:%H:%M} UTC: the backlog grows "
+                f"by about {rate:,.0f} a minute",
+                f"pgsched queue why {word(queue)}; more workers, or pgsched worker --concurrency N",
             )
 
 

@@ -15,6 +15,7 @@ from pgsched.web.api import (
     executions,
     export,
     queues,
+    reasons,
     schedules,
     settings,
     tasks,
@@ -25,9 +26,9 @@ from pgsched.web.api import (
 from pgsched.web.api.by_key import by_key
 
 router = APIRouter()
-router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
+router.include_router(by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]))
 for part in (
-    export, tasks, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings, workers,
-    counted, dead, audit, events,
+    export, tasks, reasons, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings,
+    workers, counted, dead, audit, events,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -310,6 +310,32 @@ WORKER: Final[dict[str, Any]] = {
             "detail": "1 of 20 slots is held by attempts of email that should have ended: task 17",
         }
     ],
+    "pgsched_version": "0.1.0",
+    "code_version": "2026.1.3",
+    "state": "active",
+    "request": None,
+    "requested_by": None,
+    "requested_at": None,
+}
+PAUSED_WORKER: Final = WORKER | {
+    "state": "paused",
+    "request": "pause",
+    "requested_by": "ada",
+    "requested_at": "2026-01-31T08:00:00Z",
+}
+DRAINED_WORKER: Final = PAUSED_WORKER | {"state": "draining", "request": "drain"}
+RUNNING: Final[dict[str, Any]] = {
+    "id": 17,
+    "task_type": "email",
+    "queue": "mail",
+    "attempt": 1,
+    "max_attempts": 3,
+    "progress": {"done": 3, "of": 10},
+    "hostname": "worker-1",
+    "pid": 4711,
+    "seconds": 12.5,
+    "worker_id": "0197a2c4-2f1e-7c3a-8f5b-0d6a1c9e4b27",
+    "started_at": "2026-01-31T07:59:47Z",
 }
 DIAGNOSIS: Final[dict[str, Any]] = {
     "healthy": False,
@@ -330,4 +356,42 @@ STATS: Final[dict[str, Any]] = {
     "queues": [QUEUE],
     "workers": [WORKER],
     "unhandled": [{"queue": "mail", "task_type": "sms", "due": 4}],
+}
+
+_PAUSED: Final[dict[str, Any]] = {
+    "kind": "queue_paused",
+    "text": "Queue mail is paused by ada.",
+    "since": "2026-01-31T07:30:00Z",
+    "until": None,
+    "task_ids": [],
+    "workers": [],
+    "command": "pgsched queue resume mail",
+}
+WHY: Final[dict[str, Any]] = {
+    "task_id": 17,
+    "task_type": "email",
+    "queue": "mail",
+    "status": "pending",
+    "is_ready": False,
+    "summary": "Queue mail is paused by ada.",
+    "reasons": [_PAUSED],
+    "ahead": 12,
+    "ahead_is_capped": False,
+}
+WHY_QUEUE: Final[dict[str, Any]] = {
+    "queue": "mail",
+    "is_ready": False,
+    "summary": "Queue mail is paused by ada.",
+    "reasons": [_PAUSED],
+    "due": 340,
+    "due_is_capped": False,
+    "oldest_due_at": "2026-01-31T07:30:02Z",
+    "forecast": {
+        "kind": "grows",
+        "text": "it grows by about 12 a minute",
+        "due": 340,
+        "per_minute": 12.0,
+        "seconds_low": None,
+        "seconds_high": None,
+    },
 }

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dashboard import EXECUTION_STATUSES
+from pgsched.db.queries.tasks import LEVELS
 from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.pages import read_cursor, write_cursor
 from pgsched.domain.validation import interval_of, refused, whole
@@ -91,9 +92,21 @@ async def list_executions(
     summary="List the last lines that a task's handler logged",
     responses=answers(LogEntries, [examples.LOG_ENTRY], 404),
 )
-async def list_logs(actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
-    """In the order in which they were logged."""
-    return await of_task(actor, id, lambda client: client.logs(id, limit=limit))
+async def list_logs(
+    actor: Viewer,
+    id: TaskId,
+    limit: Limit = 200,
+    level: Annotated[str | None, Query(description=f"This level and above: one of {', '.join(LEVELS)}.")] = None,
+    cursor: Cursor = None,
+) -> Response:
+    """In the order in which they were logged. Where there may be older ones, the header `X-Next-Cursor` says how to ask
+    for them.
+    """
+    async with actor.client.transaction() as client:
+        found = await client.logs(id, limit=limit, level=level, cursor=cursor)
+        if not found:
+            await client.get(id)
+    return reply(actor, found, headers={"X-Next-Cursor": found.next_cursor} if found.next_cursor else None)
 
 
 @router.get(

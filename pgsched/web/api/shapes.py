@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from inspect import signature
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -9,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, RootModel, create_model
 
+from pgsched.db.queries.activity import RunningTask
 from pgsched.domain import records
 from pgsched.domain.bulk_changes import BulkChange
 from pgsched.domain.durable_records import DurableEvent, DurableStep
@@ -16,6 +18,8 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.saved_views import SavedView
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.silence import Alert
+from pgsched.domain.waiting.backlog import Forecast
+from pgsched.domain.waiting.reasons import Reason, Why, WhyQueue, WorkerName
 from pgsched.web.auth.hiding import SECRET
 
 _PLAIN: dict[Any, Any] = {Interval: str}
@@ -24,7 +28,7 @@ _PLAIN: dict[Any, Any] = {Interval: str}
 
 def shape_of(record: type, name: str, meaning: str | None = None) -> type[BaseModel]:
     """Return the shape of a record's JSON: its fields, all of them always there."""
-    hints = get_type_hints(record, vars(records))
+    hints = get_type_hints(record, vars(records) | vars(sys.modules[record.__module__]))
     columns: dict[str, Any] = {}
     for name_of_field, parameter in signature(record).parameters.items():
         kind = _json_type(hints[name_of_field])
@@ -82,6 +86,12 @@ PrunedShape = shape_of(records.Pruned, "Pruned")
 WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
 HandlerShape = shape_of(records.HandlerInfo, "Handler")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
+RunningTaskShape = shape_of(RunningTask, "RunningTask")
+WorkerNameShape = shape_of(WorkerName, "WorkerName")
+ReasonShape = shape_of(Reason, "Reason")
+ForecastShape = shape_of(Forecast, "Forecast")
+WhyShape = shape_of(Why, "Why")
+WhyQueueShape = shape_of(WhyQueue, "WhyQueue")
 UnhandledShape = shape_of(records.Unhandled, "UnhandledShape", records.Unhandled.__doc__)
 StatusCountShape = shape_of(records.StatusCount, "StatusCount")
 StatsShape = shape_of(records.Stats, "Stats")

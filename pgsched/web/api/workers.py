@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import DiagnosisShape, HandlerShape, StatsShape, StatusCountShape, WorkerShape, list_of
-from pgsched.web.auth.access import Viewer
+from pgsched.web.api.shapes import (
+    DiagnosisShape,
+    HandlerShape,
+    RunningTaskShape,
+    StatsShape,
+    StatusCountShape,
+    WorkerShape,
+    list_of,
+)
+from pgsched.web.auth.access import Operator, Viewer
+from pgsched.web.services.workers import ask_worker
 
 router = APIRouter(tags=["workers"])
 
@@ -23,6 +33,42 @@ Workers = list_of(WorkerShape, "Workers", "Worker processes by when they started
 async def list_workers(actor: Viewer) -> Response:
     """Every process that registered and has not been forgotten; `alive`: heard of within three leases."""
     return reply(actor, await actor.client.workers())
+
+
+Running = list_of(RunningTaskShape, "Running", "Tasks that run, the longest first.")
+WorkerId = Annotated[UUID, Path(description="The id of the worker.", examples=[examples.WORKER["id"]])]
+
+
+@router.get(
+    "/workers/{id}/tasks", summary="List what a worker runs now", responses=answers(Running, [examples.RUNNING])
+)
+async def list_worker_tasks(actor: Viewer, id: WorkerId) -> Response:
+    """Up to 200 tasks, the longest first; those that take a few milliseconds may be missing."""
+    return reply(actor, await actor.client.running_tasks(id))
+
+
+@router.post(
+    "/workers/{id}/pause", summary="Pause a worker", responses=answers(WorkerShape, examples.PAUSED_WORKER, 404, 409)
+)
+async def pause_worker(actor: Operator, id: WorkerId) -> Response:
+    """It claims nothing more; what it has is run. `state` says when it has obeyed: after about two seconds."""
+    return reply(actor, await ask_worker(actor, "pause", id))
+
+
+@router.post(
+    "/workers/{id}/drain", summary="Drain a worker", responses=answers(WorkerShape, examples.DRAINED_WORKER, 404, 409)
+)
+async def drain_worker(actor: Operator, id: WorkerId) -> Response:
+    """It claims nothing more, finishes what it has, and exits with code 0."""
+    return reply(actor, await ask_worker(actor, "drain", id))
+
+
+@router.post(
+    "/workers/{id}/resume", summary="Resume a worker", responses=answers(WorkerShape, examples.WORKER, 404, 409)
+)
+async def resume_worker(actor: Operator, id: WorkerId) -> Response:
+    """One that is paused, or that drains and has not ended, claims again."""
+    return reply(actor, await ask_worker(actor, "resume", id))
 
 
 @router.get("/handlers", summary="List the register of handlers", responses=answers(Handlers, [examples.HANDLER]))

@@ -29,6 +29,8 @@ PLACES = {
     "silent_workers": "/workers",
     "stalled_schedules": "/schedules",
     "paused_queues": "/queues",
+    "growing_backlogs": "/queues",
+    "idle_workers": "/workers",
     "dead_letters": "/dead",
 }
 """Where more is seen of what a check finds; of any other on the page of the doctor."""

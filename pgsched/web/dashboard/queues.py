@@ -57,6 +57,17 @@ async def list_(actor: Viewer) -> Response:
     return show(actor, "queues.html", at="queues", queues=rows)
 
 
+@router.get("/queues/show")
+async def show_queue(actor: Viewer, queue: Text = "") -> Response:
+    """Show one queue: why its tasks wait, its backlog, and who serves it. The name may hold any character."""
+    if not queue:
+        raise refused("queue", "have a name", queue)
+    why = await actor.client.why_queue(queue)
+    survey = await actor.state.surveys.get()
+    serving = [one for one in survey.workers if one.serves(queue)]
+    return show(actor, "queue.html", at="queues", name=queue, why=why, workers=serving)
+
+
 @router.get("/queues/settings")
 async def settings(actor: Operator, queue: Text = "") -> Response:
     """Show the settings of a queue, which need not be there yet, as a form."""
@@ -101,7 +112,8 @@ async def pause(actor: Operator, form: Form) -> Response:
 async def resume(actor: Operator, form: Form) -> Response:
     """Claim again from a paused queue."""
     await changes.resume_queue(actor, form.get("queue", ""))
-    return done(actor, "/queues", "resume")
+    task = optional_number("task", form.get("task", ""))
+    return done(actor, "/queues" if task is None else f"/tasks/{task}", "resume")
 
 
 async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) -> None:

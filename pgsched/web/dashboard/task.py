@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.db.queries.dashboard import find_said_options
+from pgsched.db.queries.tasks import LEVELS
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import InvalidTask, VersionConflict
 from pgsched.domain.interval import Interval
@@ -42,7 +43,7 @@ from pgsched.web.dashboard.forms import (
 )
 from pgsched.web.dashboard.payloads import PayloadPart, filled, part_of, step, typed_payload, with_payload
 from pgsched.web.dashboard.payloads import noted as noted_faults
-from pgsched.web.dashboard.shown import done, show
+from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
 from pgsched.web.services.changes import act_on_task, delete_task, update_task
@@ -74,24 +75,52 @@ async def task_by_key(actor: Viewer, key: str) -> Response:
 
 
 @router.get("/tasks/{id:int}")
-async def task(actor: Viewer, id: int, run: Text = "", steps: Text = "") -> Response:
-    """Show one task; of a durable one the latest run or the one that began at ``run``, up to so many of its steps."""
+async def task(
+    actor: Viewer,
+    id: int,
+    run: Text = "",
+    steps: Text = "",
+    level: Text = "",
+    logs: Text = "",
+    attempts: Text = "",
+) -> Response:
+    """Show one task; of a durable one the latest run or the one that began at ``run``, up to so many of its steps.
+
+    ``logs`` and ``attempts`` are where a page of older ones begins; ``level`` chooses log lines.
+    """
     began_at, until = moment("run", run) if run else None, optional_number("steps", steps)
     async with actor.client.transaction() as client:  # of one connection: waited for once
         status = await client.status(id, limit=EXECUTIONS)
-        logs = await client.logs(id, limit=LOG_LINES)
+        executions = await client.executions(id, limit=EXECUTIONS, cursor=attempts or None)
+        lines = await client.logs(id, limit=LOG_LINES, level=level or None, cursor=logs or None)
+        why = await client.why(id) if status.task.status in ("pending", "blocked") else None
         one = status.task
         said = await client.database.run(find_said_options(one.task_type, one.queue))
         durable = await find_run(client, one, began_at=began_at, until=until)
+    shown = {"level": level, "run": run, "steps": steps}
+    path, running = f"/tasks/{id}", status.running
     return show(
         actor,
         "task.html",
         at="tasks",
         task=one,
+        why=why,
+        elapsed=(datetime.now(UTC) - running.started_at).total_seconds() if running else 0.0,
+        executions=executions,
+        attempts_before=attempts,
+        attempts_older=executions.next_cursor
+        and link(actor, path, {**shown, "logs": logs, "attempts": executions.next_cursor}) + "#attempts",
+        attempts_latest=link(actor, path, {**shown, "logs": logs}) + "#attempts",
+        levels=LEVELS,
+        level=level,
+        logs_before=logs,
+        logs_older=lines.next_cursor
+        and link(actor, path, {**shown, "attempts": attempts, "logs": lines.next_cursor}) + "#logs",
+        logs_latest=link(actor, path, {**shown, "attempts": attempts}) + "#logs",
         stands=status,
         coming=[noted(at, one.timezone) for at in status.next_runs],
-        logs=logs,
-        timeline=timeline_of(status.executions),
+        logs=lines,
+        timeline=timeline_of(executions),
         run=durable,
         insert=insert_text(one, said) if actor.sees_payloads else None,
         verbs={verb: VERBS[verb] for verb in verbs_of(one)},

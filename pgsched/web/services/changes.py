@@ -284,7 +284,7 @@ def version_of_queue(one: QueueSettings) -> str:
 
 async def pause_queue(actor: Actor, name: str) -> QueueSettings:
     """Claim nothing more of a queue; what runs goes on."""
-    return (await change_queue(actor, "pause", name, lambda client: client.pause_queue(name)))[0]
+    return (await change_queue(actor, "pause", name, lambda client: client.pause_queue(name, paused_by=actor.name)))[0]
 
 
 async def resume_queue(actor: Actor, name: str) -> QueueSettings:

@@ -17,7 +17,7 @@ from pgsched.web.services.cache import Cached
 from pgsched.web.services.history import History
 
 SECONDS = 5.0
-ASKED: Final = ("version", "queues", "types", "workers", "front")
+ASKED: Final = ("version", "queues", "types", "workers", "front", "backlogs")
 """The questions of the doctor that pages ask with each survey; the others are asked by its own look, less often."""
 
 

@@ -295,6 +295,24 @@ def lost_attempt(db: DB) -> str:
     return "executions"
 
 
+def workers_that_are_paused(db: DB) -> str:
+    add_worker(db, queues=["default"], task_types=["mail"])
+    db.execute("update pgsched.workers set state = 'paused', request = 'pause', requested_by = 'ada'")
+    insert_task(db, "mail")
+    return "default"
+
+
+def backlog_that_grows(db: DB) -> str:
+    db.execute(
+        """
+        insert into pgsched.backlogs
+        select 'mail', now() - n * interval '1 minute', 1000 - 50 * n, true, now() - interval '5 minutes'
+        from generate_series(0, 12) n
+        """
+    )
+    return "mail"
+
+
 def late_starts(db: DB) -> str:
     attempts(db, 30, "5 minutes")
     return "executions"
@@ -497,6 +515,8 @@ PLANTS: dict[Plant, str] = {
     deaths: "dead_letters",
     lost_attempt: "lost_attempts",
     late_starts: "late_starts",
+    workers_that_are_paused: "idle_workers",
+    backlog_that_grows: "growing_backlogs",
     unknown_zone: "timezones",
     long_history: "retention",
     trigger_of_a_user: "foreign_objects",

@@ -22,7 +22,7 @@ from pgsched.web.api.task_query import BulkFilter, TaskQuery
 from tests.support.doc_examples import table
 from tests.support.durable import record_steps
 from tests.support.roll_ups import add_error
-from tests.support.tables import database, insert_task, set_dead, set_running
+from tests.support.tables import WORKER, add_worker, database, insert_task, set_dead, set_running
 from tests.support.web_face import web
 
 DESCRIPTION: dict[str, Any] = create_app("").openapi()
@@ -99,10 +99,13 @@ async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: st
             assert row is not None
             task_id = row["id"]
         connection.execute("update pgsched.tasks set idempotency_key = 'a/b' where id = %s", (task_id,))
+        add_worker(connection, queues=["mail"], task_types=["mail"])
+        connection.execute("update pgsched.workers set id = %s, state = 'active'", (WORKER,))
+        id = str(WORKER) if "/workers/" in path else str(task_id)
     query = {"cron": "0 8 * * 1"} if path.endswith("/preview") else {}
     async with web(dsn) as http:
         for body in examples_of_body(operation) or [None]:
-            url = path.replace("{id}", str(task_id)).replace("{name}", "mail").replace("{key}", "a%2Fb")
+            url = path.replace("{id}", id).replace("{name}", "mail").replace("{key}", "a%2Fb")
             answer = await http.request(method, url, json=body, params=query)
             assert answer.status_code in (200, 201, 204), answer.text
 

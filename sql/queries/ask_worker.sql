@@ -1,0 +1,5 @@
+-- Asks a worker to pause, to drain or (null) to work again; null: no such worker.
+select case %(request)s::text
+  when 'pause' then pgsched.pause_worker(%(worker)s::uuid, %(requested_by)s::text)
+  when 'drain' then pgsched.drain_worker(%(worker)s::uuid, %(requested_by)s::text)
+  else pgsched.resume_worker(%(worker)s::uuid, %(requested_by)s::text) end as changed
