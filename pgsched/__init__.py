@@ -43,6 +43,7 @@ from pgsched.domain.errors import (
     TransitionRefused,
     UnfitDatabase,
     UnknownTaskType,
+    ViewNotFound,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ __all__ = [
     "UnfitDatabase",
     "Unique",
     "UnknownTaskType",
+    "ViewNotFound",
     "preview",
 ]
 

@@ -1103,6 +1103,8 @@ create table pgsched.audit_log (
   target text,                                          -- To what else, in words.
   before jsonb,                                         -- What was changed, as it was; never a payload.
   after jsonb,                                          -- What was changed, as it became; never a payload.
+  task_ids bigint[],                                    -- The tasks that a change to many was made to; one in batches
+                                                        -- has an entry for each.
   constraint audit_log_pkey primary key (id),
   -- 1 to 100 characters.
   constraint audit_action_must_have_1_to_100_characters check (length(action) >= 1 and length(action) <= 100),
@@ -1112,6 +1114,49 @@ create table pgsched.audit_log (
 
 -- The changes of one task.
 create index audit_log_by_task on pgsched.audit_log (task_id, id) where task_id is not null;
+
+-- The changes to many that were made to a task, too.
+create index audit_log_by_tasks on pgsched.audit_log using gin (task_ids) with (fastupdate=off)
+  where task_ids is not null;
+
+-- Changes to all tasks that fit a filter, made in batches by a dashboard: each batch, its entries in the audit log and
+-- how far the change is are one transaction.
+create table pgsched.bulk_changes (
+  id bigint generated always as identity,                       -- Given by the database.
+  action text not null,                                         -- What is done to each task: enable, disable, run,
+                                                                -- cancel, retry or delete.
+  filter jsonb not null,                                        -- Which tasks: filters by their names, with times as
+                                                                -- they were when the change was asked for.
+  described text not null,                                      -- The filter as terms of the search language.
+  status text not null default 'waiting',                       -- waiting (it can be undone), running, undone (nothing
+                                                                -- was changed), stopped, failed, or done.
+  actor text not null,                                          -- Who asked for it, as in the audit log.
+  role text not null,                                           -- By which token.
+  remote text,                                                  -- From which address.
+  created_at timestamptz not null default clock_timestamp(),    -- When it was asked for.
+  starts_at timestamptz not null,                               -- When it begins, unless it is undone before.
+  ended_at timestamptz,                                         -- When it was over: done, undone, stopped or failed.
+  expected bigint,                                              -- Number of tasks that fitted when it was asked for.
+                                                                -- Null: too many to count.
+  before_id bigint,                                             -- Tasks with this id or a higher one have been looked
+                                                                -- at. Null: none has.
+  looked_at bigint not null default 0,                          -- Number of tasks that fitted so far.
+  changed bigint not null default 0,                            -- Number of them that were changed; the action did not
+                                                                -- suit the others.
+  unsuited bigint[] not null default '{}'::bigint[],            -- The first 100 tasks that fitted and stayed as they
+                                                                -- were.
+  error text,                                                   -- Why it failed.
+  runner uuid,                                                  -- The dashboard that makes it.
+  leased_until timestamptz,                                     -- Another dashboard goes on with it after this time.
+  constraint bulk_changes_pkey primary key (id),
+  -- What change_tasks does.
+  constraint bulk_action_must_be_known check (action in ('enable', 'disable', 'run', 'cancel', 'retry', 'delete')),
+  -- One of six words.
+  constraint bulk_status_must_be_known check (status in ('waiting', 'running', 'undone', 'stopped', 'failed', 'done'))
+);
+
+-- What is to be made.
+create index bulk_changes_open on pgsched.bulk_changes (id) where status in ('waiting', 'running');
 
 -- Sessions of the web face that were logged out before they ended: their cookies open nothing any more.
 create table pgsched.revoked_sessions (
@@ -1128,6 +1173,20 @@ alter table pgsched.revoked_sessions replica identity full;
 
 -- What was logged out since a moment.
 create index revoked_sessions_time on pgsched.revoked_sessions (revoked_at);
+
+-- Searches of tasks that have a name, for all who look at this database.
+create table pgsched.saved_views (
+  name text not null,                                         -- What it is called, in the dashboard and in its address.
+  query text not null,                                        -- Terms of the search language; times as how long ago
+                                                              -- stay so.
+  saved_by text not null,                                     -- Who saved it last.
+  saved_at timestamptz not null default clock_timestamp(),    -- When that was.
+  constraint saved_views_pkey primary key (name),
+  -- It is a part of an address.
+  constraint view_name_must_be_a_word_of_lower_case check (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
+  -- As a query may have.
+  constraint view_query_must_have_1_to_2000_characters check (length(query) >= 1 and length(query) <= 2000)
+);
 
 -- The version of the schema: one row per migration that was applied.
 create table pgsched.migrations (
@@ -8702,9 +8761,43 @@ comment on column pgsched.audit_log.queue is 'To which queue.';
 comment on column pgsched.audit_log.target is 'To what else, in words.';
 comment on column pgsched.audit_log.before is 'What was changed, as it was; never a payload.';
 comment on column pgsched.audit_log.after is 'What was changed, as it became; never a payload.';
+comment on column pgsched.audit_log.task_ids is
+  'The tasks that a change to many was made to; one in batches has an entry for each.';
 comment on constraint audit_action_must_have_1_to_100_characters on pgsched.audit_log is '1 to 100 characters.';
 comment on constraint audit_role_must_be_viewer_or_operator on pgsched.audit_log is 'Which token was used.';
 comment on index pgsched.audit_log_by_task is 'The changes of one task.';
+comment on index pgsched.audit_log_by_tasks is 'The changes to many that were made to a task, too.';
+comment on table pgsched.bulk_changes is
+  'Changes to all tasks that fit a filter, made in batches by a dashboard: each batch, its entries in the audit '
+  'log and how far the change is are one transaction.';
+comment on column pgsched.bulk_changes.id is 'Given by the database.';
+comment on column pgsched.bulk_changes.action is
+  'What is done to each task: enable, disable, run, cancel, retry or delete.';
+comment on column pgsched.bulk_changes.filter is
+  'Which tasks: filters by their names, with times as they were when the change was asked for.';
+comment on column pgsched.bulk_changes.described is 'The filter as terms of the search language.';
+comment on column pgsched.bulk_changes.status is
+  'waiting (it can be undone), running, undone (nothing was changed), stopped, failed, or done.';
+comment on column pgsched.bulk_changes.actor is 'Who asked for it, as in the audit log.';
+comment on column pgsched.bulk_changes.role is 'By which token.';
+comment on column pgsched.bulk_changes.remote is 'From which address.';
+comment on column pgsched.bulk_changes.created_at is 'When it was asked for.';
+comment on column pgsched.bulk_changes.starts_at is 'When it begins, unless it is undone before.';
+comment on column pgsched.bulk_changes.ended_at is 'When it was over: done, undone, stopped or failed.';
+comment on column pgsched.bulk_changes.expected is
+  'Number of tasks that fitted when it was asked for. Null: too many to count.';
+comment on column pgsched.bulk_changes.before_id is
+  'Tasks with this id or a higher one have been looked at. Null: none has.';
+comment on column pgsched.bulk_changes.looked_at is 'Number of tasks that fitted so far.';
+comment on column pgsched.bulk_changes.changed is
+  'Number of them that were changed; the action did not suit the others.';
+comment on column pgsched.bulk_changes.unsuited is 'The first 100 tasks that fitted and stayed as they were.';
+comment on column pgsched.bulk_changes.error is 'Why it failed.';
+comment on column pgsched.bulk_changes.runner is 'The dashboard that makes it.';
+comment on column pgsched.bulk_changes.leased_until is 'Another dashboard goes on with it after this time.';
+comment on constraint bulk_action_must_be_known on pgsched.bulk_changes is 'What change_tasks does.';
+comment on constraint bulk_status_must_be_known on pgsched.bulk_changes is 'One of six words.';
+comment on index pgsched.bulk_changes_open is 'What is to be made.';
 comment on table pgsched.revoked_sessions is
   'Sessions of the web face that were logged out before they ended: their cookies open nothing any more.';
 comment on column pgsched.revoked_sessions.id is 'The id in the cookie. It opens nothing without the signature.';
@@ -8713,6 +8806,13 @@ comment on column pgsched.revoked_sessions.ends_at is
 comment on column pgsched.revoked_sessions.revoked_at is 'When it was logged out.';
 comment on constraint revoked_session_id_must_have_20_to_64_characters on pgsched.revoked_sessions is 'It is random.';
 comment on index pgsched.revoked_sessions_time is 'What was logged out since a moment.';
+comment on table pgsched.saved_views is 'Searches of tasks that have a name, for all who look at this database.';
+comment on column pgsched.saved_views.name is 'What it is called, in the dashboard and in its address.';
+comment on column pgsched.saved_views.query is 'Terms of the search language; times as how long ago stay so.';
+comment on column pgsched.saved_views.saved_by is 'Who saved it last.';
+comment on column pgsched.saved_views.saved_at is 'When that was.';
+comment on constraint view_name_must_be_a_word_of_lower_case on pgsched.saved_views is 'It is a part of an address.';
+comment on constraint view_query_must_have_1_to_2000_characters on pgsched.saved_views is 'As a query may have.';
 comment on table pgsched.migrations is 'The version of the schema: one row per migration that was applied.';
 comment on column pgsched.migrations.version is 'Its number; the highest is the version of the schema.';
 comment on column pgsched.migrations.name is 'What it is about.';

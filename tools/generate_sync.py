@@ -30,6 +30,7 @@ SOURCES = (
     "pgsched/client/async_queues.py",
     "pgsched/client/async_schedules.py",
     "pgsched/client/async_tasks.py",
+    "pgsched/client/async_views.py",
     "pgsched/db/async_database.py",
     "pgsched/db/async_enlist.py",
     "pgsched/db/async_query_runner.py",

@@ -45,6 +45,7 @@ COMMANDS = {
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",
     "upcoming": "Show when everything will run: a timeline of schedules and of one-time tasks that are due later.",
+    "view": "List, set and delete saved views: searches of tasks that have a name, for all who look at the database.",
     "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
     "worker": "Run a worker until SIGTERM or Ctrl-C; or list running workers.",
 }

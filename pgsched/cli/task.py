@@ -28,6 +28,7 @@ from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_bulk import bulk
 from pgsched.cli.task_durable import durable_of, emit, restart, say_durable, wait_in_words
+from pgsched.cli.task_export import export
 from pgsched.cli.task_filters import filter_options, filters_of
 from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
 from pgsched.cli.task_payloads import edit_payloads
@@ -95,7 +96,7 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-for command in (add, bulk, edit, edit_payloads, emit, restart, tree):
+for command in (add, bulk, edit, edit_payloads, emit, export, restart, tree):
     task.add_command(command)
 
 

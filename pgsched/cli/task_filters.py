@@ -33,6 +33,12 @@ def _moments() -> tuple[Callable[[Any], Any], ...]:
 
 
 _which = option_group(
+    click.option(
+        "--where",
+        "query",
+        metavar="TERMS",
+        help="Only what fits all terms, as 'type:bill payload.order = 50123 \"no luck\"'; see docs/search.md.",
+    ),
     click.option("--id", "ids", type=TASK_ID, multiple=True, help="Only these tasks; may be repeated."),
     click.option("--queue", metavar="NAME", multiple=True, help="Only of this queue; may be repeated."),
     click.option("--type", "task_type", metavar="TYPE", multiple=True, help="Only of this task type; may be repeated."),

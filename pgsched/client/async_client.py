@@ -11,6 +11,7 @@ from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_schedules import AsyncScheduleClient
+from pgsched.client.async_views import AsyncViewClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.async_enlist import insert_on_async
 from pgsched.db.external import Joined
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncDurableClient, AsyncLockClient):
+class AsyncClient(
+    AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncDurableClient, AsyncLockClient, AsyncViewClient
+):
     """A client for event loops: its methods are to be awaited.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``

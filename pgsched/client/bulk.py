@@ -88,6 +88,25 @@ class BulkClient:
             if before is None:
                 return
 
+    def iter_tasks(self, **filters: Unpack[TaskFilters]) -> Iterator[Task]:
+        """Give all tasks that fit, the latest first, from pages that are read as they are asked for.
+
+        Memory and the time of each statement stay small however many there are. Tasks that come meanwhile are left
+        alone. Raises InvalidTask, when the first one is asked for.
+        """
+        filters = task_search.at_this_moment(filters)
+        limit, before = task_search.FIRST_READ, None
+        while True:
+            page = self._database.run(task_search.find_tasks(filters, limit=limit, before_id=before))
+            size = 0
+            for task in page.tasks:
+                size += task_search.size_of(task)
+                yield task
+            before = page.next_before
+            if before is None:
+                return
+            limit = task_search.next_limit(limit, number=len(page.tasks), size=size)
+
     def edit_payloads(
         self,
         patch: Mapping[str, Any],

@@ -12,6 +12,7 @@ from pgsched.client.durable import DurableClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
+from pgsched.client.views import ViewClient
 from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on
 from pgsched.db.external import Joined
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, LockClient):
+class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, LockClient, ViewClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are

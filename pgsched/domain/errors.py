@@ -120,6 +120,10 @@ class CalendarNotFound(PgschedError):
     """No calendar has this name."""
 
 
+class ViewNotFound(PgschedError):
+    """No saved view has this name."""
+
+
 class TaskFailed(PgschedError):
     """A task that was waited for is dead or was cancelled: ``task``, and its ``error`` if it has one."""
 

@@ -412,6 +412,8 @@ class AuditEntry(Record):
     target: str | None
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    task_ids: list[int] | None
+    """The tasks of a change to many."""
 
 
 class Unhandled(NamedTuple):

@@ -88,15 +88,22 @@ class TaskFilters(TypedDict, total=False):
     """It was completed or cancelled or died at this time or later."""
     ended_before: datetime | None
     """It was completed or cancelled or died before this time."""
+    text: Sequence[str] | str | None
+    """A text in its type, name, keys, tags, payload (as JSON has it) or last error, in any case of letters; of several
+    values it has all."""
+    label: Sequence[str] | str | None
+    """As ``text``, but not in its payload or last error."""
+    query: str | None
+    """Terms of the search language, which all must fit: ``type:bill payload.order = 50123``."""
 
 
-SEVERAL: Final = ("ids", "queue", "task_type", "status", "schedule_type", "priority")
+SEVERAL: Final = ("ids", "queue", "task_type", "status", "schedule_type", "priority", "text", "label")
 """Filters that take several values."""
 NUMBERS: Final = ("ids", "priority", "parent_id", "depends_on")
 """Filters by whole numbers."""
 MOMENTS: Final = tuple(name for name in TaskFilters.__annotations__ if name.endswith(("_after", "_before")))
 """Filters by times."""
-SECRETS: Final = ("search", "payload", "error")
+SECRETS: Final = ("search", "payload", "error", "text")
 """Filters by what payloads and errors hold: who must not read those must not ask by them either."""
 INDEXED: Final = ("ids", "idempotency_key", "parent_id")
 """Filters for which an index finds the few rows that fit."""
@@ -122,7 +129,7 @@ def _some(check: Check) -> Check:
 _id = whole(-MAX_BIGINT, MAX_BIGINT)
 _search = text_of(LONGEST_SEARCH)
 _CHECKS: Final[Mapping[str, Check]] = {
-    **dict.fromkeys(TaskFilters.__optional_keys__, _search),
+    **dict.fromkeys(TaskFilters.__optional_keys__ - {"query"}, _search),
     **dict.fromkeys(MOMENTS, moment),
     "ids": _some(_id),
     "queue": _some(_search),
@@ -134,11 +141,21 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "parent_id": _id,
     "depends_on": _id,
     "payload": _json_text,
+    "text": _some(_search),
+    "label": _some(_search),
 }
 
 
+def check_filter(name: str, value: Any) -> None:
+    """Raise InvalidTask, naming filter, rule and value, for a value that the filter cannot have."""
+    _CHECKS[name](name, value)
+
+
 def filter_parameters(filters: TaskFilters) -> dict[str, Any]:
-    """Return the filters as parameters, None for what was not given. Raises InvalidTask, naming filter, rule, value."""
+    """Return the filters as parameters, None for what was not given. Raises InvalidTask, naming filter, rule, value.
+
+    A ``query`` is not among them: :func:`pgsched.domain.search_query.resolved` puts its filters in its place.
+    """
     if unknown := sorted(set(filters) - _CHECKS.keys()):
         raise InvalidTask(f"{shown(unknown[0])} is no filter of tasks")
     return {name: optional(check)(name, filters.get(name)) for name, check in sorted(_CHECKS.items())}

@@ -62,6 +62,7 @@ def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        state.bulk.start()  # a change may be open that another one's death has left
         try:
             yield
         finally:

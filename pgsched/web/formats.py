@@ -144,6 +144,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "when": when,
     "wall": wall,
     "count": count,
+    "thousands": "{:,}".format,
     "span": span,
     "duration": duration,
     "pretty": pretty,

@@ -30,6 +30,7 @@ from pgsched.domain.errors import (
     TaskNotFound,
     TransitionRefused,
     VersionConflict,
+    ViewNotFound,
     shown,
 )
 from pgsched.observability.logs import get_logger
@@ -51,6 +52,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     PermissionRefused: 403,
     TaskNotFound: 404,
     CalendarNotFound: 404,
+    ViewNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
     VersionConflict: 412,

@@ -79,6 +79,8 @@ def create_site(
 def _first(front: Front, states: Mapping[str, WebState]) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        for state in states.values():
+            state.bulk.start()  # a change may be open that another one's death has left
         try:
             yield
         finally:

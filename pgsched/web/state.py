@@ -14,6 +14,7 @@ from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries.dashboard import watch_changes, watch_tasks
 from pgsched.web.auth.oidc import Oidc
 from pgsched.web.auth.throttle import Throttle
+from pgsched.web.services.bulk_runner import BulkRunner
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
 from pgsched.web.services.revocations import Revocations
@@ -24,6 +25,8 @@ from pgsched.web.services.upcoming import Upcoming
 from pgsched.web.services.watch import Look, Watch
 from pgsched.web.settings import WebSettings
 
+HANDLERS_SECONDS = 30.0
+"""Suggestions of types and tags are at most so old."""
 DIAGNOSIS_SECONDS = 15.0
 """How old the doctor's findings may be before they are looked for anew; twice that while somebody asks."""
 STATS_SECONDS = 2.0
@@ -73,6 +76,8 @@ class WebState:
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
+        self.handlers = Cached(client.handlers, seconds=HANDLERS_SECONDS)
+        self.bulk = BulkRunner(client)
         self.upcoming = Upcoming(client)
         self.watch = Watch(self._look)
         self.table_gauges = TableGauges(database)
@@ -89,8 +94,8 @@ class WebState:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
         await self.front.close()
-        shared = (self.stats, self.diagnosis, self.surveys, self.upcoming, self.watch, self.table_gauges)
-        for one in (self.events, *shared, self.client):
+        shared = (self.stats, self.diagnosis, self.surveys, self.upcoming, self.handlers, self.watch, self.table_gauges)
+        for one in (self.events, self.bulk, *shared, self.client):
             await one.close()
 
 

@@ -67,7 +67,7 @@ begin
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
     pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts, pgsched.durable_runs, pgsched.durable_steps,
-    pgsched.durable_events, pgsched.revoked_sessions
+    pgsched.durable_events, pgsched.revoked_sessions, pgsched.saved_views, pgsched.bulk_changes
     to pgsched_viewer, pgsched_operator;
   grant execute on function pgsched.revoke_session to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'
@@ -75,6 +75,8 @@ begin
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;
   grant insert, update on pgsched.queues, pgsched.settings, pgsched.calendars to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
+  grant insert, update, delete on pgsched.saved_views to pgsched_operator;
+  grant insert, update on pgsched.bulk_changes to pgsched_operator;
   grant execute on function pgsched.change_tasks, pgsched.edit_payloads, pgsched.delete_apart, pgsched.limit_queue,
     pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events
     to pgsched_operator;

@@ -23,6 +23,14 @@ where t.died_at is not null
   and (%(search)s::text is null or strpos(lower(t.payload::text), lower(%(search)s::text)) > 0)
   and (%(payload)s::text is null or t.payload::jsonb @> %(payload)s::text::jsonb)
   and (%(error)s::text is null or strpos(lower(t.last_error), lower(%(error)s::text)) > 0)
+  and (%(text)s::text[] is null or not exists (
+    select from unnest(%(text)s::text[]) w
+    where strpos(lower(concat_ws(chr(10), t.task_type, t.task_name, t.idempotency_key, t.concurrency_key,
+      array_to_string(t.tags, chr(10)), t.payload::text, t.last_error)), lower(w)) = 0))
+  and (%(label)s::text[] is null or not exists (
+    select from unnest(%(label)s::text[]) w
+    where strpos(lower(concat_ws(chr(10), t.task_type, t.task_name, t.idempotency_key, t.concurrency_key,
+      array_to_string(t.tags, chr(10)))), lower(w)) = 0))
   and (%(created_after)s::text is null or t.created_at >= %(created_after)s::text::timestamptz)
   and (%(created_before)s::text is null or t.created_at < %(created_before)s::text::timestamptz)
   and (%(due_after)s::text is null or t.next_run_at >= %(due_after)s::text::timestamptz)

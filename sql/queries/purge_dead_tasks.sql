@@ -18,7 +18,7 @@ with fitting as materialized (
 gone as materialized (
   select d.id from pgsched.delete_apart(array(select f.id from fitting f), array['dead']) d where d.refusal is null
 )
-select (select count(*) from fitting) as found, (select count(*) from gone) as changed, l.died_at, l.id,
+select (select count(*) from fitting) as found, array(select id from gone) as ids, l.died_at, l.id,
   coalesce(%(until)s::timestamptz, now()) as until
 from (select) one
 left join lateral (select f.died_at, f.id from fitting f order by f.died_at desc, f.id desc limit 1) l on true

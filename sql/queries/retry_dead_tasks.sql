@@ -29,7 +29,7 @@ fitting as materialized (
   for no key update of t
 ),
 retried as materialized (select f.id from fitting f cross join lateral (select pgsched.retry(f.id) offset 0) r)
-select (select count(*) from found) as found, (select count(*) from retried) as changed, l.died_at, l.id,
+select (select count(*) from found) as found, array(select id from retried) as ids, l.died_at, l.id,
   coalesce(%(until)s::timestamptz, now()) as until
 from (select) one
 left join lateral (select f.died_at, f.id from found f order by f.died_at desc, f.id desc limit 1) l on true

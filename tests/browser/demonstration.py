@@ -78,6 +78,10 @@ class Filled:
             "overview": "/",
             "tasks": "/tasks",
             "tasks-filtered": "/tasks?status=dead",
+            "tasks-searched": "/tasks?q=type%3Aemail+card&queue=mail&change=1",
+            "views": "/views?query=status%3Adead",
+            "bulk-changes": "/bulk",
+            "bulk-change": "/bulk/1",
             "task-dead": f"/tasks/{self.dead}",
             "task-running": f"/tasks/{self.running}",
             "task-schedule": f"/tasks/{self.schedule}",
@@ -122,9 +126,28 @@ def fill(dsn: str) -> Filled:
         durable = _add_durable(connection)
         _set_queues(connection)
         connection.execute("insert into pgsched.calendars (name, days) values ('holidays', '{01-01,12-25,12-26}')")
+        _add_searches(connection)
         _add_audit(connection, dead)
         connection.execute("analyze pgsched.tasks")
         return Filled(dead=dead, running=running, workflow=workflow, schedule=schedules[0], durable=durable)
+
+
+def _add_searches(connection: Connection) -> None:
+    """Two saved views, and a change to many tasks that somebody has stopped."""
+    connection.execute(
+        """
+        insert into pgsched.saved_views (name, query, saved_by)
+        values ('dead-mail', 'queue:mail status:dead ended_after:24h', 'Ann'), ('vip', 'tag:vip', 'Ben')
+        """
+    )
+    connection.execute(
+        """
+        insert into pgsched.bulk_changes (action, filter, described, status, actor, role, starts_at, ended_at, expected,
+          before_id, looked_at, changed, unsuited)
+        values ('retry', '{"queue": ["mail"]}', 'queue:mail status:dead', 'stopped', 'Ann', 'operator',
+          now() - interval '2 minutes', now() - interval '1 minute', 100000, 17, 41500, 41480, '{21,20,19}')
+        """
+    )
 
 
 def _add_past_days(connection: Connection) -> None:

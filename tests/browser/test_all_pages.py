@@ -151,7 +151,7 @@ def test_phone_shows_rows_in_few_lines_and_the_menu_when_asked(demonstration: tu
 def test_head_of_a_list_and_what_may_be_done_to_it_stay_in_sight(tour: Tour) -> None:
     page = tour()("/tasks")
     page.mouse.wheel(0, 900)
-    wait_until(lambda: page.evaluate("scrollY") > 800, message="the page has scrolled")
+    wait_until(lambda: page.evaluate("scrollY") > 800, message="it has scrolled")  # not in the page: it forbids eval
     for selector in (".top", "#live-tasks thead th:last-child", "#bulk", ".side a[aria-current]"):
         box = page.locator(selector).bounding_box()
         assert box is not None, selector

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Route, expect
 
 from tests.browser.chromium import settled
 from tests.browser.pages import Looks, submit
+from tests.support.bulk import let_begin
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, insert_task, set_dead, task_row
 
@@ -76,12 +78,13 @@ def test_change_to_all_that_fit_a_filter_asks_and_then_leaves_the_others_alone(d
         fitting = [insert_task(connection, queue="mail") for _ in range(3)]
         other = insert_task(connection, queue="other")
         page = look("/tasks?queue=mail")
-        page.get_by_label("All matching tasks").select_option("cancel")
-        submit(page, "Apply…")
+        submit(page, "Cancel…")
         expect(page.locator("h1")).to_have_text("Cancel 3 tasks?")
         assert {task_row(connection, one)["status"] for one in fitting} == {"pending"}
         submit(page, "Cancel 3 tasks")
-        expect(page.locator(".notice")).to_have_text("3 tasks were changed.")
+        expect(page).to_have_url(re.compile(r"/tasks\?queue=mail&change=\d+$"))
+        let_begin(dsn)
+        expect(page.locator(".strip")).to_contain_text("done, 3 cancelled")
         assert {task_row(connection, one)["status"] for one in fitting} == {"cancelled"}
         assert task_row(connection, other)["status"] == "pending"
 
@@ -93,9 +96,10 @@ def test_change_to_selected_rows_leaves_the_others_alone(dsn: str, look: Looks) 
         for one in (first, third):
             page.get_by_label(f"Select task {one}").check()
         expect(page.locator("[data-selected-count]")).to_have_text("2 selected")
-        page.locator("#bulk-action").select_option("disable")
-        submit(page, "Apply…")
+        submit(page, "Disable…")
         submit(page, "Disable 2 tasks")
+        let_begin(dsn)
+        expect(page.locator(".strip")).to_contain_text("done, 2 disabled")
         assert [task_row(connection, one)["enabled"] for one in (first, second, third)] == [False, True, False]
 
 

@@ -63,6 +63,7 @@ RETURNED = (
     "pgsched.domain.scheduled:BackfillTick",
     "pgsched.domain.scheduled:SkippedTick",
     "pgsched.domain.scheduling.calendars:Calendar",
+    "pgsched.domain.saved_views:SavedView",
     "pgsched.domain.scheduling.preview:PreviewOptions",
     "pgsched.domain.task_status:TaskStatus",
     "pgsched.domain.records:MissedTicks",

@@ -52,7 +52,9 @@ TABLES_BY_SUBJECT: Final = (
     Subject("The register", "What workers say of the handlers of the application.", ("handlers", "task_defaults")),
     Subject("Time", "What schedules are computed by.", ("calendars", "timezones", "zone_rules")),
     Subject("Locks", "Named locks for programs.", ("locks",)),
-    Subject("Administration", "", ("settings", "audit_log", "revoked_sessions", "migrations")),
+    Subject(
+        "Administration", "", ("settings", "audit_log", "bulk_changes", "revoked_sessions", "saved_views", "migrations")
+    ),
 )
 
 VIEWS_BY_SUBJECT: Final = (

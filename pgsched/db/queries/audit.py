@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, command, unprepared
@@ -35,6 +35,7 @@ def add_entry(
     target: str | None,
     before: Mapping[str, Any] | None,
     after: Mapping[str, Any] | None,
+    task_ids: Sequence[int] | None = None,
 ) -> Command[int]:
     """Note a change; the id of its entry."""
     params = {
@@ -47,6 +48,7 @@ def add_entry(
         "target": target,
         "before": None if before is None else encode_json(before, "before"),
         "after": None if after is None else encode_json(after, "after"),
+        "task_ids": None if task_ids is None else list(task_ids),
     }
     return command("insert_audit_entry", lambda rows: int(rows[0]["id"]), **params)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pgsched.db.query import Command, Rows, choice, command, rows_as, unprepared, value
@@ -124,6 +124,11 @@ def survey_table() -> Command[int]:
 def count_executions(minutes: int) -> Command[list[MinuteCount]]:
     """Count the attempts that ended in the current minute and the ``minutes`` before it."""
     return command("count_executions", rows_as(MinuteCount), minutes=minutes)
+
+
+def find_created_at(id: int) -> Command[datetime | None]:
+    """Read when a task was made; None when it is gone."""
+    return command("find_created_at", lambda rows: rows[0]["created_at"].astimezone(UTC) if rows else None, id=id)
 
 
 def find_running_ids() -> Command[list[int]]:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple, Unpack
 
-from pgsched.db.queries.task_search import BATCH
+from pgsched.db.queries.task_search import BATCH, parameters_of
 from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, pages_of, unprepared, value
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Task
 from pgsched.domain.retention_age import Age, age_of
-from pgsched.domain.task_filters import TaskFilters, filter_parameters
+from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, whole
 
 _id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
@@ -25,11 +25,17 @@ _limit = whole(1, MAX_LIMIT)
 class DeadBatch(NamedTuple):
     """One batch of a change to dead tasks."""
 
-    changed: int
+    ids: list[int]
+    """The tasks that were changed."""
     until: datetime
     """When the first batch began."""
     last: tuple[datetime, int] | None
     """Where the next batch goes on; None when this one found nothing more."""
+
+    @property
+    def changed(self) -> int:
+        """How many that are."""
+        return len(self.ids)
 
 
 class DeadOptions(TaskFilters, total=False):
@@ -53,7 +59,7 @@ def list_dead(
     """Read a page of the dead letters that fit, the latest first."""
     died_at, task_id = place_of("dead", cursor, "before", before, datetime, int) or (None, None)
     params = {
-        **filter_parameters(filters),
+        **parameters_of(filters),
         "limit": _limit("limit", limit),
         "before_died_at": optional(aware)("before", died_at),
         "before_id": optional(_id_of)("before", task_id),
@@ -93,7 +99,7 @@ def _batches(name: str, params: dict[str, Any]) -> Next:
 
 def _batch(rows: Rows) -> DeadBatch:
     row = rows[0]
-    return DeadBatch(row["changed"], row["until"], (row["died_at"], row["id"]) if row["found"] else None)
+    return DeadBatch(row["ids"], row["until"], (row["died_at"], row["id"]) if row["found"] else None)
 
 
 def _check_all(everything: object, *filters: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from pgsched.db.queries.task_search import at_this_moment
 from pgsched.db.query import Command, Rows, command
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_filters import TaskFilters
@@ -78,4 +79,5 @@ def checked_batch(size: int) -> int:
 
 def of_waiting(filters: TaskFilters) -> TaskFilters:
     """Return the filters, of tasks that may wait for a run unless they name statuses."""
-    return filters if filters.get("status") is not None else {**filters, "status": ("pending", "blocked", "running")}
+    given = at_this_moment(filters)
+    return given if given.get("status") is not None else {**given, "status": ("pending", "blocked", "running")}

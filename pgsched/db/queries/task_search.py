@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Unpack
 
 from pgsched.db.query import MAX_LIMIT, Command, Rows, command, pages_of, unprepared
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.pages import PagedList, place_of, write_cursor
 from pgsched.domain.records import Task, read
+from pgsched.domain.search_query import resolved
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
 from pgsched.domain.validation import MAX_BIGINT, one_of, optional, text, whole
 
@@ -22,6 +24,10 @@ MAX_CHANGED: Final = 10_000
 """Maximum number of tasks that one change covers."""
 MAX_SCANNED: Final = 50_000
 """Maximum number of rows that a page looks at for filters without an index."""
+
+FIRST_READ: Final = 50
+"""Tasks of the first page that is read of all of them; the next pages have as many as make about 2 MB."""
+_READ_BYTES: Final = 2_000_000
 
 _limit_found = whole(1, MAX_FOUND)
 _limit_listed = whole(1, MAX_LIMIT)
@@ -96,14 +102,18 @@ def list_tasks(
     return found._replace(parse=lambda rows: read_page([row for row in rows if row["found_id"] is not None]))
 
 
-def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None) -> Command[Page]:
-    """Read a page of the tasks that fit. It may be short, even empty, and still not be the last one."""
+def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None, scan: int = MAX_SCANNED) -> Command[Page]:
+    """Read a page of the tasks that fit. It may be short, even empty, and still not be the last one.
+
+    ``scan`` is how many rows are looked at for filters without an index.
+    """
 
     def parse(rows: Rows) -> Page:
         found = [read(Task, row) for row in rows if row["found_id"] is not None]
         return Page(found, _next(rows, len(found), limit))
 
-    return _find(filters, limit=_limit_found("limit", limit), before_id=before_id, only_ids=False)._replace(parse=parse)
+    found = _find(filters, limit=_limit_found("limit", limit), before_id=before_id, only_ids=False, scan=scan)
+    return found._replace(parse=parse)
 
 
 def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Command[FoundIds]:
@@ -113,14 +123,28 @@ def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Comm
         ids = [int(row["found_id"]) for row in rows if row["found_id"] is not None]
         return FoundIds(ids, _next(rows, len(ids), limit))
 
-    return _find(filters, limit=_limit_changed("limit", limit), before_id=before_id, only_ids=True)._replace(
-        parse=parse
-    )
+    found = _find(filters, limit=_limit_changed("limit", limit), before_id=before_id, only_ids=True)
+    return found._replace(parse=parse)
+
+
+def at_this_moment(filters: TaskFilters) -> TaskFilters:
+    """Return the filters with those of a query in its place, and times for how long ago. Raises InvalidTask."""
+    return resolved(filters, now=datetime.now(UTC))
+
+
+def size_of(task: Task) -> int:
+    """Return about how many bytes a task takes."""
+    return 1000 + len(repr(task.payload)) + len(repr(task.result))
+
+
+def next_limit(limit: int, *, number: int, size: int) -> int:
+    """Return how many tasks the page after one of ``number`` tasks, and ``size`` bytes, is to have."""
+    return max(1, min(_READ_BYTES * number // size, limit * 4, MAX_FOUND)) if number else limit
 
 
 def among(filters: TaskFilters, ids: Sequence[int]) -> TaskFilters:
     """Return the filters for these tasks and no others."""
-    return TaskFilters(**{**filters, "ids": ids})
+    return TaskFilters(**{**at_this_moment(filters), "ids": ids})
 
 
 def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -155,19 +179,30 @@ def checked_batch(action: str, filters: TaskFilters, batch: int) -> int:
     """Return the size of a batch, or refuse a change in batches that makes no sense. Raises InvalidTask."""
     known_action(action)
     checked_bulk(filters, limit=1)
-    filter_parameters(filters)
+    parameters_of(filters)
     return int(_batch("batch", batch))
 
 
+def parameters_of(filters: TaskFilters) -> dict[str, Any]:
+    """Return filters as parameters, a query as those that it stands for at this moment. Raises InvalidTask."""
+    return filter_parameters(at_this_moment(filters))
+
+
 def _find(
-    filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool, bounded: bool = True
+    filters: TaskFilters,
+    *,
+    limit: int,
+    before_id: int | None,
+    only_ids: bool,
+    bounded: bool = True,
+    scan: int = MAX_SCANNED,
 ) -> Command[Any]:
-    params = filter_parameters(filters)
+    params = parameters_of(filters)
     by_index = any(params[name] is not None for name in INDEXED) or params["status"] == ["dead"]
     params |= {
         "before_id": optional(_before)("before_id", before_id),
         "limit": limit,
-        "scan": MAX_SCANNED,
+        "scan": scan,
         "bounded": bounded and not by_index,
         "only_ids": only_ids,
     }

@@ -6,16 +6,19 @@ from fastapi import APIRouter
 
 from pgsched.web.api import (
     audit,
+    bulk_changes,
     calendars,
     dead,
     durable,
     events,
     executions,
+    export,
     queues,
     schedules,
     settings,
     tasks,
     upcoming,
+    views,
     workers,
 )
 from pgsched.web.api.by_key import by_key
@@ -23,6 +26,7 @@ from pgsched.web.api.by_key import by_key
 router = APIRouter()
 router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
 for part in (
-    tasks, executions, schedules, upcoming, durable, calendars, queues, settings, workers, dead, audit, events
+    export, tasks, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings, workers,
+    dead, audit, events,
 ):  # fmt: skip
     router.include_router(part.router)

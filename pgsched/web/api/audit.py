@@ -30,6 +30,7 @@ ENTRY = {
     "target": None,
     "before": {"status": "pending"},
     "after": {"status": "cancelled"},
+    "task_ids": None,
 }
 
 

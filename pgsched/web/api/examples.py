@@ -197,6 +197,31 @@ BACKFILL: Final[dict[str, Any]] = {
     ],
 }
 CALENDAR: Final[dict[str, Any]] = {"name": "holidays", "days": ["12-25", "2030-04-19"], "schedules": 2}
+VIEW: Final[dict[str, Any]] = {
+    "name": "dead-bills",
+    "query": "type:bill status:dead ended_after:24h",
+    "saved_by": "Ann",
+    "saved_at": "2030-01-01T08:00:00Z",
+}
+NEW_BULK_CHANGE: Final[dict[str, Any]] = {"action": "retry", "filter": {"q": "status:dead type:bill"}, "delay": 60}
+BULK_CHANGE: Final[dict[str, Any]] = {
+    "id": 3,
+    "action": "retry",
+    "described": "status:dead type:bill",
+    "status": "waiting",
+    "actor": "Ann",
+    "role": "operator",
+    "created_at": "2030-01-01T08:00:00Z",
+    "starts_at": "2030-01-01T08:01:00Z",
+    "ended_at": None,
+    "expected": 100000,
+    "before_id": None,
+    "looked_at": 0,
+    "changed": 0,
+    "unsuited": [],
+    "error": None,
+    "starts_in": 60,
+}
 SETTINGS: Final[dict[str, Any]] = {
     "name": "mail",
     "paused": False,

@@ -10,8 +10,10 @@ from uuid import UUID
 from pydantic import BaseModel, Field, RootModel, create_model
 
 from pgsched.domain import records
+from pgsched.domain.bulk_changes import BulkChange
 from pgsched.domain.durable_records import DurableEvent, DurableStep
 from pgsched.domain.interval import Interval
+from pgsched.domain.saved_views import SavedView
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.silence import Alert
 from pgsched.web.auth.hiding import SECRET
@@ -70,6 +72,9 @@ QueueShape = shape_of(records.QueueInfo, "Queue")
 QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
 SettingsShape = shape_of(records.Settings, "Settings")
 CalendarShape = shape_of(Calendar, "Calendar")
+SavedViewShape = shape_of(SavedView, "SavedView")
+BulkChangeShape = shape_of(BulkChange, "BulkChange")
+BulkChangePage = page_of(BulkChangeShape, "BulkChangePage")
 PrunedQueueShape = shape_of(
     records.PrunedQueue, "PrunedQueueShape", "How many tasks of a queue were deleted, by the status they had."
 )

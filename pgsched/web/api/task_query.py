@@ -13,6 +13,7 @@ from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.fields import FIELDS
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
+from pgsched.web.services.search import visible
 
 _MANY = "Several: one of them fits."
 
@@ -47,15 +48,21 @@ class _Filter(StrictModel):
     depends_on: int | None = Field(None, description="The id of a task that it waits for, or waited for.")
     enabled: bool | None = None
     payload: str | None = Field(None, description="A JSON object that the payload contains, as text.")
+    q: str | None = Field(None, description="Terms that all must fit, as `type:bill payload.order = 50123 luck`.")
 
 
 _STATUSES = Field(None, description=f"{_MANY} pending, running, blocked, completed, dead, cancelled.")
 
 
-class TaskQuery(_Filter):
-    """Which tasks to list."""
+class ListFilter(_Filter):
+    """Which tasks are meant, by their status too."""
 
     status: list[str] | None = _STATUSES
+
+
+class TaskQuery(ListFilter):
+    """Which tasks to list."""
+
     limit: int = Field(50, description="1 to 1,000.")
     cursor: str | None = Field(None, description="The next_cursor of the page before, with the same filters.")
     fields: str | None = Field(None, description=FIELDS)
@@ -107,11 +114,11 @@ class PayloadEdits(StrictModel):
     dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
 
 
-def filters_of(query: TaskQuery | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
+def filters_of(query: ListFilter | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
     """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
-    given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor", "fields"})
-    if "id" in given:
-        given["ids"] = given.pop("id")
+    given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor", "format", "fields"})
+    given |= {name: given.pop(short) for short, name in (("id", "ids"), ("q", "query")) if short in given}
+    given = dict(visible(actor, cast(TaskFilters, given)))
     if not actor.sees_payloads and (asked := sorted(given.keys() & set(SECRETS))):
         raise AccessDenied(403, f"{asked[0]} asks about what is hidden from viewers")
     return cast(TaskFilters, given)

@@ -6,10 +6,12 @@ from fastapi import APIRouter
 
 from pgsched.web.dashboard import (
     audit,
+    bulk,
     calendars,
     dead,
     durable,
     executions,
+    export,
     handlers,
     live,
     overview,
@@ -18,6 +20,7 @@ from pgsched.web.dashboard import (
     task,
     tasks,
     upcoming,
+    views,
     workers,
     workflows,
 )
@@ -25,7 +28,7 @@ from pgsched.web.dashboard import (
 router = APIRouter()
 # Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
 for part in (
-    overview, tasks, schedules, durable, task, calendars, workflows, queues, workers, handlers, dead, executions, audit,
-    live, upcoming,
+    overview, tasks, export, bulk, views, schedules, durable, task, calendars, workflows, queues, workers, handlers,
+    dead, executions, audit, live, upcoming,
 ):  # fmt: skip
     router.include_router(part.router)

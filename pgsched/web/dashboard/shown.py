@@ -56,14 +56,13 @@ NOTICES: Mapping[str, str] = {
     "updated": "Task {n} existed already and was updated.",
     "unchanged": "Task {n} existed already; nothing was changed.",
     "replaced": "Task {n} was created and replaces the one that had its key.",
-    "bulk": "{n} tasks were changed.",
     "pause": "The queue is paused; running tasks go on.",
     "resume": "The queue is resumed.",
     "queue": "The settings of the queue were updated.",
     "calendar": "The days of the calendar were updated.",
     "calendar_delete": "The calendar was deleted.",
-    "retry_dead": "{n} dead letters are retried, with all their attempts.",
-    "purge_dead": "{n} dead letters were deleted.",
+    "view": "The view was saved.",
+    "view_delete": "The view was deleted.",
 }
 """What is said on the next page of what was done."""
 

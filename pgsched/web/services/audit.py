@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,8 @@ class Change:
     target: str | None = None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
+    task_ids: Sequence[int] | None = None
+    """The tasks of a change to many: each has the entry among its changes."""
     nothing: bool = False
     """Set it when nothing was changed after all: no entry is written."""
 
@@ -84,6 +86,7 @@ async def audited(
                 target=change.target,
                 before=change.before,
                 after=change.after,
+                task_ids=change.task_ids,
             )
         )
     log.info("changed", action=change.action, actor=actor.name, task_id=change.task_id, queue=change.queue)

@@ -10,14 +10,17 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dead_tasks import purge_dead, retry_dead
 from pgsched.db.queries.payload_edits import EditedPayloads
 from pgsched.db.queries.queues import lock_queue
+from pgsched.db.queries.saved_views import list_views
 from pgsched.db.queries.schedules import list_calendars, lock_calendar
 from pgsched.db.queries.task_search import BATCH, MAX_CHANGED, Changed, among, chunks
 from pgsched.db.queries.tasks import expect_version
+from pgsched.domain.bulk_changes import without_secrets
 from pgsched.domain.errors import VersionConflict
 from pgsched.domain.records import QueueSettings, Task, to_json_able
+from pgsched.domain.saved_views import SavedView
 from pgsched.domain.scheduled import BackfillTick, OnConflict, Scheduled
 from pgsched.domain.scheduling.calendars import Calendar
-from pgsched.domain.task_filters import SECRETS, TaskFilters
+from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES
@@ -29,7 +32,7 @@ Work = Callable[[AsyncClient], Awaitable[object]]
 Versions = tuple[str, ...] | None
 """The object must have one of these; None: any."""
 SHOWN_IDS: Final = 1000
-"""Maximum number of ids of changed tasks in an answer or an entry."""
+"""Maximum number of ids of changed tasks in an answer."""
 
 
 class Made(NamedTuple):
@@ -197,8 +200,8 @@ async def change_tasks(
             fitting = among(filters, chunk)
             done = await change.client.change_tasks(action, limit=len(chunk), run_by=actor.name, **fitting)
             change.nothing = not done.changed
-            change.before = {"filter": _told(filters)}
-            change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
+            change.before = {"filter": without_secrets(filters)}
+            change.after, change.task_ids = {"changed": len(done.changed)}, done.changed
         changed += done.changed
     return tried._replace(changed=changed)
 
@@ -212,14 +215,9 @@ async def edit_payloads(
             patch, limit=limit, before_id=before_id, dry_run=dry_run, **filters
         )
         change.nothing = dry_run or not done.edited
-        change.before = {"filter": _told(filters)}
-        change.after = {"edited": done.edited, "ids": list(done.ids[:SHOWN_IDS]), "keys": sorted(patch)}
+        change.before = {"filter": without_secrets(filters)}
+        change.after, change.task_ids = {"edited": done.edited, "keys": sorted(patch)}, done.ids
     return done
-
-
-def _told(filters: TaskFilters) -> dict[str, Any]:
-    """The filters for an entry, without what payloads and errors were searched for."""
-    return {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
 
 
 async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
@@ -234,7 +232,7 @@ async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
             done = await change.client.database.run(following(done))
             change.nothing = done.changed == 0
             change.before = {name: value for name, value in which.items() if value}
-            change.after = {"number": done.changed}
+            change.after, change.task_ids = {"number": done.changed}, done.ids
         number += done.changed
     return number
 
@@ -338,6 +336,26 @@ async def delete_calendar(actor: Actor, name: str, *, versions: Versions = None)
             check_version(f"calendar {name!r}", version_of_calendar(was), versions)
         change.before = _noted(was)
         await change.client.delete_calendar(name)
+
+
+async def set_view(actor: Actor, name: str, query: str) -> tuple[SavedView, Change]:
+    """Save a view or replace its query; return it as it is, and what was changed. Raises InvalidTask."""
+    async with audited(actor, "view.set", target=name) as change:
+        known = await change.client.database.run(list_views(name))
+        was = known[0] if known else None
+        await change.client.set_view(name, query, saved_by=actor.name)
+        now = await change.client.view(name)
+        change.before = None if was is None else {"saved_by": was.saved_by}
+        change.after = {"saved_by": now.saved_by}  # what was searched for may be what payloads hold
+        change.nothing = was is not None and was.query == now.query
+    return now, change
+
+
+async def delete_view(actor: Actor, name: str) -> None:
+    """Delete a view. Raises ViewNotFound."""
+    async with audited(actor, "view.delete", target=name) as change:
+        change.before = {}
+        await change.client.delete_view(name)
 
 
 def _noted(one: Calendar | None) -> dict[str, list[str]] | None:

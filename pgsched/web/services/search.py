@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import dashboard
-from pgsched.db.queries.task_search import Page, find_tasks
-from pgsched.domain.records import Execution
+from pgsched.db.queries.task_search import MAX_SCANNED, Page, find_tasks
+from pgsched.domain.records import Execution, Task
+from pgsched.domain.search_query import parse_query, resolved
 from pgsched.domain.task_filters import TaskFilters
+from pgsched.web.auth.access import Actor
 
 SECONDS = 0.05
 """After so long no further part is looked through, and who asks may go on; of attempts the database's work counts."""
+FIRST_SCAN = 5_000
+"""Rows that the first stretch of a search looks at."""
+LONGEST_KEY = 500
 _FIRST = timedelta(seconds=1)
 _GROWTH = 16.0
 """A span is at most so many times as long as the one before, less where that one held much."""
@@ -77,8 +82,25 @@ async def find_attempts(
                 span *= min(SECONDS / max(work, 1e-6), _GROWTH)
 
 
+def visible(actor: Actor, filters: TaskFilters) -> TaskFilters:
+    """Return the filters with those of a query in its place; where payloads are hidden, texts are looked for elsewhere.
+
+    Raises InvalidTask.
+    """
+    given = resolved(filters, now=datetime.now(UTC))
+    if not actor.sees_payloads and "text" in given:
+        given["label"] = given.pop("text")
+    return given
+
+
 async def find_stretch(
-    client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None, without: Sequence[str] = ()
+    client: AsyncClient,
+    filters: TaskFilters,
+    *,
+    limit: int,
+    before_id: int | None,
+    scan: int = MAX_SCANNED,
+    without: Sequence[str] = (),
 ) -> Page:
     """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock.
 
@@ -89,16 +111,44 @@ async def find_stretch(
         if not ids:
             return Page([], None)
         filters = TaskFilters(**{**filters, "ids": ids})
-    command = find_tasks(filters, limit=limit, before_id=before_id)
+    command = find_tasks(filters, limit=limit, before_id=before_id, scan=scan)
     return await client.database.run(command.without(without))
 
 
 async def find_page(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
-    """Return tasks of as many stretches as there is time for, until there are enough of them."""
+    """Return tasks of as many stretches as there is time for, until there are enough of them.
+
+    The first stretch is short: how long a row takes to look at depends on the filter, and on how long payloads are.
+    """
     ends_at = time.monotonic() + SECONDS
-    found = Page([], before_id)
+    found, scan = Page([], before_id), FIRST_SCAN
     while True:
-        step = await find_stretch(client, filters, limit=limit - len(found.tasks), before_id=found.next_before)
+        began = time.monotonic()
+        step = await find_stretch(
+            client, filters, limit=limit - len(found.tasks), before_id=found.next_before, scan=scan
+        )
+        now = time.monotonic()
         found = Page(found.tasks + step.tasks, step.next_before)
-        if found.next_before is None or len(found.tasks) == limit or time.monotonic() > ends_at:
+        if found.next_before is None or len(found.tasks) == limit or now > ends_at:
             return found
+        scan = min(MAX_SCANNED, int(scan * min(_GROWTH, (ends_at - now) / max(now - began, 1e-6))) + 1000)
+
+
+async def made_at(client: AsyncClient, id: int | None) -> datetime | None:
+    """When a task was made, as the place that a search has come to; None when it is gone."""
+    if id is None:
+        return None
+    return await client.database.run(dashboard.find_created_at(id))
+
+
+async def find_offers(actor: Actor, query: str) -> list[tuple[str, Task]]:
+    """Return what a query of one word may mean beside a text: the task of that id, and the one with that key."""
+    terms = parse_query(query)
+    if len(terms) != 1 or terms[0].name != "text":
+        return []
+    word, number = terms[0].value, terms[0].number
+    asked: list[tuple[str, TaskFilters]] = [("key", {"idempotency_key": word})] if len(word) <= LONGEST_KEY else []
+    if number is not None:
+        asked.insert(0, ("id", {"ids": [number]}))
+    found = [(kind, (await actor.client.find_tasks(limit=1, **filters)).tasks) for kind, filters in asked]
+    return [(kind, tasks[0]) for kind, tasks in found if tasks]

@@ -4,6 +4,8 @@ import { listenToKeys } from "./keys.js";
 import { helpWithGraphs, keepGraphs } from "./graph.js";
 import { helpWithPayloads } from "./payload.js";
 import { follow } from "./live.js";
+import { helpWithSearch } from "./search.js";
+import { followBulkChange } from "./bulk.js";
 import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
 import { helpWithTimeFields } from "./time_fields.js";
@@ -39,6 +41,8 @@ helpWithTimeFields();
 helpWithForms();
 helpWithPayloads();
 listenToKeys();
+helpWithSearch(showTimes);
+followBulkChange();
 follow((part) => {
   showTimes(part);
   showMoments(part);

@@ -20,8 +20,11 @@ function noteSelected() {
   const chosen = [...document.querySelectorAll("[data-select]:checked")].map((box) => box.value);
   const field = document.querySelector("[data-selected]");
   const words = document.querySelector("[data-selected-count]");
-  if (field) field.value = chosen.join(" ");
-  if (words) words.textContent = chosen.length ? `${chosen.length} selected` : "All matching tasks";
+  if (field) {
+    field.value = chosen.join(" ");
+    field.disabled = !chosen.length;
+  }
+  if (words) words.textContent = chosen.length ? `${chosen.length} selected` : words.dataset.all;
 }
 
 function previewSchedule() {

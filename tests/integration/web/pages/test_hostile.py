@@ -73,6 +73,7 @@ async def test_hostile_text_is_shown_as_text_on_every_page(dsn: str, text: str) 
 @pytest.mark.parametrize("text", CORPUS)
 async def test_hostile_text_of_a_request_is_shown_as_text(dsn: str, text: str) -> None:
     names = (
+        "q",
         "queue",
         "task_type",
         "status",

@@ -175,3 +175,21 @@ async def test_payload_is_edited_and_retried_by_the_same_fields(dsn: str, client
     assert retried.status_code == 303
     row = task_row(db, one)
     assert (row["payload"], row["status"]) == ({"to": "grace"}, "pending")
+
+
+async def test_two_who_edit_the_fields_of_one_payload_are_asked(dsn: str, client: Client, db: Database) -> None:
+    register(db)
+    one = client.schedule("mail", {"to": "ada", "times": 2})
+    async with web(dsn) as http:
+        form = await http.get(f"/tasks/{one}/edit")
+        seen = {"seen": field(form.text, "seen")["value"], "mode": "fields"}
+        client.update(one, name="theirs")
+        kept = await http.post(f"/tasks/{one}/edit", data=seen | {"p.to": "ada", "p.times": "3", "name": ""})
+        client.update(one, {"to": "theirs", "times": 2})
+        untouched = await http.post(f"/tasks/{one}/edit", data=seen | {"p.to": "ada", "p.times": "2"})
+        asked = await http.post(f"/tasks/{one}/edit", data=seen | {"p.to": "mine", "p.times": "2"})
+    assert kept.status_code == 303, kept.text
+    assert (untouched.status_code, asked.status_code) == (303, 409)
+    row = task_row(db, one)
+    assert (row["task_name"], row["payload"]) == ("theirs", {"to": "theirs", "times": 2})
+    assert field(asked.text, "p.to")["value"] == "mine"

@@ -292,14 +292,6 @@ async def test_filter_that_makes_no_sense_is_refused_with_its_rule(dsn: str, pat
     assert message in Page(answer.text).text
 
 
-async def test_quick_search_of_a_number_leads_to_the_task(dsn: str) -> None:
-    async with web(dsn) as client:
-        number = await client.get("/tasks?q=17")
-        text = await client.get("/tasks?q=a+b")
-    assert (number.status_code, number.headers["location"]) == (303, "/tasks/17")
-    assert text.headers["location"] == "/tasks?search=a+b"
-
-
 async def test_unknown_task_is_not_found(dsn: str) -> None:
     async with web(dsn) as client:
         answers = [await client.get(path) for path in ("/tasks/77", f"/tasks/{10**30}", "/workflows/77")]

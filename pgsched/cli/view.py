@@ -1,0 +1,47 @@
+"""``pgsched view``: searches of tasks that have a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pgsched.cli.options import confirm, name_argument, yes_option
+from pgsched.cli.output import say
+from pgsched.cli.session import lists, pass_client
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
+    from pgsched.domain.saved_views import SavedView
+
+
+@click.group()
+def view() -> None:
+    """List, set and delete saved views: searches of tasks that have a name, for all who look at the database."""
+
+
+@view.command("list")
+@lists({"VIEW": "name", "QUERY": "query", "SAVED BY": "saved_by", "SAVED": "saved_at"}, empty="no views")
+def list_(client: Client) -> list[SavedView]:
+    """List the saved views; give the query of one to --where."""
+    return client.views()
+
+
+@view.command("set")
+@name_argument
+@click.argument("query", metavar="TERMS")
+@pass_client
+def set_(client: Client, name: str, query: str) -> None:
+    """Save a view or replace its query: pgsched view set dead-bills "type:bill status:dead ended_after:24h"."""
+    say(f"view {name}: {client.set_view(name, query)}")
+
+
+@view.command()
+@name_argument
+@yes_option
+@pass_client
+def delete(client: Client, name: str, yes: bool) -> None:
+    """Delete a saved view; its tasks stay."""
+    confirm(f"Delete the view {name}?", yes=yes)
+    client.delete_view(name)
+    say(f"view {name}: deleted")

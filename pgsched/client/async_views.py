@@ -1,0 +1,37 @@
+"""What clients do with saved views: searches of tasks that have a name."""
+
+from __future__ import annotations
+
+from pgsched.db.async_database import AsyncDatabase
+from pgsched.db.queries import saved_views
+from pgsched.domain.errors import ViewNotFound
+from pgsched.domain.saved_views import SavedView
+
+
+class AsyncViewClient:
+    """The part of :class:`pgsched.AsyncClient`."""
+
+    _database: AsyncDatabase
+
+    async def views(self) -> list[SavedView]:
+        """Return every saved view, by their names."""
+        return await self._database.run(saved_views.list_views())
+
+    async def view(self, name: str) -> SavedView:
+        """Return a saved view: its ``query`` is one of the filters of lists. Raises ViewNotFound."""
+        found = await self._database.run(saved_views.list_views(name))
+        if not found:
+            raise ViewNotFound(f"view {name} does not exist")
+        return found[0]
+
+    async def set_view(self, name: str, query: str, *, saved_by: str | None = None) -> str:
+        """Save a view for all who look at this database, or replace its query; return ``created`` or ``replaced``.
+
+        ``query`` has terms of the search language. ``saved_by`` is who does it; None: the role of the database. Raises
+        InvalidTask, naming the term and the rule.
+        """
+        return await self._database.run(saved_views.set_view(name, query, saved_by))
+
+    async def delete_view(self, name: str) -> None:
+        """Delete a saved view. Raises ViewNotFound."""
+        await self._database.run(saved_views.delete_view(name))

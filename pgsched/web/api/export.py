@@ -1,0 +1,48 @@
+"""All tasks that fit a filter, as a file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from pgsched.domain.task_export import FORMATS, MEDIA_TYPES, lines_of
+from pgsched.web.api import examples
+from pgsched.web.api.documented import problems
+from pgsched.web.api.task_query import ListFilter, filters_of
+from pgsched.web.auth.access import Viewer
+from pgsched.web.services.export import export
+
+router = APIRouter(tags=["tasks"])
+
+
+class ExportQuery(ListFilter):
+    """Which tasks, and as what."""
+
+    format: str = Field("csv", description="csv or jsonl.", json_schema_extra={"enum": list(FORMATS)})
+
+
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A line for each task, the latest first; of CSV a line with the names of the columns before.",
+        "content": {
+            kind.partition(";")[0]: {"schema": {"type": "string"}, "example": lines_of(name)[1](examples.TASK)}
+            for name, kind in MEDIA_TYPES.items()
+        },
+    }
+}
+
+
+@router.get(
+    "/tasks/export",
+    summary="Read all tasks that fit as CSV or JSON lines",
+    response_class=Response,
+    responses=_FILE | problems(),
+)
+async def export_tasks(actor: Viewer, query: Annotated[ExportQuery, Query()]) -> Response:
+    """Streamed, however many there are. In CSV a text that begins as a formula of a spreadsheet has an apostrophe in
+    front; what is hidden from viewers is empty.
+    """
+    return export(actor, query.format, filters_of(query, actor))

@@ -1,0 +1,2 @@
+-- Reads when a task was made: how far back a search has come.
+select t.created_at from pgsched.tasks t where t.id = %(id)s

@@ -1,0 +1,6 @@
+-- Locks a change to many tasks for its next batch; without a row it was stopped, or is another dashboard's by now. A
+-- stop waits for the end of the batch.
+select b.id, b.action, b.filter, b.described, b.actor, b.role, b.remote, b.before_id
+from pgsched.bulk_changes b
+where b.id = %(id)s and b.status = 'running' and b.runner = %(runner)s::uuid
+for no key update
