@@ -158,7 +158,7 @@ class Share(NamedTuple):
     label: str
 
 
-def share(progress: Any) -> Share | None:
+def as_share(progress: Any) -> Share | None:
     """Return progress as a share: of ``{done, of}``, or of a number from 0 to 1; None for anything else."""
     if isinstance(progress, dict) and progress.keys() >= {"done", "of"}:
         done, of = progress["done"], progress["of"]
@@ -189,6 +189,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "pretty": pretty,
     "limits": limits,
-    "share": share,
+    "as_share": as_share,
     "urlquery": urlquery,
 }
