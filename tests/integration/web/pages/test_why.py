@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgsched import Client
-from pgsched.web.formats import share
+from pgsched.web.formats import as_share
 from tests.support.tables import add_worker, insert_task, set_running
 from tests.support.web_face import PROTECTED, VIEWER_TOKEN, web
 
@@ -68,7 +68,7 @@ async def test_a_running_task_shows_its_attempt_its_progress_and_its_worker(dsn:
     ],
 )
 def test_progress_is_a_share_where_it_says_so(progress: Any, label: str | None) -> None:
-    found = share(progress)
+    found = as_share(progress)
     assert (found and found.label) == label
 
 
