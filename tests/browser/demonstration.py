@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +14,7 @@ from uuid import UUID
 import psycopg
 
 from tests.browser.states import WORKER, add_attempt, add_log, add_step, begin_run, die, end, start
+from tests.support.roll_ups import count_all
 from tests.support.tables import database, insert_task
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -30,7 +33,9 @@ KINDS = (
     ("render_report", "reports", "sales of a day", 900, 8_000),
 )
 """Type, queue, name, and the shortest and longest run in milliseconds."""
-TRACEBACK = """Traceback (most recent call last):
+TRACEBACK = """BankRefused: card expired 2026-09 (order 48213, 64.90 EUR)
+
+Traceback (most recent call last):
   File "/srv/shop/tasks/billing.py", line 88, in charge_card
     answer = await bank.charge(order.card, order.total, key=ctx.fencing_token)
   File "/srv/shop/bank/client.py", line 41, in charge
@@ -42,6 +47,7 @@ ERRORS = (
         "send_email",
         "mail",
         "receipt of order 48190",
+        "ConnectionRefusedError: [Errno 111] smtp.example.com:587\n\n"
         "Traceback (most recent call last):\n"
         '  File "/srv/shop/tasks/mail.py", line 27, in send_email\n'
         "    async with connect(host, timeout=10) as smtp:\n"
@@ -73,6 +79,7 @@ class Filled:
     durable: int
     waiting: int
     worker: str
+    error: str
 
     def paths(self) -> Mapping[str, str]:
         """Every page of the dashboard, by the name of its picture."""
@@ -108,6 +115,11 @@ class Filled:
             "workers": "/workers",
             "worker": f"/workers/{self.worker}",
             "dead": "/dead",
+            "types": "/types",
+            "type": "/types/type?name=send_email&within=24h",
+            "errors": "/errors",
+            "error": f"/errors/{self.error}",
+            "error-retry": f"/errors/{self.error}/retry",
             "executions": "/executions",
             "doctor": "/doctor",
             "audit": "/audit",
@@ -115,35 +127,47 @@ class Filled:
 
 
 def fill(dsn: str) -> Filled:
-    """Fill a fresh database."""
+    """Fill a fresh database, and count its history as the upkeep of a worker does."""
     with database(dsn) as connection:
-        connection.execute("select setseed(0.42)")
-        _add_past_days(connection)
-        _add_workers(connection)
-        _add_ended(connection)
-        _add_hour(connection)
-        _add_waiting(connection)
-        schedules = [_add_schedule(connection, *one) for one in SCHEDULES]
-        _add_repeating(connection)
-        workflow = _add_workflow(connection)
-        running = _add_running(connection)
-        dead = _add_dead(connection)
-        durable = _add_durable(connection)
-        _set_queues(connection)
-        connection.execute("insert into pgsched.calendars (name, days) values ('holidays', '{01-01,12-25,12-26}')")
-        _add_searches(connection)
-        _add_audit(connection, dead)
-        connection.execute("analyze pgsched.tasks")
-        waiting = connection.execute("select min(id) as id from pgsched.tasks where queue = 'imports'").fetchone()
-        return Filled(
-            dead=dead,
-            running=running,
-            workflow=workflow,
-            schedule=schedules[0],
-            durable=durable,
-            waiting=waiting["id"] if waiting else 0,
-            worker=str(next(iter(WORKERS))),
-        )
+        filled = _fill(connection)
+    with ThreadPoolExecutor(1) as thread:  # the caller's may have Playwright's event loop
+        thread.submit(lambda: asyncio.run(count_all(dsn))).result()
+    with database(dsn) as connection:
+        error = connection.execute("select fingerprint from pgsched.error_groups where exception = 'BankRefused'")
+        row = error.fetchone()
+    return replace(filled, error=row["fingerprint"] if row else "")
+
+
+def _fill(connection: Connection) -> Filled:
+    connection.execute("select setseed(0.42)")
+    _add_past_days(connection)
+    _add_workers(connection)
+    _add_ended(connection)
+    _add_hour(connection)
+    _add_waiting(connection)
+    schedules = [_add_schedule(connection, *one) for one in SCHEDULES]
+    _add_change(connection, schedules[0])
+    _add_repeating(connection)
+    workflow = _add_workflow(connection)
+    running = _add_running(connection)
+    dead = _add_dead(connection)
+    durable = _add_durable(connection)
+    _set_queues(connection)
+    connection.execute("insert into pgsched.calendars (name, days) values ('holidays', '{01-01,12-25,12-26}')")
+    _add_searches(connection)
+    _add_audit(connection, dead)
+    connection.execute("analyze pgsched.tasks")
+    waiting = connection.execute("select min(id) as id from pgsched.tasks where queue = 'imports'").fetchone()
+    return Filled(
+        dead=dead,
+        running=running,
+        workflow=workflow,
+        schedule=schedules[0],
+        durable=durable,
+        waiting=waiting["id"] if waiting else 0,
+        worker=str(next(iter(WORKERS))),
+        error="",
+    )
 
 
 def _add_searches(connection: Connection) -> None:
@@ -278,6 +302,18 @@ def _add_schedule(connection: Connection, task_type: str, queue: str, name: str,
     for hours in range(1, 4):
         add_attempt(connection, made, "completed", began=f"{hours * 24} hours", seconds=4 + hours, number=1)
     return made
+
+
+def _add_change(connection: Connection, schedule: int) -> None:
+    """Somebody moved it by an hour."""
+    connection.execute(
+        """
+        insert into pgsched.audit_log (at, actor, role, remote, action, task_id, before, after)
+        values (now() - interval '3 hours', 'grace', 'operator', '10.0.4.21', 'task.edit', %s,
+          '{"cron_expression": "0 5 * * *"}', '{"cron_expression": "0 6 * * *"}')
+        """,
+        (schedule,),
+    )
 
 
 def _add_repeating(connection: Connection) -> None:
