@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -33,6 +34,7 @@ from benchmarks.sides.worker_process import wait_until, worker
 from pgsched import Client
 from pgsched.db.embedded.server import EmbeddedServer
 from pgsched.db.migrations.runner import migrate
+from pgsched.worker.roll_up import RollUp
 
 WARM_UP = 2
 """Rounds that are not counted: plans, caches, templates."""
@@ -91,6 +93,7 @@ def main() -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgsched-bench-")))
             dsn = stack.enter_context(EmbeddedServer.start(folder / "server", options=SETTINGS)).dsn
         fill(dsn, options.finished, options.pending)
+        asyncio.run(count(dsn))
         address = stack.enter_context(serving(dsn))
         paths = asyncio.run(paths_of(dsn, address))
         if options.rounds:
@@ -121,6 +124,18 @@ def fill(dsn: str, finished: int, pending: int) -> None:
         connection.execute("checkpoint")
 
 
+async def count(dsn: str) -> None:
+    """Count the history by types and errors, as the upkeep of a worker does."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("update pgsched.roll_up_state set next_at = now()")
+    begun = time.perf_counter()
+    roll_up = RollUp(dsn=dsn, worker=uuid4())
+    while (await roll_up.step()).stage is not None:
+        pass
+    await roll_up.run_once()  # it closes the connection
+    print(f"the history was counted in {time.perf_counter() - begun:.1f} s")
+
+
 @contextmanager
 def serving(dsn: str) -> Iterator[str]:
     """``pgsched web`` on a free port; yields its address."""
@@ -149,9 +164,10 @@ async def paths_of(dsn: str, address: str) -> list[str]:
             "select (select max(id) from pgsched.tasks where status = 'completed'),"
             " (select max(id) from pgsched.tasks where cardinality(depends_on) > 0),"
             " (select max(id) from pgsched.tasks where schedule_type = 'recurring'),"
-            " (select max(id) from pgsched.tasks where status = 'dead')"
+            " (select max(id) from pgsched.tasks where status = 'dead'),"
+            " (select max(id) from pgsched.tasks where status = 'pending' and schedule_type = 'one_time')"
         )
-        done, chained, schedule, dead = await cursor.fetchone() or ()
+        done, chained, schedule, dead, waiting = await cursor.fetchone() or ()
     lists = [
         "",
         "?status=pending",
@@ -180,12 +196,29 @@ async def paths_of(dsn: str, address: str) -> list[str]:
         "/executions?within=7d&status=failed",
         "/executions?queue=mail",
         "/queues/settings?queue=mail",
+        "/queues/show?queue=mail",
+        "/upcoming",
+        "/upcoming?within=7d",
+        "/types",
+        "/types?within=30d",
+        "/types/type?name=charge",
+        "/errors",
+        "/errors?within=7d",
+        "/views",
+        "/bulk",
+        f"/tasks/{waiting}",
+        "/tasks?q=type:charge+status:dead",
+        "/tasks?q=payload.customer+%3D+4711",
+        "/tasks?q=someone4711",
+        "/tasks?q=tag:tag-3+status:completed",
+        f"/workflows/{chained}?view=time",
     ]
     api = [f"/api/v1/tasks{one}" for one in lists]
     api += [f"/api/v1/tasks/{done}", f"/api/v1/tasks/{done}/executions", f"/api/v1/tasks/{done}/logs"]
     api += [f"/api/v1/tasks/{done}/missed-ticks", f"/api/v1/tasks/{chained}/tree", "/api/v1/dead", "/api/v1/queues"]
     api += ["/api/v1/workers", "/api/v1/stats", "/api/v1/audit", "/api/v1/dead?queue=billing"]
     api += ["/api/v1/schedules/preview?cron=0+9+*+*+1-5&timezone=Europe/Berlin", "/api/v1/queues/mail/settings"]
+    api += ["/api/v1/types", "/api/v1/errors", "/api/v1/upcoming/timeline", f"/api/v1/tasks/{waiting}/why"]
     api += ["/api/v1/executions", "/api/v1/executions?within=7d&status=failed", "/api/v1/executions?queue=billing"]
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
         kept: list[str] = []

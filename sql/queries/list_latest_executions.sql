@@ -12,6 +12,8 @@ where e.started_at >= %(since)s::timestamptz
       < (%(before_at)s::timestamptz, %(before_id)s::bigint, %(before_token)s::bigint)))
   and (%(queue)s::text is null or e.queue = %(queue)s::text)
   and (%(task_type)s::text is null or e.task_type = %(task_type)s::text)
+  -- The first of these is what the index of attempts that did not complete asks for.
+  and (%(status)s::text is null or %(status)s::text = 'completed' or e.status <> 'completed')
   and (%(status)s::text is null
     or case when e.status = 'cancelled' and e.attempt = 0 then 'snoozed' else e.status end = %(status)s::text)
 order by e.started_at desc, e.task_id desc, e.fencing_token desc

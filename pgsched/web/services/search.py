@@ -25,8 +25,9 @@ FIRST_SCAN = 5_000
 """Rows that the first stretch of a search looks at."""
 LONGEST_KEY = 500
 _FIRST = timedelta(seconds=1)
-_GROWTH = 16.0
-"""A span is at most so many times as long as the one before, less where that one held much."""
+_GROWTH = 2.0
+"""A span is at most so many times as long as the one before, less where that one held much: what comes before hours
+without an attempt may be dense."""
 _BEFORE_ALL = 1 - 2**63
 
 Place = tuple[datetime, int, int]

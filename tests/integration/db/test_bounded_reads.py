@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from pgsched.db.queries import durable_pages, tasks
+from pgsched.db.queries import dashboard, durable_pages, tasks
 from pgsched.db.query import Command
 from tests.support.tables import insert_task
 
@@ -74,6 +75,15 @@ def test_what_is_read_of_one_task_does_not_grow_with_the_table(crowded: tuple[Da
         )
     }
     assert {name: pages for name, pages in read.items() if pages > MOST_PAGES} == {}
+
+
+def test_failures_are_found_by_an_index_of_their_own(crowded: tuple[Database, int]) -> None:
+    db, _ = crowded
+    since = datetime.now(UTC) - timedelta(days=1)
+    failed = dashboard.latest_executions(
+        since=since, queue=None, task_type=None, status="failed", before=None, limit=50
+    )
+    assert pages_read(db, failed, "auto") < MOST_PAGES / 4
 
 
 def test_a_statement_that_reads_the_table_is_seen(crowded: tuple[Database, int]) -> None:
