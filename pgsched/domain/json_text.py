@@ -24,6 +24,7 @@ _ENCODER = json.JSONEncoder(**_LAYOUT)
 _STRICT_ENCODER = json.JSONEncoder(**_LAYOUT, sort_keys=True)
 _PLAIN = (str, int, float, bool, type(None))
 _LONGEST_PATH = 100
+_NAME = re.compile(r"[\w-]+")
 # jsonb has no NUL character. An even number of backslashes before it is text that merely looks like one.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -151,7 +152,7 @@ def _inexact(path: str, value: object) -> Iterator[NotExact]:
     if isinstance(value, _Pairs):
         seen = set()
         for key, inner in value:
-            place = f"{path}.{key}" if path else key
+            place = _place(path, key)
             if key in seen:
                 yield NotExact(place[:_LONGEST_PATH], "must be there once: an object has this key twice")
             seen.add(key)
@@ -165,6 +166,13 @@ def _inexact(path: str, value: object) -> Iterator[NotExact]:
         except _Beyond:
             rule = f"must be a number that a double holds exactly, got {value[:_LONGEST_PATH]}; write it as text"
             yield NotExact(path[:_LONGEST_PATH], rule)
+
+
+def _place(path: str, key: str) -> str:
+    """The path of what an object has under a key, in one line that any terminal and any encoding can show."""
+    if _NAME.fullmatch(key) is None:
+        return f"{path}[{json.dumps(key)}]"
+    return f"{path}.{key}" if path else key
 
 
 def foreign_key(value: object) -> str | None:

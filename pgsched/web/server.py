@@ -55,19 +55,20 @@ def run_web(*, databases: Mapping[str, str], settings: WebSettings) -> int:
 
 def check_databases(databases: Mapping[str, str]) -> None:
     """Raise SchemaMismatch and DatabaseUnavailable unless all that answer can be served, and one does."""
-    away = []
+    away: dict[str, DatabaseUnavailable] = {}
     for name, dsn in databases.items():
         try:
             check_schema(dsn, WEB_RIGHTS)
         except DatabaseUnavailable as error:
-            log.warning("database_down", database=name, reason=str(error))
-            away.append(error)
+            away[name] = error
             if len(away) == len(databases):
                 raise
         except PgschedError as error:
             if len(databases) == 1:
                 raise
             raise ConfigError(f"the database {name}: {error}") from error
+    for name, missed in away.items():
+        log.warning("database_down", database=name, reason=str(missed))
 
 
 @contextmanager

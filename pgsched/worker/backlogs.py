@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.db.worker.housekeeping import note_backlogs
 from pgsched.observability.logs import get_logger
+from pgsched.worker.idle_turns import Turn
 
 log = get_logger("pgsched.worker")
 
 EVERY_SECONDS = 60.0
 """How often each worker tries; whoever comes first in a minute counts."""
+IDLE_SECONDS = 300.0
+"""How often a worker tries that has claimed nothing since."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -22,16 +24,17 @@ class Backlogs:
     """One worker's part of it."""
 
     session: Session
+    claimed: Callable[[], float]
+    """Returns how many tasks the worker has claimed so far."""
 
     def __post_init__(self) -> None:
-        self._look_at = 0.0
+        self._turn = Turn(EVERY_SECONDS, IDLE_SECONDS, self.claimed)
         self._refused = False
 
     async def run_once(self) -> None:
         """Count, if it is time. Raises DatabaseUnavailable."""
-        if monotonic() < self._look_at:
+        if not self._turn.take():
             return
-        self._look_at = monotonic() + EVERY_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - not all at once
         try:
             await note_backlogs(self.session)
         except RefusedByDatabase as error:  # as a role that may not: nothing is foretold then

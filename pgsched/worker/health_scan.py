@@ -20,9 +20,9 @@ from pgsched.worker.rulebook import follow
 
 log = get_logger("pgsched.worker")
 
-EVERY_SECONDS = 180.0
+EVERY_SECONDS = 240.0
 """How often each worker asks whether it is its turn: about so often all of them together look."""
-TURN_SECONDS = 120.0
+TURN_SECONDS = 160.0
 """So long after a look nobody looks again."""
 COMPLETE_SECONDS = 1200.0
 """How often everything is looked at, and not what presses only."""

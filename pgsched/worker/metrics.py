@@ -99,6 +99,10 @@ class WorkerMetrics(Collector):
         self.claim_batch.observe(len(tasks))
         self.leases_expired += sum(task.lease_expired for task in tasks)
 
+    def claimed(self) -> float:
+        """How many tasks were claimed so far."""
+        return self.claim_batch.total
+
     def start_delay(self, queue: str, seconds: float) -> None:
         """Count how long after its due time a task was started."""
         self.start_delays.at((queue,)).observe(seconds if seconds > 0.0 else 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from pgsched.db.worker.roll_up import FoundError, Step
 from pgsched.domain.error_groups import OTHER, ErrorGroup, group_of
 from pgsched.domain.records import to_json_able
 from pgsched.observability.logs import get_logger
+from pgsched.worker.idle_turns import Turn
 
 log = get_logger("pgsched.worker")
 
@@ -28,6 +29,8 @@ FIRST_SECONDS = 10.0
 """Seconds after its start in which a worker does not count."""
 EVERY_SECONDS = 60.0
 """How often what is new is counted, where that takes little; each worker asks so often whether it is its turn."""
+IDLE_SECONDS = 1800.0
+"""How often a worker asks that has claimed nothing since."""
 MAX_SHARE = 0.05
 """The share of time that counting may take, of all workers together."""
 CATCH_UP_SHARE = 0.2
@@ -49,8 +52,10 @@ PRUNE_SECONDS = 3600.0
 class RollUp:
     """One worker's part of it."""
 
-    def __init__(self, *, dsn: str, worker: UUID) -> None:
+    def __init__(self, *, dsn: str, worker: UUID, claimed: Callable[[], float] = monotonic) -> None:
+        """``claimed`` returns how many tasks the worker has claimed so far; without it, it is never idle."""
         self._worker = worker
+        self._turn = Turn(0.0, IDLE_SECONDS, claimed)
         self._session = Session(dsn=dsn, name=NAME)
         self._pause = FIRST_SECONDS
         self._minutes = FIRST_MINUTES
@@ -60,6 +65,8 @@ class RollUp:
         """Wait for the time, then count if it is this worker's turn. Raises DatabaseUnavailable."""
         await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 - not all at once
         self._pause = EVERY_SECONDS
+        if not self._turn.take():
+            return
         pause = await self.run_once()
         if pause is not None:
             self._pause = pause

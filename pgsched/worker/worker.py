@@ -298,7 +298,7 @@ class Worker:
         )
         self.reporter = Reporter(session=self.upkeep_session, worker=self.identity.id, leased_tasks=self.leased_tasks)
         self.health_scan = HealthScan(dsn=dsn, worker=self.identity.id)
-        self.roll_up = RollUp(dsn=dsn, worker=self.identity.id)
+        self.roll_up = RollUp(dsn=dsn, worker=self.identity.id, claimed=self.counts.claimed)
         self.retention = Retention(dsn=dsn, identity=self.identity, counts=self.counts, loop=self.loops.of("retention"))
         self.broadcaster = EventBroadcaster(session=self.upkeep_session, completer=self.completer)
         self.listener = Listener(
@@ -330,7 +330,7 @@ class Worker:
                 "set_aside_claims": partial(self.claims.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "announcements": self.broadcaster.run_once,
                 "requests": self.requests.run_once,
-                "backlogs": Backlogs(session=self.upkeep_session).run_once,
+                "backlogs": Backlogs(session=self.upkeep_session, claimed=self.counts.claimed).run_once,
                 "suspended_runs": waking.run_once,
                 "durations": partial(usual.learn, self.upkeep_session),
                 **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),

@@ -129,6 +129,7 @@ comment on constraint handler_versions_pkey on pgsched.handler_versions is 'One 
 create function pgsched.note_version() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   if tg_op = 'INSERT' or new.versions -> -1 ->> 'code' is distinct from old.versions -> -1 ->> 'code' then
     insert into pgsched.handler_versions (task_type, since, version, code)

@@ -10,15 +10,13 @@ with stretch as materialized (
   order by t.id desc
   limit %(stretch)s
 ), found as materialized (
-  select t.id, t.state
-  from (
-    select t.*, case when t.status = 'blocked' and t.fired is not null then 'running' else t.status::text end as state
-    from stretch s
-    cross join lateral (select t.* from pgsched.tasks t where t.id = s.id offset 0) t
-    order by t.id desc
-  ) t
+  select t.id, w.state
+  from (select s.id from stretch s order by s.id desc) s
+  cross join lateral (select t.* from pgsched.tasks t where t.id = s.id offset 0) t
+  cross join lateral (
+    select case when t.status = 'blocked' and t.fired is not null then 'running' else t.status::text end as state) w
   where (t.task_type = 'pgsched.group' or not t.observed)
-    and (%(status)s::text is null or t.state = %(status)s::text)
+    and (%(status)s::text is null or w.state = %(status)s::text)
     and (%(queue)s::text is null or t.queue = %(queue)s::text)
     and (%(search)s::text is null
       or strpos(lower(concat_ws(' ', t.task_type, t.task_name, t.idempotency_key)), lower(%(search)s::text)) > 0)

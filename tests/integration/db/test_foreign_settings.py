@@ -314,7 +314,9 @@ def test_a_borrowed_connection_may_have_any_encoding_and_path(dsn: str, encoding
 async def test_all_settings_together_change_nothing_behind_a_pooler(dsn: str, tmp_path: Path) -> None:
     if not str(conninfo_to_dict(dsn).get("host")).startswith("/"):
         pytest.skip("PgBouncer of the tests needs a server on a unix socket")
-    set_for_database(dsn, ALL | {"default_transaction_read_only": "on", "statement_timeout": "500ms"})
+    # Through it pgsched cannot set a session's timeouts: a busy machine needs more than 50 ms between two statements.
+    timeouts = {"statement_timeout": "5s", "idle_in_transaction_session_timeout": "5s"}
+    set_for_database(dsn, ALL | {"default_transaction_read_only": "on"} | timeouts)
     with PgBouncer(dsn, size=4) as pooler:
         await use_everything(pooler.dsn, tmp_path, inserts=False, server=dsn)
 

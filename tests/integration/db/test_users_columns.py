@@ -44,8 +44,8 @@ def add_columns(dsn: str) -> None:
     with database(dsn) as connection:
         sources = rows(connection, "select prosrc as text from pg_proc where pronamespace = 'pgsched'::regnamespace")
         text = "\n".join([*map(load_statement, statement_names()), *(row["text"] for row in sources)])
-        # Words of comments name nothing, and a table may have 1,600 columns.
-        words = set(re.findall(r"\b[a-z][a-z_]{2,}\b", re.sub(r"--.*", "", text)))
+        # Words of comments and of texts name nothing, and a table may have 1,600 columns.
+        words = set(re.findall(r"\b[a-z][a-z_]{2,}\b", re.sub(r"--.*|'[^']*'", "", text)))
         for table in TABLES:
             taken = {
                 row["attname"]

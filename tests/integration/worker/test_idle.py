@@ -13,8 +13,10 @@ from pgsched.worker import (
     claims,
     health_scan,
     housekeeping,
+    idle_turns,
     limited_claims,
     retention,
+    roll_up,
     set_aside,
     shared_claims,
     sleep,
@@ -22,6 +24,7 @@ from pgsched.worker import (
 )
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine
+from tests.support.roll_ups import new_roll_up_now
 from tests.support.statements import counted
 
 HOUR = 3600.0
@@ -37,6 +40,7 @@ CLOCKED: tuple[ModuleType, ...] = (
     set_aside,
     sleep,
     housekeeping,
+    idle_turns,
 )
 
 
@@ -98,9 +102,34 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
                 pressing / health_scan.EVERY_SECONDS + (complete - pressing) / health_scan.COMPLETE_SECONDS
             )
 
+            worker.roll_up = new_roll_up_now(dsn)
+            await worker.roll_up.run_once()
+            rates["roll-up"] = sent.since() / roll_up.IDLE_SECONDS
+
             worker.retention.run_once()
             worker.retention.disconnect()
             rates["retention"] = sent.since() / retention.EVERY_SECONDS
     rates["listener"] = 1 / PROBE_SECONDS
     assert all(rates.values()), rates
     assert sum(rates.values()) < MOST, rates
+
+
+def test_a_turn_comes_seldom_while_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, claimed = Clock(), [0.0]
+    clock.now = 1_000.0
+    monkeypatch.setattr(idle_turns, "monotonic", clock)
+    monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
+    turn = idle_turns.Turn(60, 300, lambda: claimed[0])
+
+    def minutes_until_next() -> int:
+        for minute in range(1, 100):
+            clock.now += 60
+            if turn.take():
+                return minute
+        raise AssertionError("it never came")
+
+    assert turn.take()
+    assert minutes_until_next() == 5
+    claimed[0] += 1
+    assert minutes_until_next() == 1
+    assert minutes_until_next() == 5

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.json_text import MAX_DEPTH, MAX_JSON_BYTES, KeyTwice, encode_json, foreign_key, unique_keys
+from pgsched.domain.json_text import (
+    MAX_DEPTH,
+    MAX_JSON_BYTES,
+    KeyTwice,
+    NotExact,
+    check_exact,
+    encode_json,
+    foreign_key,
+    unique_keys,
+)
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -127,3 +136,19 @@ def test_foreign_key_is_found_with_its_path() -> None:
 
 def test_keys_that_are_strings_are_not_foreign() -> None:
     assert foreign_key({"a": [{"b": {}}]}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"a": {"b-c": 1e999}}', "a.b-c"),
+        ('{"a\\nb": 1e999}', '["a\\nb"]'),
+        ('{"a": {"\\ud800": NaN}}', 'a["\\ud800"]'),
+        ('{"": {"k": 1, "k": 2}}', '[""].k'),
+    ],
+)
+def test_what_is_not_exact_is_named_in_one_line_that_can_be_encoded(text: str, place: str) -> None:
+    with pytest.raises(NotExact) as raised:
+        check_exact(text)
+    assert raised.value.place == place
+    assert len(str(raised.value).encode().splitlines()) == 1
