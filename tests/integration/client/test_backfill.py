@@ -219,8 +219,8 @@ async def test_page_shows_the_ticks_and_runs_them_when_confirmed(dsn: str, db: D
         assert (form.problems(), form_of(form)) == ([], {"from": "", "to": "", "max_ticks": "100"})
         shown = Page((await http.post(url, data=asked)).text)
         assert shown.problems() == []
-        assert "2026-01-05 07:00:00 UTC is to run" in shown.text
-        assert "Yes, run 2 ticks" in shown.text
+        assert "2026-01-05 07:00:00 UTC will run" in shown.text
+        assert "Run 2 ticks" in shown.text
         assert children(db, parent) == []
         confirmed = {e.attributes["name"]: e.attributes["value"] for e in shown.all("input") if is_hidden(e)}
         assert confirmed == asked | {"confirmed": "yes"}
@@ -230,8 +230,8 @@ async def test_page_shows_the_ticks_and_runs_them_when_confirmed(dsn: str, db: D
         ticks = [one["scheduled_for"] for one in children(db, parent)]
         assert ticks == [datetime(2026, 1, 5, 7, tzinfo=UTC), datetime(2026, 1, 6, 7, tzinfo=UTC)]
         again = Page((await http.post(url, data=asked)).text)
-        assert "ran before as task" in again.text
-        assert "Yes, run" not in again.text
+        assert "ran already as task" in again.text
+        assert not any("confirmed" in e.attributes.get("name", "") for e in again.all("input"))
         assert notice_of(await http.post(url, data=confirmed)).startswith("0 ticks")
         for wrong, problem in (
             ({"from": "yesterday"}, "from must be a time as 2030-01-31T12:00, got 'yesterday'"),

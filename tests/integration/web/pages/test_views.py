@@ -465,6 +465,15 @@ async def test_run_that_a_change_of_the_clocks_touches_is_marked(dsn: str) -> No
         assert [note in e.text for e in listed.all("tr") if "data-row" in e.attributes] == [False, True]
 
 
+def as_shown(text: str) -> str:
+    """A time as a field for times has it, in UTC; another text as it is."""
+    shown = {"T11:00+00:00": "T11:00:00", "T12:30": "T12:30:00", "T13:30+02:00": "T11:30:00", "T00:00": "T00:00:00"}
+    day, rest = text[:10], text[10:]
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", day) is None:
+        return text
+    return day + shown[rest or "T00:00"]
+
+
 @pytest.mark.parametrize(
     ("asked", "fits"),
     [
@@ -492,7 +501,13 @@ async def test_tasks_are_found_by_times_and_keys_too(dsn: str, asked: dict[str, 
         assert (f"/tasks/{made}" in [e.attributes.get("href") for e in page.all("a")]) is fits
         assert [e for e in page.all("details") if "open" in e.attributes]
         fields = {e.attributes["name"]: e.attributes.get("value") for e in page.all("input") if "name" in e.attributes}
-        assert {name: fields[name] for name in asked} == asked
+        assert {name: fields[name] for name in asked} == {name: as_shown(text) for name, text in asked.items()}
+        exact = {
+            e.attributes["name"]: e.attributes.get("data-exact")
+            for e in page.all("input")
+            if e.attributes.get("data-exact")
+        }
+        assert exact == {name: text for name, text in asked.items() if name.endswith(("_after", "_before"))}
         wrong = await client.get("/tasks", params={"due_after": "soon"})
         assert (wrong.status_code, "due_after must be a time as 2030-01-31T12:00" in wrong.text) == (422, True)
 
