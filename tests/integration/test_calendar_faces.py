@@ -203,12 +203,12 @@ async def test_viewers_see_calendars_and_change_none(dsn: str, client: Client) -
 async def test_pages_list_edit_and_delete(dsn: str, client: Client) -> None:
     async with web(dsn, PROTECTED, token=OPERATOR_TOKEN) as http:
         empty = Page((await http.get("/calendars")).text)
-        assert "There is no calendar yet." in empty.text
+        assert "No calendars yet" in empty.text
         form = Page((await http.get("/calendars/edit?name=holidays")).text)
         assert (form.problems(), form_of(form)) == ([], {"days": ""})
         answer = await http.post("/calendars/edit", data={"name": "holidays", "days": "12-25,\r\n2030-04-19  12-25 "})
         assert (answer.status_code, answer.headers["location"]) == (303, "/calendars")
-        assert notice_of(answer) == "The days of the calendar were changed."
+        assert notice_of(answer) == "The days of the calendar were updated."
         assert stored(dsn) == {"holidays": ["12-25", "2030-04-19"]}
         again = form_of(Page((await http.get("/calendars/edit?name=holidays")).text))
         assert again == {"days": "12-25\n2030-04-19"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
 from pgsched.client.async_client import AsyncClient
@@ -99,36 +100,43 @@ def the_dead(dsn: str) -> dict[str, Any]:
     return FITS | {"ids": fits, "parent_id": parent, "depends_on": upstream}
 
 
-Face = Callable[[str, str, Any], Awaitable[list[int]]]
+class Where(NamedTuple):
+    """The database that is asked, and a web face of it: one for all questions, an app takes long over its first."""
+
+    dsn: str
+    http: httpx.AsyncClient
+
+
+Face = Callable[[Where, str, Any], Awaitable[list[int]]]
 
 
 def _python(name: str, value: Any) -> dict[str, Any]:
     return {name: datetime.fromisoformat(value) if name.endswith(("_after", "_before")) else value}
 
 
-async def by_list_tasks(dsn: str, name: str, value: Any) -> list[int]:
-    with Client(dsn) as client:
+async def by_list_tasks(where: Where, name: str, value: Any) -> list[int]:
+    with Client(where.dsn) as client:
         return [task.id for task in client.list_tasks(**{"status": "dead"} | _python(name, value))]  # type: ignore[arg-type]
 
 
-async def by_async_list_tasks(dsn: str, name: str, value: Any) -> list[int]:
+async def by_async_list_tasks(where: Where, name: str, value: Any) -> list[int]:
     several = {name: [value]} if name in SEVERAL else _python(name, value)
-    async with AsyncClient(dsn) as client:
+    async with AsyncClient(where.dsn) as client:
         return [task.id for task in await client.list_tasks(**{"status": ["dead"]} | several)]  # type: ignore[arg-type]
 
 
-async def by_find_tasks(dsn: str, name: str, value: Any) -> list[int]:
-    with Client(dsn) as client:
+async def by_find_tasks(where: Where, name: str, value: Any) -> list[int]:
+    with Client(where.dsn) as client:
         return [task.id for task in client.find_tasks(**{"status": "dead"} | _python(name, value)).tasks]  # type: ignore[arg-type]
 
 
-async def by_dead(dsn: str, name: str, value: Any) -> list[int]:
-    with Client(dsn) as client:
+async def by_dead(where: Where, name: str, value: Any) -> list[int]:
+    with Client(where.dsn) as client:
         return [task.id for task in client.dead(**_python(name, value))]
 
 
-async def by_async_dead(dsn: str, name: str, value: Any) -> list[int]:
-    async with AsyncClient(dsn) as client:
+async def by_async_dead(where: Where, name: str, value: Any) -> list[int]:
+    async with AsyncClient(where.dsn) as client:
         return [task.id for task in await client.dead(**_python(name, value))]
 
 
@@ -138,48 +146,45 @@ def _flags(name: str, value: Any) -> tuple[str, ...]:
     return ("--" + FLAGS.get(name, name).replace("_", "-"), str(value))
 
 
-async def by_task_list(dsn: str, name: str, value: Any) -> list[int]:
+async def by_task_list(where: Where, name: str, value: Any) -> list[int]:
     command = ("task", "list", "--status", "dead", *_flags(name, value), "--json")
-    return [task["id"] for task in (await asyncio.to_thread(pgsched, *command, dsn=dsn)).json()]
+    return [task["id"] for task in (await asyncio.to_thread(pgsched, *command, dsn=where.dsn)).json()]
 
 
-async def by_dead_list(dsn: str, name: str, value: Any) -> list[int]:
+async def by_dead_list(where: Where, name: str, value: Any) -> list[int]:
     command = ("dead", "list", *_flags(name, value), "--json")
-    return [task["id"] for task in (await asyncio.to_thread(pgsched, *command, dsn=dsn)).json()]
+    return [task["id"] for task in (await asyncio.to_thread(pgsched, *command, dsn=where.dsn)).json()]
 
 
-async def _asked(dsn: str, path: str, **query: Any) -> list[int]:
-    async with web(dsn) as http:
-        answer = await http.get(
-            f"/api/v1{path}", params={{"ids": "id", "query": "q"}.get(k, k): v for k, v in query.items()}
-        )
-        assert answer.status_code == 200, answer.text
-        return [task["id"] for task in answer.json()["items"]]
+async def _asked(where: Where, path: str, **query: Any) -> list[int]:
+    params = {{"ids": "id", "query": "q"}.get(name, name): value for name, value in query.items()}
+    answer = await where.http.get(f"/api/v1{path}", params=params)
+    assert answer.status_code == 200, answer.text
+    return [task["id"] for task in answer.json()["items"]]
 
 
-async def by_rest(dsn: str, name: str, value: Any) -> list[int]:
-    return await _asked(dsn, "/tasks", **{"status": "dead", name: value})
+async def by_rest(where: Where, name: str, value: Any) -> list[int]:
+    return await _asked(where, "/tasks", **{"status": "dead", name: value})
 
 
-async def by_rest_dead(dsn: str, name: str, value: Any) -> list[int]:
-    return await _asked(dsn, "/dead", **{name: value})
+async def by_rest_dead(where: Where, name: str, value: Any) -> list[int]:
+    return await _asked(where, "/dead", **{name: value})
 
 
-async def _page(dsn: str, path: str, **query: Any) -> list[int]:
+async def _page(where: Where, path: str, **query: Any) -> list[int]:
     shown = {key: {True: "yes", False: "no"}[value] if key == "enabled" else value for key, value in query.items()}
-    async with web(dsn) as http:
-        answer = await http.get(path, params={"q" if key == "query" else key: value for key, value in shown.items()})
-        assert answer.status_code == 200, answer.text
-    with Client(dsn) as client:
+    answer = await where.http.get(path, params={"q" if key == "query" else key: value for key, value in shown.items()})
+    assert answer.status_code == 200, answer.text
+    with Client(where.dsn) as client:
         return [task.id for task in client.dead() if f'href="/tasks/{task.id}"' in answer.text]
 
 
-async def by_page(dsn: str, name: str, value: Any) -> list[int]:
-    return await _page(dsn, "/tasks", **{"status": "dead", name: value})
+async def by_page(where: Where, name: str, value: Any) -> list[int]:
+    return await _page(where, "/tasks", **{"status": "dead", name: value})
 
 
-async def by_page_of_the_dead(dsn: str, name: str, value: Any) -> list[int]:
-    return await _page(dsn, "/dead", **{name: value})
+async def by_page_of_the_dead(where: Where, name: str, value: Any) -> list[int]:
+    return await _page(where, "/dead", **{name: value})
 
 
 FACES: list[Face] = [
@@ -213,14 +218,16 @@ def test_each_filter_is_tried() -> None:
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
 async def test_each_face_finds_the_same_by_each_filter(dsn: str, face: Face) -> None:
     values = await asyncio.to_thread(the_dead, dsn)
-    for name in OF_DEAD:
-        if name in WITHOUT.get(face, ()):
-            continue
-        found = await face(dsn, name, values[name])
-        assert values["ids"] in found, name
-        if name != "schedule_type" and not name.endswith(("_before", "started_after")):
-            assert name in ("created_after", "ended_after") or found == [values["ids"]], name
-        assert values["ids"] not in await face(dsn, name, other(name, values[name])), name
+    async with web(dsn) as http:
+        where = Where(dsn, http)
+        for name in OF_DEAD:
+            if name in WITHOUT.get(face, ()):
+                continue
+            found = await face(where, name, values[name])
+            assert values["ids"] in found, name
+            if name != "schedule_type" and not name.endswith(("_before", "started_after")):
+                assert name in ("created_after", "ended_after") or found == [values["ids"]], name
+            assert values["ids"] not in await face(where, name, other(name, values[name])), name
 
 
 def test_lists_refuse_the_same(client: Client) -> None:

@@ -102,10 +102,10 @@ def list_tasks(
     return found._replace(parse=lambda rows: read_page([row for row in rows if row["found_id"] is not None]))
 
 
-def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None, scan: int = MAX_SCANNED) -> Command[Page]:
+def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None, scan: int | None = None) -> Command[Page]:
     """Read a page of the tasks that fit. It may be short, even empty, and still not be the last one.
 
-    ``scan`` is how many rows are looked at for filters without an index.
+    ``scan`` is how many rows are looked at for filters without an index; None: as many as a page may.
     """
 
     def parse(rows: Rows) -> Page:
@@ -195,14 +195,14 @@ def _find(
     before_id: int | None,
     only_ids: bool,
     bounded: bool = True,
-    scan: int = MAX_SCANNED,
+    scan: int | None = None,
 ) -> Command[Any]:
     params = parameters_of(filters)
     by_index = any(params[name] is not None for name in INDEXED) or params["status"] == ["dead"]
     params |= {
         "before_id": optional(_before)("before_id", before_id),
         "limit": limit,
-        "scan": scan,
+        "scan": MAX_SCANNED if scan is None else scan,
         "bounded": bounded and not by_index,
         "only_ids": only_ids,
     }

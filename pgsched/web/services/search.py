@@ -100,7 +100,7 @@ async def find_stretch(
     *,
     limit: int,
     before_id: int | None,
-    scan: int = MAX_SCANNED,
+    scan: int | None = None,
     without: Sequence[str] = (),
 ) -> Page:
     """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock.

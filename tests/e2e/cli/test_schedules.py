@@ -401,7 +401,7 @@ def test_show_json_has_the_status_beside_the_columns(dsn: str) -> None:
         "last_execution",
         "executions",
         "missed_ticks",
-        "alerts",
+        "version",
     }
     beside |= {"alerts", "logs", "awaits", "wakes_at", "durable_steps", "durable_events"}
     assert task.keys() - added.keys() == beside

@@ -146,7 +146,7 @@ async def test_rest_and_the_dashboard_say_it_and_who_asks_is_who_is_logged_in(ds
         every = (await http.get("/api/v1/executions")).json()["items"]
         assert [(one["task_id"], one["run_by"]) for one in every] == [(copy, "ann"), (schedule, None)]
         page = (await http.get(f"/tasks/{schedule}")).text
-        assert f'run by ann as <a href="/tasks/{copy}">{copy}</a>' in page
+        assert f'run by <span class="cut">ann</span> as <a href="/tasks/{copy}">{copy}</a>' in page
         made = (await http.post(f"/api/v1/tasks/{schedule}/run")).json()
         assert (made["parent_id"], made["created_by"]) == (schedule, "operator")
 

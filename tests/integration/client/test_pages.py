@@ -64,7 +64,8 @@ async def test_a_cursor_is_the_same_at_every_face(dsn: str, client: Client, name
     second = [one.id for one in read(client, limit=2, cursor=first.next_cursor)]
     async with web(dsn) as http:
         answer = (await http.get(f"{API}{path}?limit=2")).json()
-        assert answer["next_cursor"] == first.next_cursor
+        inner, _, mark = answer["next_cursor"].partition("~")
+        assert (inner, len(mark)) == (first.next_cursor, 8), "REST's goes with its filters alone, too"
         answer = (await http.get(f"{API}{path}?limit=2&cursor={answer['next_cursor']}")).json()
         assert [one["id"] for one in answer["items"]] == second
     told = pgsched(*words, "--limit", "2", dsn=dsn)

@@ -189,8 +189,8 @@ async def test_async_rest_and_pages(dsn: str) -> None:
         assert (await client.skip_next(task_id)).tick == tick
         async with web(dsn) as http:
             page = (await http.get(f"/tasks/{task_id}")).text
-            assert "Skip next tick" in page
-            assert "Turn on, forget the pause" in page
+            assert "Skip next run" in page
+            assert "Enable, skip missed ticks" in page
             answer = await http.post(f"{API}/tasks/{task_id}/skip")
             assert datetime.fromisoformat(answer.json()["scheduled_for"]) == tick + 2 * MINUTE
             await http.post(f"/tasks/{task_id}/skip")

@@ -205,7 +205,7 @@ async def test_action_on_many_changes_those_that_its_dry_run_told(
         assert task_row(connection, of_every_kind["elsewhere"])["enabled"] is True
     assert (entry["action"], entry["target"]) == (f"tasks.{action}", "tasks")
     assert entry["before"] == {"filter": {"queue": ["mail"]}}
-    assert entry["after"] == {"changed": told["changed"], "ids": told["ids"]}
+    assert (entry["after"], entry["task_ids"]) == ({"changed": told["changed"]}, told["ids"])
 
 
 async def test_cancel_of_a_group_and_its_steps_together_is_no_error(dsn: str) -> None:

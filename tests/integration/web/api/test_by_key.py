@@ -107,9 +107,13 @@ async def test_search_of_the_dashboard_leads_to_a_key(dsn: str) -> None:
         id = client.schedule("mail", idempotency_key="invoice 7/a")
         digits = client.schedule("mail", idempotency_key="4711")
     async with web(dsn) as http:
-        led = await http.get("/tasks", params={"q": "invoice 7/a"})
+        led = await http.get("/tasks", params={"q": 'key:"invoice 7/a"', "jump": "1"})
         assert (led.status_code, led.headers["location"]) == (303, f"/tasks/{id}")
-        assert "search=invoice" in (await http.get("/tasks", params={"q": "invoice"})).headers["location"]
+        offered = await http.get("/tasks", params={"q": '"invoice 7/a"', "jump": "1"})
+        assert (offered.status_code, f'<a href="/tasks/{id}">Task {id}</a> has this key' in offered.text) == (200, True)
+        part = await http.get("/tasks", params={"q": "invoice", "jump": "1"})
+        assert (part.status_code, f'href="/tasks/{id}"' in part.text) == (200, True)
+        assert "has this key" not in part.text
         listed = await http.get("/tasks", params={"idempotency_key": "4711"})
         assert f'href="/tasks/{digits}"' in listed.text
         assert f'href="/tasks/{id}"' not in listed.text

@@ -12,7 +12,8 @@ from psycopg.types.json import Jsonb
 
 from pgsched.web import WebSettings, create_app
 from pgsched.web.static_files import IMMUTABLE, content_name
-from tests.support.tables import database, insert_task, set_dead, set_running
+from tests.support.roll_ups import add_error
+from tests.support.tables import WORKER, database, insert_task, set_dead, set_running
 from tests.support.web_face import web
 
 API = "/api/v1"
@@ -42,7 +43,14 @@ async def test_head_says_what_get_says_without_the_content(dsn: str, path: str) 
         task_id = insert_task(connection, idempotency_key="k")
         set_running(connection, task_id)
         connection.execute("insert into pgsched.calendars (name, days) values ('mail', '{12-25}')")
-    url = path.replace("{id}", str(task_id)).replace("{name}", "mail").replace("{key}", "k")
+        connection.execute("insert into pgsched.saved_views (name, query, saved_by) values ('mail', 'a', 'ann')")
+        connection.execute(
+            "insert into pgsched.bulk_changes (action, filter, described, actor, role, starts_at)"
+            " values ('run', '{}', '', 'ann', 'operator', now() + interval '1 day')"
+        )
+        add_error(connection, str(task_id))
+    id = str(WORKER) if "/workers/{id}" in path else str(task_id)
+    url = path.replace("{id}", id).replace("{name}", "mail").replace("{key}", "k")
     query = {"cron": "0 8 * * 1"} if path.endswith("/preview") else {}
     async with web(dsn) as http, asyncio.timeout(20):
         answer = await http.head(url, params=query)

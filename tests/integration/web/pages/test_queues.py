@@ -83,7 +83,7 @@ async def test_everything_that_a_queue_may_be_told_is_set_by_one_form(dsn: str) 
         }  # fmt: skip
         answer = await client.post(FORM, data=given)
         assert (answer.status_code, answer.headers["location"]) == (303, "/queues")
-        assert notice_of(answer) == "The settings of the queue were changed."
+        assert notice_of(answer) == "The settings of the queue were updated."
         row = row_of(dsn)
         assert row is not None
         limits = {"concurrency": 30, "concurrency_per_key": 2, "rate": 100, "rate_per_key": 10, "per": "00:01:30"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -465,6 +466,14 @@ async def test_run_that_a_change_of_the_clocks_touches_is_marked(dsn: str) -> No
         assert [note in e.text for e in listed.all("tr") if "data-row" in e.attributes] == [False, True]
 
 
+def as_shown(name: str, text: str) -> str:
+    """What a field has: a time in UTC, as a field for times takes it, any other text as it is."""
+    if not name.endswith(("_after", "_before")):
+        return text
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo is None else moment.astimezone(UTC)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 @pytest.mark.parametrize(
     ("asked", "fits"),
     [
@@ -492,7 +501,9 @@ async def test_tasks_are_found_by_times_and_keys_too(dsn: str, asked: dict[str, 
         assert (f"/tasks/{made}" in [e.attributes.get("href") for e in page.all("a")]) is fits
         assert [e for e in page.all("details") if "open" in e.attributes]
         fields = {e.attributes["name"]: e.attributes.get("value") for e in page.all("input") if "name" in e.attributes}
-        assert {name: fields[name] for name in asked} == asked
+        assert {name: fields[name] for name in asked} == {name: as_shown(name, text) for name, text in asked.items()}
+        typed = [e.attributes["data-exact"] for e in page.all("input") if e.attributes.get("data-exact")]
+        assert typed == [text for name, text in asked.items() if as_shown(name, text) != text]
         wrong = await client.get("/tasks", params={"due_after": "soon"})
         assert (wrong.status_code, "due_after must be a time as 2030-01-31T12:00" in wrong.text) == (422, True)
 
