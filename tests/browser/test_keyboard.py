@@ -74,7 +74,7 @@ def test_keys_lead_to_pages_search_and_help(dsn: str, look: Looks) -> None:
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("/")
     expect(page.locator("#quick")).to_be_focused()
-    page.keyboard.type(f"{made}")
+    page.keyboard.type(f"#{made}")
     with page.expect_navigation():
         page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text(f"Task {made}")

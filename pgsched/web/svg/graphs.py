@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pgsched.domain.task_tree import TaskNode
+from pgsched.web.formats import span
 from pgsched.web.svg import element
 
 MAX_READ = 5_000
@@ -56,7 +57,7 @@ def nodes_of(tree: TaskNode) -> tuple[list[Node], list[Edge], bool]:
         if len(found) >= MAX_READ:
             cut = True
             break
-        took = "" if one.duration is None else f" {one.duration:.3g} s"
+        took = "" if one.duration is None else f" {span(one.duration)}"
         found[one.id] = Node(
             id=one.id,
             label=one.name or one.task_type,

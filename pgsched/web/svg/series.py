@@ -159,7 +159,9 @@ def _grid(top: float, words: Callable[[float], str]) -> list[Markup]:
     for share in (0, 0.5, 1):
         y = _TOP + _TALL * (1 - share)
         parts.append(element("line", css="grid", x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y))
-        parts.append(element("text", words(top * share), css="axis end", x=_LEFT - 6, y=y + 4))
+        said = words(top * share)  # a long one has no room beside the chart of a phone: app.css
+        css = "axis end long" if len(said) > 4 else "axis end"
+        parts.append(element("text", said, css=css, x=_LEFT - 6, y=y + 4))
     return parts
 
 
