@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _ROOT = "pgsched.root"
 _SITE = "pgsched.site"
+
+
+class AnyText(Convertor[str]):
+    """The part of a path that is a name, with any character in it: Starlette's own ``path`` stops at a line feed."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", AnyText())
 
 
 def root_of(scope: Scope) -> str:

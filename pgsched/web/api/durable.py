@@ -70,7 +70,7 @@ async def list_events(actor: Viewer, id: TaskId, limit: Limit = 100) -> Response
 
 
 @router.post(
-    "/tasks/{id}/events/{name:path}",
+    "/tasks/{id}/events/{name:text}",
     status_code=201,
     summary="Send an event to a durable task",
     responses=answers(SentShape, examples.SENT, 400, 404, 409, status=201),

@@ -90,7 +90,7 @@ class QueueEdit(StrictModel):
 def _operation(method: str, path: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
     """Declare a route of one queue; its answer is the settings, in the example with what was changed."""
     said = answers(QueueSettingsShape, examples.SETTINGS | changed, 404, *errors)
-    return router.api_route(f"/queues/{{name:path}}/{path}", methods=[method], summary=summary, responses=said)
+    return router.api_route(f"/queues/{{name:text}}/{path}", methods=[method], summary=summary, responses=said)
 
 
 @router.get("/queues", summary="List queues", responses=answers(Queues, [examples.QUEUE]))

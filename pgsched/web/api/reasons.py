@@ -24,7 +24,7 @@ async def get_why(actor: Viewer, id: TaskId) -> Response:
 
 
 @router.get(
-    "/queues/{name:path}/why",
+    "/queues/{name:text}/why",
     summary="Say why the tasks of a queue wait",
     responses=answers(WhyQueueShape, examples.WHY_QUEUE),
 )

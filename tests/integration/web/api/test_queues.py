@@ -188,3 +188,9 @@ async def test_dead_letters_are_tried_again_and_thrown_away(dsn: str) -> None:
         ("dead.retry", "mail", {"queue": "mail"}, {"number": 1}),
         ("dead.purge", "other", {"queue": "other", "older_than": "30d"}, {"number": 1}),
     ]
+
+
+@pytest.mark.parametrize(("what", "status"), [("settings", 422), ("why", 200)])
+async def test_name_with_a_line_feed_leads_to_the_operation_like_any_other(dsn: str, what: str, status: int) -> None:
+    async with web(dsn) as http:
+        assert (await http.get(f"{API}/queues/mail%0A/{what}")).status_code == status
