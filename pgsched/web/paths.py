@@ -18,9 +18,11 @@ class AnyText(Convertor[str]):
     regex = "(?s:.*)"
 
     def convert(self, value: str) -> str:
+        """As it is."""
         return value
 
     def to_string(self, value: str) -> str:
+        """As it is."""
         return value
 
 
