@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.dashboard.shown import show
+from pgsched.web.formats import count
 from pgsched.web.services.history import Ended, History, Minutes
 from pgsched.web.services.surveys import Survey
 from pgsched.web.svg.charts import Series, stacked_bars
@@ -90,9 +91,22 @@ async def problems_of(actor: Actor, survey: Survey) -> list[Problem]:
         for one in found
         if one["severity"] == severity
     ]
+    problems += at_rest(survey, {(one["check"], one["object"]) for one in found if one["severity"] in LEVELS})
     if len(problems) > MOST_SHOWN:
         notes.append(Problem(level="bad", text=f"{len(problems) - MOST_SHOWN} more."))
     return problems[:MOST_SHOWN] + notes
+
+
+def at_rest(survey: Survey, known: Container[tuple[str, str]]) -> list[Problem]:
+    """Return what nobody but a person ends, however young it is: queues that are paused, and dead letters."""
+    problems = [
+        Problem("odd", f"{queue.name}: paused, {count(queue.ready)} ready.", PLACES["paused_queues"])
+        for queue in survey.queues
+        if queue.paused and queue.ready and ("paused_queues", queue.name) not in known
+    ]
+    if dead := sum(survey.dead.values()):
+        problems.append(Problem("odd", f"{count(dead)} dead letter{'' if dead == 1 else 's'}.", PLACES["dead_letters"]))
+    return problems
 
 
 def queue_rows(survey: Survey, others: Iterable[str] = ()) -> list[dict[str, Any]]:

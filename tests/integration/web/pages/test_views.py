@@ -201,6 +201,21 @@ async def test_overview_of_a_healthy_database_has_nothing_wrong(dsn: str, monkey
         assert "All healthy" in Page((await client.get("/")).text).text
 
 
+async def test_overview_says_what_only_a_person_ends(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OF_ANY_SCHEMA, "durability", lambda facts: iter(()))
+    with database(dsn) as connection:
+        set_dead(connection, insert_task(connection))
+        insert_task(connection, queue="mail")
+        connection.execute("insert into pgsched.queues (name, paused) values ('mail', true), ('empty', true)")
+    async with web(dsn) as client:
+        text = Page((await client.get("/")).text).text
+    assert "All healthy" not in text
+    assert "Needs attention" in text
+    assert "mail: paused, 1 ready." in text
+    assert "1 dead letter." in text
+    assert "empty: paused" not in text
+
+
 async def test_overview_counts_what_ended_in_the_hour(dsn: str) -> None:
     async with engine(dsn) as one:
         with database(dsn) as connection:
