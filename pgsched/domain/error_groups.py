@@ -19,6 +19,8 @@ _EXCEPTION: Final = re.compile(r"([A-Za-z_][\w.]*?\.)?([A-Z_]\w*)(?::\s|\s*$)")
 _RULES: Final = tuple(
     (re.compile(pattern), placeholder)
     for pattern, placeholder in (
+        # The first: what another rule would leave of a quoted text would be shown.
+        (r"(?<!\w)\"(?:[^\"\\]|\\.)*\"|(?<!\w)'(?:[^'\\]|\\.)*'(?!\w)|`[^`]*`", "<text>"),
         (r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>\])]+", "<url>"),
         (r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b", "<email>"),
         (r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b", "<uuid>"),
@@ -27,7 +29,6 @@ _RULES: Final = tuple(
             "<time>",
         ),
         (r"\b\d\d?:\d\d(?::\d\d(?:[.,]\d+)?)?\b", "<time>"),
-        (r"(?<!\w)\"(?:[^\"\\]|\\.)*\"|(?<!\w)'(?:[^'\\]|\\.)*'(?!\w)|`[^`]*`", "<text>"),
         (r"\b0[xX][0-9a-fA-F]+\b", "<hex>"),
         (r"\b(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{8,}\b", "<hex>"),
         (r"(?<![\w.])[+-]?\d+(?:[.,_]\d+)*(?:[eE][+-]?\d+)?(?=[a-zA-Z%µ]{0,3}(?!\w))", "<n>"),

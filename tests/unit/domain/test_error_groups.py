@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgsched.domain.error_groups import MAX_HEADLINE, MAX_MESSAGE, group_of, headline, normalized
@@ -66,6 +66,8 @@ def test_numbers_and_ids_make_no_other_group(one: int, other: int, a: UUID, b: U
 
 
 @given(st.text(st.characters(exclude_characters="'\\"), max_size=50).filter(lambda text: "\n\n" not in text))
+@example("12:30")
+@example("key of 2026-11-30 for ann@example.org")
 def test_what_is_quoted_is_not_shown(secret: str) -> None:
     assert group_of(f"E: token '{secret}' is refused").message == "token <text> is refused"
 
