@@ -83,6 +83,7 @@ def main() -> int:
     parser.add_argument("--pending", type=int, default=100_000, help="tasks that wait")
     parser.add_argument("--clients", type=int, default=20, help="that ask at the same time (default: 20)")
     parser.add_argument("--rounds", type=int, default=15, help="each client asks for everything so often (default: 15)")
+    parser.add_argument("--think", type=float, default=0.0, help="seconds between pages, on average")
     parser.add_argument("--drains", type=int, default=5, help="rounds of a drain with and without clients (default: 5)")
     parser.add_argument("--tasks", type=int, default=100_000, help="in a drain (default: 100,000)")
     parser.add_argument("--dsn", help="a database of your own, filled when it has no schema yet")
@@ -97,7 +98,7 @@ def main() -> int:
         address = stack.enter_context(serving(dsn))
         paths = asyncio.run(paths_of(dsn, address))
         if options.rounds:
-            show(ask(address, paths, options.clients, options.rounds))
+            show(ask(address, paths, options.clients, options.rounds, options.think))
         if options.drains:
             beside(dsn, address, paths, options.clients, options.drains, options.tasks)
     return 0
@@ -231,7 +232,7 @@ async def paths_of(dsn: str, address: str) -> list[str]:
     return kept
 
 
-def ask(address: str, paths: list[str], clients: int, rounds: int) -> dict[str, list[float]]:
+def ask(address: str, paths: list[str], clients: int, rounds: int, think: float = 0.0) -> dict[str, list[float]]:
     """Return how long each answer took, in ms, by path."""
     seen: dict[str, list[float]] = defaultdict(list)
 
@@ -240,6 +241,8 @@ def ask(address: str, paths: list[str], clients: int, rounds: int) -> dict[str, 
         with closing(Visitor(address)) as visitor:
             for turn in range(rounds + WARM_UP):
                 for path in chance.sample(paths, len(paths)):
+                    if think and turn >= WARM_UP:
+                        time.sleep(chance.uniform(0, 2 * think))
                     begun = time.perf_counter()
                     visitor.get(path)
                     took = (time.perf_counter() - begun) * 1000
