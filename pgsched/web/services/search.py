@@ -25,7 +25,7 @@ FIRST_SCAN = 5_000
 """Rows that the first stretch of a search looks at."""
 LONGEST_KEY = 500
 _FIRST = timedelta(seconds=1)
-_GROWTH = 2.0
+_GROWTH = 1.5
 """A span is at most so many times as long as the one before, less where that one held much: what comes before hours
 without an attempt may be dense."""
 _BEFORE_ALL = 1 - 2**63
