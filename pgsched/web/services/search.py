@@ -21,11 +21,13 @@ from pgsched.web.auth.access import Actor
 
 SECONDS = 0.05
 """After so long no further part is looked through, and who asks may go on; of attempts the database's work counts."""
+EMPTY_SECONDS = 0.2
+"""The same of attempts while none is found: many short looks lead through idle hours."""
 FIRST_SCAN = 5_000
 """Rows that the first stretch of a search looks at."""
 LONGEST_KEY = 500
 _FIRST = timedelta(seconds=1)
-_GROWTH = 1.5
+_GROWTH = 2.0
 """A span is at most so many times as long as the one before, less where that one held much: what comes before hours
 without an attempt may be dense."""
 _BEFORE_ALL = 1 - 2**63
@@ -77,7 +79,7 @@ async def find_attempts(
                 return Attempts(found, None)
             upper, place = since, (since, _BEFORE_ALL, _BEFORE_ALL)
             worked += work
-            if worked > SECONDS:
+            if worked > (SECONDS if found else EMPTY_SECONDS):
                 return Attempts(found, place)
             if work < SECONDS:
                 span *= min(SECONDS / max(work, 1e-6), _GROWTH)
