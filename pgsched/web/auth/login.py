@@ -11,8 +11,9 @@ from starlette.responses import RedirectResponse, Response
 
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import METRICS, AccessDenied, check_local, identify, try_token
+from pgsched.web.auth.cookies import give_cookie, take_cookie
 from pgsched.web.auth.session import COOKIE, MAX_NAME, OIDC_KEY, SECONDS, Session, begin_session, seal_session
-from pgsched.web.paths import href, site_of
+from pgsched.web.paths import href
 from pgsched.web.rendering import page
 from pgsched.web.state import front_of, remote_of
 
@@ -78,15 +79,8 @@ async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form
 
 def give_session(request: Request, response: Response, session: Session) -> None:
     """Put the cookie of a session on an answer. A link from elsewhere carries it (Lax), no other request does."""
-    response.set_cookie(
-        COOKIE,
-        seal_session(front_of(request).settings, session),
-        max_age=SECONDS,
-        path=site_of(request) or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="lax",
-    )
+    sealed = seal_session(front_of(request).settings, session)
+    give_cookie(request, response, COOKIE, sealed, seconds=SECONDS, samesite="lax")
     log.info("logged_in", role=session.role, name=session.name, by=session.by, remote=remote_of(request))
 
 
@@ -108,7 +102,7 @@ async def log_out(request: Request) -> Response:
         log.info("logged_out", role=actor.role, name=actor.session.name, remote=actor.remote)
     at_provider = actor is not None and actor.session is not None and actor.session.by == OIDC_KEY
     response = RedirectResponse(href(request, "/login?out" if at_provider else "/login"), status_code=303)
-    response.delete_cookie(COOKIE, path=site_of(request) or "/", httponly=True, samesite="lax")
+    take_cookie(request, response, COOKIE, samesite="lax")
     return response
 
 

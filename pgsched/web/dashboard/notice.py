@@ -12,8 +12,9 @@ from typing import Final
 from fastapi import Request
 from starlette.responses import Response
 
+from pgsched.web.auth.cookies import give_cookie, take_cookie
 from pgsched.web.auth.sealing import seal, unseal
-from pgsched.web.paths import href, root_of, route_path, site_of
+from pgsched.web.paths import href, root_of, route_path
 from pgsched.web.state import front_of
 
 COOKIE: Final = "pgsched_notice"
@@ -24,15 +25,8 @@ SECONDS: Final = 60
 def give(request: Request, response: Response, text: str, path: str) -> None:
     """Let the page at ``path`` say a text."""
     said = {"text": text, "path": href(request, path).partition("?")[0], "until": time.time() + SECONDS}
-    response.set_cookie(
-        COOKIE,
-        seal(front_of(request).key, said),
-        max_age=SECONDS,
-        path=site_of(request) or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    sealed = seal(front_of(request).key, said)
+    give_cookie(request, response, COOKIE, sealed, seconds=SECONDS, samesite="strict")
 
 
 def taken(request: Request) -> str | None:
@@ -48,4 +42,4 @@ def taken(request: Request) -> str | None:
 
 def forget(request: Request, response: Response) -> None:
     """Say it no more."""
-    response.delete_cookie(COOKIE, path=site_of(request) or "/", httponly=True, samesite="strict")
+    take_cookie(request, response, COOKIE, samesite="strict")

@@ -11,7 +11,9 @@ from markupsafe import Markup
 from pgsched.web.svg import element
 
 WIDTH, HEIGHT = 1000, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 26, 34
+LEFT, RIGHT, TOP, BOTTOM = 64, 8, 26, 34
+INNER, TALL = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+"""What is left for the bars."""
 _NAMES = 220
 """Where the bars of a timeline begin."""
 
@@ -43,26 +45,16 @@ def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]
     """
     totals = [sum(one.values[at] for one in series) for at in range(len(times))]
     top = round_up(max(totals, default=0))
-    inner, tall = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
-    step = inner / max(len(times), 1)
+    step = INNER / max(len(times), 1)
     parts = []
     for share in (0, 0.5, 1):
-        y = _TOP + tall * (1 - share)
-        parts.append(element("line", css="grid", x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y))
-        parts.append(element("text", short(top * share), css="axis end", x=_LEFT - 6, y=y + 4))
+        y = TOP + TALL * (1 - share)
+        parts.append(element("line", css="grid", x1=LEFT, y1=y, x2=WIDTH - RIGHT, y2=y))
+        parts.append(element("text", short(top * share), css="axis end", x=LEFT - 6, y=y + 4))
     for at, time in enumerate(times):
-        x, below = _LEFT + at * step, 0.0
-        bars = []
-        for one in series:
-            value = one.values[at]
-            if value <= 0:
-                continue
-            high = max(tall * value / top, 1)
-            y = _TOP + tall * (1 - below / top) - high
-            below += value
-            bars.append(element("rect", css=one.css, x=x + step * 0.1, y=y, width=step * 0.8, height=high))
-        said = ", ".join(f"{one.values[at]:,g} {one.name}" for one in series)
-        area = element("rect", css="hit", x=x, y=_TOP, width=step, height=tall)
+        x = LEFT + at * step
+        bars, said = stack(series, at, x=x, step=step, top=top)
+        area = element("rect", css="hit", x=x, y=TOP, width=step, height=TALL)
         parts.append(
             element(
                 "g",
@@ -75,6 +67,20 @@ def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]
             place = {"x": x, "y": HEIGHT - 8}
             parts.append(element("text", f"{time:%H:%M}", css="axis", **place, data_at=f"{time:%Y-%m-%dT%H:%MZ}"))
     return _picture(title, WIDTH, HEIGHT, "chart", parts)
+
+
+def stack(series: Sequence[Series], at: int, *, x: float, step: float, top: float) -> tuple[list[Markup], str]:
+    """Return the bars of one place, on each other, and their numbers in words; ``top`` is where the axis ends."""
+    bars, below = [], 0.0
+    for one in series:
+        value = one.values[at]
+        if value <= 0:
+            continue
+        high = max(TALL * value / top, 1)
+        y = TOP + TALL * (1 - below / top) - high
+        below += value
+        bars.append(element("rect", css=one.css, x=x + step * 0.1, y=y, width=step * 0.8, height=high))
+    return bars, ", ".join(f"{one.values[at]:,g} {one.name}" for one in series)
 
 
 def meter(label: str, value: float, most: float) -> Markup:

@@ -14,11 +14,8 @@ from markupsafe import Markup
 
 from pgsched.web.formats import span
 from pgsched.web.svg import element
-from pgsched.web.svg.charts import Series, short
+from pgsched.web.svg.charts import HEIGHT, INNER, LEFT, RIGHT, TALL, TOP, WIDTH, Series, short, stack
 
-WIDTH, HEIGHT = 1000, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 26, 34
-_INNER, _TALL = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 _LABELS = 6
 _SPARK_WIDE, _SPARK_HIGH = 120, 24
 
@@ -51,14 +48,14 @@ class Buckets:
     @property
     def step(self) -> float:
         """How wide a bucket is drawn."""
-        return _INNER / max(len(self.times), 1)
+        return INNER / max(len(self.times), 1)
 
     def place(self, at: datetime) -> float | None:
         """Return where a time lies; None: outside."""
         if not self.times:
             return None
         buckets = (at - self.times[0]).total_seconds() / self.seconds
-        return _LEFT + buckets * self.step if 0 <= buckets <= len(self.times) else None
+        return LEFT + buckets * self.step if 0 <= buckets <= len(self.times) else None
 
     def label(self, at: datetime) -> str:
         """Return a time as the axis has it."""
@@ -74,17 +71,8 @@ def history_bars(title: str, buckets: Buckets, series: Sequence[Series], marks: 
     parts = _grid(top, short)
     step = buckets.step
     for at, time in enumerate(buckets.times):
-        x, below = _LEFT + at * step, 0.0
-        bars = []
-        for one in series:
-            value = one.values[at]
-            if value <= 0:
-                continue
-            high = max(_TALL * value / top, 1)
-            y = _TOP + _TALL * (1 - below / top) - high
-            below += value
-            bars.append(element("rect", css=one.css, x=x + step * 0.1, y=y, width=step * 0.8, height=high))
-        said = ", ".join(f"{one.values[at]:,g} {one.name}" for one in series)
+        x = LEFT + at * step
+        bars, said = stack(series, at, x=x, step=step, top=top)
         parts.append(_bucket(buckets, time, x, said, bars))
     return _chart(title, [*parts, *_labels(buckets), *_marks(buckets, marks)])
 
@@ -100,7 +88,7 @@ def history_lines(title: str, buckets: Buckets, lines: Sequence[Line], marks: Se
             if value is None:
                 points.append([])
                 continue
-            points[-1].append(f"{_LEFT + (at + 0.5) * step:.1f},{_TOP + _TALL * (1 - value / top):.1f}")
+            points[-1].append(f"{LEFT + (at + 0.5) * step:.1f},{TOP + TALL * (1 - value / top):.1f}")
         for piece in points:
             if len(piece) == 1:
                 x, y = piece[0].split(",")
@@ -109,7 +97,7 @@ def history_lines(title: str, buckets: Buckets, lines: Sequence[Line], marks: Se
                 parts.append(element("polyline", css=f"line {one.css}", points=" ".join(piece)))
     for at, time in enumerate(buckets.times):
         said = ", ".join(f"{one.name} {span(one.values[at])}" for one in lines)
-        parts.append(_bucket(buckets, time, _LEFT + at * step, said, []))
+        parts.append(_bucket(buckets, time, LEFT + at * step, said, []))
     return _chart(title, [*parts, *_labels(buckets), *_marks(buckets, marks)])
 
 
@@ -117,12 +105,12 @@ def histogram(title: str, bins: Sequence[tuple[float, float, int]], css: str = "
     """Return bars, one for each bin from ``longer than`` to ``up to``, in seconds; wide gaps are drawn as one."""
     top = nice(max([*(number for _, _, number in bins), 1]))
     parts = _grid(top, short)
-    step = _INNER / max(len(bins), 1)
+    step = INNER / max(len(bins), 1)
     for at, (low, high, number) in enumerate(bins):
-        x = _LEFT + at * step
-        tall = max(_TALL * number / top, 1) if number else 0
-        bar = element("rect", css=css, x=x + 1, y=_TOP + _TALL - tall, width=max(step - 2, 1), height=tall)
-        hit = element("rect", css="hit", x=x, y=_TOP, width=step, height=_TALL)
+        x = LEFT + at * step
+        tall = max(TALL * number / top, 1) if number else 0
+        bar = element("rect", css=css, x=x + 1, y=TOP + TALL - tall, width=max(step - 2, 1), height=tall)
+        hit = element("rect", css="hit", x=x, y=TOP, width=step, height=TALL)
         parts.append(element("g", element("title", f"{span(low)} to {span(high)}: {number:,}"), bar, hit))
         if at % max(len(bins) // _LABELS, 1) == 0:
             parts.append(element("text", span(low), css="axis", x=x, y=HEIGHT - 8))
@@ -157,16 +145,16 @@ def nice(value: float) -> float:
 def _grid(top: float, words: Callable[[float], str]) -> list[Markup]:
     parts = []
     for share in (0, 0.5, 1):
-        y = _TOP + _TALL * (1 - share)
-        parts.append(element("line", css="grid", x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y))
+        y = TOP + TALL * (1 - share)
+        parts.append(element("line", css="grid", x1=LEFT, y1=y, x2=WIDTH - RIGHT, y2=y))
         said = words(top * share)  # a long one has no room beside the chart of a phone: app.css
         css = "axis end long" if len(said) > 4 else "axis end"
-        parts.append(element("text", said, css=css, x=_LEFT - 6, y=y + 4))
+        parts.append(element("text", said, css=css, x=LEFT - 6, y=y + 4))
     return parts
 
 
 def _bucket(buckets: Buckets, time: datetime, x: float, said: str, bars: Sequence[Markup]) -> Markup:
-    hit = element("rect", css="hit", x=x, y=_TOP, width=buckets.step, height=_TALL)
+    hit = element("rect", css="hit", x=x, y=TOP, width=buckets.step, height=TALL)
     return element("g", element("title", f"{time:%Y-%m-%d %H:%M} UTC: {said}"), *bars, hit)
 
 
@@ -174,7 +162,7 @@ def _labels(buckets: Buckets) -> list[Markup]:
     parts = []
     for at, time in enumerate(buckets.times):
         if at % max(len(buckets.times) // _LABELS, 1) == 0:
-            place = {"x": _LEFT + at * buckets.step, "y": HEIGHT - 8}
+            place = {"x": LEFT + at * buckets.step, "y": HEIGHT - 8}
             # A script puts times of a day into the viewer's zone; days are days of UTC.
             zoned = {"data_at": f"{time:%Y-%m-%dT%H:%MZ}"} if buckets.seconds <= 3600 else {}
             parts.append(element("text", buckets.label(time), css="axis", **place, **zoned))
@@ -186,8 +174,8 @@ def _marks(buckets: Buckets, marks: Sequence[Mark]) -> list[Markup]:
     for mark in marks:
         x = buckets.place(mark.at)
         if x is not None:
-            line = element("line", css="deployment", x1=x, y1=_TOP - 6, x2=x, y2=_TOP + _TALL)
-            flag = element("path", css="deployment-flag", d=f"M{x:.1f} {_TOP - 18} l10 6 l-10 6 z")
+            line = element("line", css="deployment", x1=x, y1=TOP - 6, x2=x, y2=TOP + TALL)
+            flag = element("path", css="deployment-flag", d=f"M{x:.1f} {TOP - 18} l10 6 l-10 6 z")
             parts.append(element("g", element("title", mark.words), line, flag))
     return parts
 
