@@ -297,7 +297,7 @@ def _rules(connection: psycopg.Connection[Row]) -> list[str]:
         ),
         "## Indexes",
         "Primary keys are left out. No index of `pgsched.tasks` mentions a column that a claim sets: "
-        "[architecture.md](architecture.md#due-clock-and-partial-index) says why.",
+        "[architecture.md](architecture.md#due-time-and-partial-index) says why.",
         table(
             ("index", "of", "what for"),
             [
