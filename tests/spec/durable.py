@@ -300,7 +300,7 @@ def steps(state: State, rules: Rules, size: Size) -> Iterator[Next]:
     yield from _cancels(state, rules)
     if state.left.retries and state.task.status in (DEAD, CANCELLED) and _free(state, rules):
         again = state._replace(task=_freed(state.task._replace(attempts=0), PENDING), failures=0)
-        yield Step("retry by hand"), _less(_retried(again, rules, size), "retries")
+        yield Step("retry manually"), _less(_retried(again, rules, size), "retries")
 
 
 # Time, and what breaks.
@@ -431,7 +431,7 @@ def _asks(state: State, worker: int, handler: Handler, ask: int, rules: Rules, s
 
     if phase == UNSURE:
         if not rules.looked_up:
-            yield step("take it to have failed"), now(IDLE)
+            yield step("treat it as failed"), now(IDLE)
         elif _free(state, rules) or not rules.look_up_waits:
             record = state.records[ask]
             if kind == STEP and record.status not in FINAL and event == WENT_WELL:
@@ -449,7 +449,7 @@ def _asks(state: State, worker: int, handler: Handler, ask: int, rules: Rules, s
         well = now(WELL)
         if kind == TRANSACTIONAL and not rules.together:
             well = _effect(well, ask)
-        yield step("begin, and run well"), well
+        yield step("begin, and succeed"), well
         if state.left.failures:
             yield step("begin, and fail"), _less(now(BADLY), "failures")
     elif kind == SLEEP and state.passed[ask]:
@@ -647,10 +647,10 @@ def _arrives(state: State, number: int, rules: Rules, size: Size) -> Iterator[Ne
     if arrival.phase == OPEN:
         who = "child" if child else "sender"
         if not locks and not _awaited(state, number, state.run.awaits, size):
-            yield Step(f"look without a lock ({who})"), _arrival(state, number, arrival._replace(phase=DELIVERING))
+            yield Step(f"check without a lock ({who})"), _arrival(state, number, arrival._replace(phase=DELIVERING))
         elif not rules.looks_locked:
             asked = arrival._replace(phase=ASKED, stale=state.run.awaits)
-            yield Step(f"look, and wait for the lock ({who})"), _arrival(state, number, asked)
+            yield Step(f"check, and wait for the lock ({who})"), _arrival(state, number, asked)
         elif _free(state, rules):
             yield Step(f"lock the task ({who})"), _delivering(state, number)
     if arrival.phase == ASKED and _free(state, rules):

@@ -99,16 +99,16 @@ def _no_circle(state: State, size: Size) -> bool:
 
 
 INVARIANTS: dict[str, Callable[[State, Size], bool]] = {
-    "a task that is blocked awaits nothing that is there already": _nothing_lost,
+    "a blocked task awaits nothing that has already arrived": _nothing_lost,
     "a task is blocked if and only if it awaits an event or a child": _blocked_awaits,
     "an event is consumed if and only if one wait has it in its record": _consumed_with_its_record,
-    "what a transactional step writes is there exactly when its record is": _written_with_its_record,
-    "a child is there exactly when its step is recorded, and only one": _one_child,
-    "who holds the row's token goes on from nothing that is not recorded": _goes_on_by_records,
-    "attempts are counted that failed or were lost, and the one that runs; no resume": _attempts_are_kept,
-    "no task waits with a step that has failed for good: the next attempt runs it again": _retried_afresh,
-    "a task is completed only with a record of all that it asked for": _completed_with_all,
-    "no two transactions wait for one another": _no_circle,
+    "the writes of a transactional step exist if and only if its record does": _written_with_its_record,
+    "a child exists if and only if its step is recorded, and only one": _one_child,
+    "the holder of the row's token continues only from what is recorded": _goes_on_by_records,
+    "failed, lost and running attempts are counted, but no resumes": _attempts_are_kept,
+    "no task waits with a permanently failed step: the next attempt runs it again": _retried_afresh,
+    "a task is completed only with a record of everything that it called": _completed_with_all,
+    "no two transactions wait for each other": _no_circle,
 }
 """What is true of every state."""
 
@@ -123,7 +123,7 @@ def _runs_once(before: State, step: Step, after: State) -> bool:
     return before.records[step.ask].status != COMPLETED
 
 
-RETRIES = ("fail", "retry by hand")
+RETRIES = ("fail", "retry manually")
 """What leaves a step that has failed to the next attempt."""
 
 
@@ -151,7 +151,7 @@ def _only_the_holder_records(before: State, step: Step, after: State) -> bool:
         after.effects,
     ) and not consumed:
         return True
-    if step.name == "retry by hand":
+    if step.name == "retry manually":
         return before.effects == after.effects and not consumed
     return before.task.status == RUNNING and step.token in (before.task.token, NOBODY)
 
@@ -167,19 +167,19 @@ def _live_leases_are_respected(before: State, step: Step, after: State) -> bool:
 def _ends_are_final(before: State, step: Step, after: State) -> bool:
     return (
         before.task.status not in ENDED
-        or step.name == "retry by hand"
+        or step.name == "retry manually"
         or (before.task, before.run) == (after.task, after.run)
     )
 
 
 STEP_INVARIANTS: dict[str, Callable[[State, Step, State], bool]] = {
-    "the token never goes back, and every claim has a greater one": _tokens_grow,
-    "a step that is recorded is begun by nobody who holds the row's token": _runs_once,
-    "what is recorded stays as it is: a result, an event, a timeout": _records_stay,
-    "an event that is consumed stays consumed by the same wait": _consumed_stays,
-    "only who holds the token of a running task records": _only_the_holder_records,
-    "a lease that has not run out is taken from nobody, but by a cancel": _live_leases_are_respected,
-    "what has ended stays as it is, but for a retry by hand": _ends_are_final,
+    "the token never decreases, and every claim has a larger one": _tokens_grow,
+    "no holder of the row's token begins a recorded step": _runs_once,
+    "a record never changes: a result, an event, a timeout": _records_stay,
+    "an event stays consumed by the wait that consumed it": _consumed_stays,
+    "only the holder of a running task's token records": _only_the_holder_records,
+    "a live lease is taken away only by a cancellation": _live_leases_are_respected,
+    "a task that has ended changes only by a manual retry": _ends_are_final,
 }
 """What is true of every step."""
 
@@ -189,7 +189,7 @@ NOT_COUNTED_ON = (
     "lock the task to cancel it",
     "insert the event",
     "restart",
-    "retry by hand",
+    "retry manually",
     "beat",
 )
 """What need not happen for a run to end. Time passes, transactions that are open end, and the others die."""

@@ -294,7 +294,7 @@ def _goes_on_locked(state: State, worker: int, leased: LeasedTask, rules: Rules,
         started = now(RUNS)
         yield Step("start", worker, leased), started._replace(starts=state.starts + (leased.token > state.since))
     if leased.phase == RUNS:
-        yield Step("go well", worker, leased), now(WENT_WELL)
+        yield Step("succeed", worker, leased), now(WENT_WELL)
         yield Step("fail", worker, leased), now(FAILED)
         if state.left.snoozes:
             yield Step("snooze", worker, leased), _one_less(now(SNOOZED), "snoozes")
@@ -372,7 +372,7 @@ def _goes_on(state: State, worker: int, leased: LeasedTask, rules: Rules, size: 
         well = now(WENT_WELL)
         if not rules.together:
             well = _effect(well, leased.tick)
-        yield Step("go well", worker, leased), well
+        yield Step("succeed", worker, leased), well
         yield Step("fail", worker, leased), now(FAILED)
         if state.left.snoozes:
             yield Step("snooze", worker, leased), _one_less(now(SNOOZED), "snoozes")
@@ -455,7 +455,7 @@ def _by_hand(state: State, rules: Rules) -> Iterator[Next]:
     if state.left.retries and (row.status in (DEAD, CANCELLED) or (row.status == PENDING and row.attempts > 0)):
         again = row._replace(status=PENDING, attempts=0, touched=False)
         afresh = state._replace(row=again, since=max(state.drawn, row.token), starts=0, uncounted=0)
-        yield Step("retry by hand"), _one_less(afresh, "retries")
+        yield Step("retry manually"), _one_less(afresh, "retries")
 
 
 def _holding(state: State, worker: int, leased: LeasedTask | None) -> State:
@@ -555,16 +555,16 @@ def _few_uncounted(state: State, size: Size) -> bool:
 
 
 INVARIANTS: dict[str, Callable[[State, Size], bool]] = {
-    "a claim has one row in the history at most": _one_row_a_claim,
-    "a tick is completed once at most": _completed_once,
-    "what a transactional handler writes is there exactly as often as its tick is completed": _exactly_once,
-    "nothing of a tick comes after its completion": _nothing_after,
-    "no attempt in the history is ahead of the row's token": _behind_the_token,
+    "a claim has at most one row in the history": _one_row_a_claim,
+    "a tick is completed at most once": _completed_once,
+    "the writes of a transactional handler exist exactly as often as its tick is completed": _exactly_once,
+    "no execution of a tick follows its completion": _nothing_after,
+    "no attempt in the history has a larger token than the row": _behind_the_token,
     "only the owner of the lease holds the row's token": _one_holder,
-    "a row is completed if and only if its ticks are over": _ends_are_right,
-    "every attempt that was counted is in the history": _attempts_are_kept,
-    "no tick is started more often than max_attempts says, but for attempts that are not counted": _no_start_too_many,
-    "each attempt but the last goes uncounted once at the most": _few_uncounted,
+    "a row is completed if and only if its ticks have ended": _ends_are_right,
+    "every counted attempt is in the history": _attempts_are_kept,
+    "no tick is started more often than max_attempts allows, apart from uncounted attempts": _no_start_too_many,
+    "each attempt except the last goes uncounted at most once": _few_uncounted,
 }
 """What is true of every state."""
 
@@ -603,17 +603,17 @@ def _only_the_holder_writes(before: State, step: Step, after: State) -> bool:
 
 
 def _ends_are_final(before: State, step: Step, after: State) -> bool:
-    return before.row.status not in ENDED or after.row == before.row or step.name == "retry by hand"
+    return before.row.status not in ENDED or after.row == before.row or step.name == "retry manually"
 
 
 STEP_INVARIANTS: dict[str, Callable[[State, Step, State], bool]] = {
-    "the token never goes back": _token_never_goes_back,
+    "the token never decreases": _token_never_goes_back,
     "no two claims have the same token": _tokens_are_given_once,
     "the history only grows": _history_only_grows,
-    "a row that is locked is changed by nobody but its locker": _locks_are_respected,
-    "a lease that has not run out is taken from nobody, but by a cancel": _live_leases_are_respected,
-    "only who holds the row's token writes what comes of it": _only_the_holder_writes,
-    "what has ended stays as it is, but for a retry by hand": _ends_are_final,
+    "a locked row is changed only by its locker": _locks_are_respected,
+    "a live lease is taken away only by a cancellation": _live_leases_are_respected,
+    "only the holder of the row's token writes its outcome": _only_the_holder_writes,
+    "a task that has ended changes only by a manual retry": _ends_are_final,
 }
 """What is true of every step."""
 
@@ -621,7 +621,7 @@ STEP_INVARIANTS: dict[str, Callable[[State, Step, State], bool]] = {
 # What a search needs to know.
 
 PATIENT = (
-    *("claim", "lock", "start", "go well", "finish", "finish within", "bury"),
+    *("claim", "lock", "start", "succeed", "finish", "finish within", "bury"),
     *("find the lease", "find the end", "drop what was lost"),
 )
 """What the worker that is left does to bring a row to its end. Beside that leases run out, transactions are lost, and

@@ -29,7 +29,7 @@ SHORT = {
     "an event beside a child": Size(program=((EVENT, CHILD),), events=1, faults=0, cancels=1),
     "an event beside a sleep": Size(program=((EVENT, SLEEP),), events=1, faults=0, cancels=1),
     "an event beside a step that may fail": Size(program=((EVENT, STEP),), events=1, faults=0, failures=2),
-    "a step that fails, cancelled, retried by hand": Size(
+    "a step that fails, cancelled, retried manually": Size(
         program=((STEP,),), max_attempts=1, faults=1, failures=2, cancels=1, retries=1
     ),
     "an event, and a new run": Size(program=((EVENT,),), events=1, restarts=1),
@@ -47,29 +47,29 @@ WITHOUT: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "without growing tokens": (STEPS, ("growth",)),
     "with records without a fence": (STEPS, ("record_fenced",)),
     "with records without a fence, after a cancel": (WITH_CHILD, ("record_fenced",)),
-    "with the fence of a record looked at, not locked": (TRANSACTION, ("record_locks",)),
+    "with the fence of a record checked but not locked": (TRANSACTION, ("record_locks",)),
     "with suspends without a fence": (STEPS, ("suspend_fenced",)),
     "with finishes without a fence": (STEPS, ("finish_fenced",)),
-    "without asking for running": (ASLEEP, ("running",)),
+    "without a check of the status running": (ASLEEP, ("running",)),
     "with effects committed before their record": (TRANSACTION, ("together",)),
     "with a child inserted before its record": (WITH_CHILD, ("child_together",)),
-    "with an event consumed apart from the record": (MAIL, ("consumed_together",)),
-    "with an event consumed whether it is or not": (SIDE_BY_SIDE, ("consumed_once",)),
+    "with an event consumed separately from the record": (MAIL, ("consumed_together",)),
+    "with an event consumed without a check": (SIDE_BY_SIDE, ("consumed_once",)),
     "with a timeout that is not recorded": (MAIL, ("timeout_recorded",)),
-    "with a COMMIT without an answer taken to have failed": (STEPS, ("looked_up",)),
-    "with that looked up beside the transaction in doubt": (TRANSACTION, ("look_up_waits",)),
-    "with that looked up so, of a wait": (MAIL, ("look_up_waits",)),
-    "with that looked up so, of a child, and a record written over": (
+    "with an unanswered COMMIT treated as failed": (STEPS, ("looked_up",)),
+    "with an unanswered COMMIT looked up beside the transaction in doubt": (TRANSACTION, ("look_up_waits",)),
+    "with the same lookup for a wait": (MAIL, ("look_up_waits",)),
+    "with the same lookup for a child, and a record overwritten": (
         WITH_CHILD,
         ("look_up_waits", "recorded_once"),
     ),
     "with recorded steps run again on a resume": (STEPS, ("resumes_recorded",)),
     "without a recheck at the suspend": (MAIL, ("rechecked",)),
-    "without a recheck at the suspend, of a child": (WITH_CHILD, ("rechecked",)),
+    "without a recheck at the suspend, for a child": (WITH_CHILD, ("rechecked",)),
     "with the recheck before the row lock": (MAIL, ("recheck_locked",)),
-    "with the recheck before the row lock, of a child": (WITH_CHILD, ("recheck_locked",)),
+    "with the recheck before the row lock, for a child": (WITH_CHILD, ("recheck_locked",)),
     "with a suspend that counts an attempt": (ASLEEP, ("uncounted",)),
-    "with a sender that looks at its insert, and locks only to wake": (
+    "with a sender that checks at its insert, and locks only to wake": (
         MAIL,
         ("delivered_at_commit", "deliver_locks"),
     ),
@@ -77,12 +77,12 @@ WITHOUT: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "with a child's finish that locks only to wake": (WITH_CHILD, ("settle_locks",)),
     "with a child's finish that does not lock a pending task": (CHILD_BESIDE, ("pending_locked",)),
     "with a sender that does not lock a pending task": (SIDE_BY_SIDE, ("pending_locked",)),
-    "with a sender that looks before it has the lock": (MAIL, ("looks_locked",)),
-    "with a child's finish that looks before it has the lock": (WITH_CHILD, ("looks_locked",)),
-    "with upkeep that does not look again": (SIDE_BY_SIDE, ("upkeep_rechecks",)),
-    "with upkeep that does not look again, after a cancel": (MAIL, ("upkeep_rechecks",)),
+    "with a sender that checks before it has the lock": (MAIL, ("looks_locked",)),
+    "with a child's finish that checks before it has the lock": (WITH_CHILD, ("looks_locked",)),
+    "with upkeep that does not check again": (SIDE_BY_SIDE, ("upkeep_rechecks",)),
+    "with upkeep that does not check again, after a cancel": (MAIL, ("upkeep_rechecks",)),
     "without upkeep": (MAIL, ("timed_out",)),
-    "with a cancel of task and child at once": (WITH_CHILD, ("cascade_apart",)),
+    "with a cancel of task and child in one transaction": (WITH_CHILD, ("cascade_apart",)),
     "with a failed step that stays failed": (STEPS, ("failed_again",)),
 }
 SPARE = {"delivered_at_commit": MAIL, "recorded_once": WITH_CHILD}
@@ -143,7 +143,7 @@ def test_a_rule_that_others_make_superfluous_may_be_left_out(rule: str) -> None:
 def test_a_rule_that_is_left_out_is_found(name: str) -> None:
     world, rules = WITHOUT[name]
     found = search(DURABLE, SHORT[world], Rules(**dict.fromkeys(rules, False)))
-    said = "it never ends" if found.stuck is not None else min(found.broken, default="")
+    said = "the run never ends" if found.stuck is not None else min(found.broken, default="")
     way = next(iter(found.broken.values()), found.stuck or [])
     steps = ", ".join(step.name if step.worker < 0 else f"{step.name} ({step.worker})" for step in way)
     assert said, f"nothing is broken {name} in {found.states} states"

@@ -18,7 +18,7 @@ SHORT = {
     "three workers": Size(workers=3, faults=2, releases=0, cancels=0, retries=0),
 }
 LONG = {
-    "a task, everything by hand": Size(faults=2),
+    "a task, everything manually": Size(faults=2),
     "a task with four faults": Size(faults=4, releases=1, cancels=0, retries=0),
     "a schedule of two ticks, cancelled and released": Size(ticks=2, faults=2, retries=0),
     "three workers, cancelled and released": Size(workers=3, faults=2, retries=0),
@@ -27,21 +27,21 @@ WITHOUT: Mapping[str, tuple[str, ...]] = {
     "without the fence": ("fence",),
     "without growing tokens": ("growth",),
     "without the filter by lease": ("lease",),
-    "without taking over": ("takeover",),
-    "without asking for running": ("running",),
+    "without takeover": ("takeover",),
+    "without a check of the status running": ("running",),
     "with attempts counted at their end": ("counted_at_claim",),
     "with effects committed before the outcome": ("together",),
-    "with lost attempts not noted": ("lost_noted",),
-    "with what was given up given back": ("holds_remembered",),
-    "with the last attempt held in advance": ("last_at_once",),
-    "with what was lost held in advance": ("lost_at_once",),
+    "with lost attempts not recorded": ("lost_noted",),
+    "with a given-up row released": ("holds_remembered",),
+    "with the last attempt claimed in advance": ("last_at_once",),
+    "with a lost row claimed in advance": ("lost_at_once",),
     "with locked rows taken": ("locks_passed_by",),
     "with the last attempt locked": ("last_leased",),
-    "with what was locked before locked again": ("touched_leased",),
-    "with what was lost locked": ("taken_over_leased",),
+    "with a row locked a second time": ("touched_leased",),
+    "with a lost row locked": ("taken_over_leased",),
     "with the row's own tokens": ("tokens_drawn",),
-    "with what was written under a lost lock sent again": ("lock_is_the_fence",),
-    "with a COMMIT without an answer taken to have failed": ("outcome_looked_up",),
+    "with an outcome under a lost lock sent again": ("lock_is_the_fence",),
+    "with an unanswered COMMIT treated as failed": ("outcome_looked_up",),
 }
 NEEDED = Size(faults=2, releases=1, cancels=0, retries=0)
 PAGE = (CHECKOUT / "docs" / "specification.md").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def test_every_rule_holds_in_every_state_of_a_larger_world(name: str) -> None:
 
 @pytest.mark.long
 def test_a_cancel_need_not_raise_the_token_while_a_finish_asks_for_running() -> None:
-    found = search(LEASE, LONG["a task, everything by hand"], Rules(cancel_growth=False))
+    found = search(LEASE, LONG["a task, everything manually"], Rules(cancel_growth=False))
     assert (found.broken, found.stuck) == ({}, None)
 
 
@@ -76,7 +76,7 @@ def test_a_cancel_need_not_raise_the_token_while_a_finish_asks_for_running() -> 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_rule_that_is_left_out_is_found(name: str) -> None:
     found = search(LEASE, NEEDED, Rules(**dict.fromkeys(WITHOUT[name], False)))
-    said = "it never ends" if found.stuck is not None else min(found.broken, default="")
+    said = "the run never ends" if found.stuck is not None else min(found.broken, default="")
     way = next(iter(found.broken.values()), found.stuck or [])
     steps = ", ".join(step.name if step.worker < 0 else f"{step.name} ({step.worker})" for step in way)
     assert said, f"nothing is broken {name} in {found.states} states"
