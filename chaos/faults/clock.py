@@ -19,7 +19,7 @@ class WrongClock(Fault):
     """The wall clock of the workers is an hour off, and jumps while they work."""
 
     name = "clock-an-hour-off"
-    does = "The clock of the workers' processes jumps, up to an hour ahead and behind; the database's clock rules."
+    does = "The clocks of the worker processes jump by up to an hour; the database's clock is authoritative."
     injects = "jumps"
 
     def set_up(self, trial: Trial) -> None:

@@ -39,10 +39,10 @@ class Durable(Fault):
 
     name = "durable"
     does = (
-        f"{KILLS} workers get SIGKILL, others stand still for longer than their lease, and PostgreSQL is restarted"
-        f" {RESTARTS} times, in order and as a crash, under {RUNS:,} durable runs of five steps, a sleep, an event and"
-        " a child; the events come before, at the very moment of and after the wait. Every step must be recorded once"
-        " and not be called again afterwards, what transactional steps write must be there once, every run must end."
+        f"{KILLS} workers get SIGKILL, others are suspended for longer than their lease, and PostgreSQL is restarted"
+        f" {RESTARTS} times, cleanly and by a crash, during {RUNS:,} durable runs with five steps, a sleep, an event"
+        " and a child; the events arrive before, at the moment of, and after the wait. Every step must be recorded once"
+        " and not be called again, the writes of transactional steps must exist once, and every run must end."
     )
     injects = "kills, restarts and stops"
     own_server = True

@@ -16,8 +16,8 @@ from chaos.faults.trial import Trial
 class Failover(Fault):
     name = "failover"
     does = (
-        "the primary crashes, its synchronous standby is promoted, and the old primary comes back read-only; the DSN "
-        "names both hosts and asks for target_session_attrs=read-write"
+        "The primary crashes, its synchronous standby is promoted, and the old primary returns as read-only; the DSN "
+        "names both hosts and has target_session_attrs=read-write."
     )
     injects = "crashes"
     own_server = True

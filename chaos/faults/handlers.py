@@ -19,7 +19,7 @@ class HandlerExits(Fault):
     """A handler ends the worker's process."""
 
     name = "handler-exits"
-    does = "Handlers call `os._exit`, on the event loop, in a thread and in a child process; workers are started again."
+    does = "Handlers call `os._exit`, on the event loop, in a thread and in a child process; the workers are restarted."
     injects = "exits"
     ends_workers = True
 
@@ -45,9 +45,9 @@ class HandlerMisbehaves(Fault):
 
     name = "handler-misbehaves"
     does = (
-        "Handlers fill the memory, fork (and let the copy return), block the event loop for longer than a lease, raise"
-        " KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError, MemoryError and RecursionError, overstay their"
-        " timeout, and return what JSON cannot hold."
+        "Handlers exhaust memory, fork (and let the child return), block the event loop for longer than a lease, raise"
+        " KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError, MemoryError and RecursionError, exceed their"
+        " timeout, and return values that JSON cannot represent."
     )
     injects = "misdeeds"
 

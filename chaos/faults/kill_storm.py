@@ -26,9 +26,9 @@ class KillStorm(Fault):
 
     name = "worker-sigkill-storm"
     does = (
-        "Every 200 ms a worker that works gets SIGKILL, and another is started in its place, while short handlers run"
-        " on rows that are only locked. Some of these tasks kill their worker: each must be dead, after"
-        f" `max_attempts` + 1 = {MAX_ATTEMPTS + 1} kills at the most."
+        "Every 200 ms a busy worker gets SIGKILL and is replaced, while short handlers run on rows that are only"
+        " locked. Some of these tasks kill their worker: each must be dead after at most"
+        f" `max_attempts` + 1 = {MAX_ATTEMPTS + 1} kills."
     )
     injects = "kills"
     ends_workers = True

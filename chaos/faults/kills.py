@@ -21,7 +21,7 @@ class Sigkill(Fault):
     """SIGKILL of random workers."""
 
     name = "worker-sigkill"
-    does = "A random worker gets SIGKILL, another is started in its place; again and again."
+    does = "A random worker gets SIGKILL and is replaced, repeatedly."
     injects = "kills"
 
     def __init__(self) -> None:

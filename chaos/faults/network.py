@@ -36,8 +36,8 @@ class _Network(Fault):
 class Silence(_Network):
     name = "network-silence"
     does = (
-        "the network falls silent without closing anything: connections that are open never get an answer again, new "
-        "ones are accepted and get none; meanwhile a worker gets SIGTERM and must end in time"
+        "The network stops delivering data without closing connections: open connections never receive a response, "
+        "and new ones are accepted but get none; meanwhile a worker gets SIGTERM and must exit in time."
     )
     injects = "connections"
 
@@ -80,7 +80,7 @@ class Silence(_Network):
 class Delay(_Network):
     name = "network-delay"
     in_tests = False
-    does = "every message takes 50 milliseconds longer each way"
+    does = "Every message is delayed by 50 milliseconds in each direction."
     injects = "delays"
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
@@ -93,7 +93,7 @@ class Delay(_Network):
 class Cuts(_Network):
     name = "network-cuts"
     in_tests = False
-    does = "connections are cut in the middle of a statement, or in the middle of its answer"
+    does = "Connections are cut in the middle of a statement or of its response."
     injects = "cuts"
 
     def inject(self, trial: Trial, chance: random.Random) -> int:

@@ -36,9 +36,10 @@ class Poison(Fault):
     name = "poison"
     does = (
         f"{TURN_KINDS * TURNS} of {len(KINDS)} kinds of poisoned rows and of triggers, constraints, locks, results,"
-        " errors, log lines and settings of others, which the seed chooses, are planted at random beside 50,000"
-        " ordinary tasks, in turns with nothing: each poisoned task must be dead, or set aside with a reason until the"
-        f" poison is gone; the doctor must name it; the throughput must be {BEST_RATIO:g} of that without"
+        " errors, log lines and foreign settings, selected by the seed, are injected at random beside 50,000 ordinary"
+        " tasks, alternating with rounds without poison. Each poisoned task must be dead, or set aside with a reason"
+        " until the poison is removed; the doctor must report it; the throughput must be"
+        f" {BEST_RATIO:g} of that without poison."
     )
     injects = "poisoned tasks"
     own_server = True

@@ -17,8 +17,8 @@ POLLS = "polls_only"
 class Pooler(Fault):
     name = "pooler"
     does = (
-        "everything goes through PgBouncer in transaction mode, which is killed and started again, and whose sessions "
-        "the server ends; one worker listens by another DSN, one only polls"
+        "All connections use PgBouncer in transaction mode, which is killed and restarted, and whose sessions the "
+        "server terminates; one worker listens through another DSN, one only polls."
     )
     injects = "kills and sessions"
     own_server = True

@@ -26,8 +26,8 @@ DEFAULTS = {"statement_timeout": "'2ms'", "lock_timeout": "'1ms'"}
 class Refusals(Fault):
     name = "server-errors"
     does = (
-        "writes to tasks or to the history fail for a while: disk full, out of memory, serialization failure, "
-        "deadlock, lock timeout, statement timeout, input/output error, internal error"
+        "Writes to tasks or to the history fail for a while: disk full, out of memory, serialization failure, "
+        "deadlock, lock timeout, statement timeout, input/output error, internal error."
     )
     injects = "errors"
 
@@ -76,8 +76,8 @@ class Defaults(Fault):
     name = "server-settings"
     in_tests = False
     does = (
-        "new sessions are read-only for a while, as on a server that was a primary before; then they have a "
-        "statement_timeout of 2 ms, then a lock_timeout of 1 ms"
+        "New sessions are read-only for a while, as on a former primary; then they have a statement_timeout of 2 ms, "
+        "then a lock_timeout of 1 ms."
     )
     injects = "settings"
 

@@ -27,7 +27,7 @@ TERMINATE_ALL = f"select pg_terminate_backend(pid) from pg_stat_activity where {
 class ServerStops(Fault):
     name = "server-stop"
     in_tests = False
-    does = "PostgreSQL is stopped, stays away for 30 seconds, and is started again"
+    does = "PostgreSQL is stopped, and started again after 30 seconds."
     injects = "stops"
     own_server = True
 
@@ -41,9 +41,7 @@ class ServerStops(Fault):
 
 class ServerRestarts(Fault):
     name = "server-restarts"
-    does = (
-        "PostgreSQL is restarted every few seconds for two minutes: in order, or as a crash that it has to recover from"
-    )
+    does = "PostgreSQL is restarted every few seconds for two minutes, cleanly or by a crash with recovery."
     injects = "restarts"
     own_server = True
 
@@ -61,7 +59,7 @@ class ServerRestarts(Fault):
 
 class Terminations(Fault):
     name = "terminations"
-    does = "half of all sessions are ended by pg_terminate_backend, twice a second for a minute"
+    does = "pg_terminate_backend ends half of all sessions, twice a second for a minute."
     injects = "sessions"
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
@@ -76,7 +74,8 @@ class Terminations(Fault):
 class SlotsTaken(Fault):
     name = "connection-slots"
     does = (
-        "somebody takes every connection that the server has for users, also those that sessions of ours have just left"
+        "Another program takes every connection slot for users, including those that pgsched's sessions have just "
+        "released."
     )
     injects = "connections"
     own_server = True

@@ -28,8 +28,8 @@ class Soak(Fault):
 
     name = "soak"
     does = (
-        "Nothing but work, a part of which fails, overstays its timeout or is cancelled; the memory and the connections"
-        " of the workers must not grow."
+        "No fault except that some tasks fail, exceed their timeout or are cancelled; the memory and connections of the"
+        " workers must not grow."
     )
     injects = "failures"
 

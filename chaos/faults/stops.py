@@ -19,7 +19,10 @@ class Sigstop(Fault):
     """SIGSTOP past the lease, then SIGCONT."""
 
     name = "worker-sigstop"
-    does = "Workers, in every third round all of them, stand still (SIGSTOP) for longer than their lease and go on."
+    does = (
+        "Workers (in every third round all of them) are suspended with SIGSTOP for longer than their lease, then "
+        "continue."
+    )
     injects = "stops"
 
     def __init__(self) -> None:

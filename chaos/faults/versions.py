@@ -18,8 +18,8 @@ from tests.upgrades.releases import RELEASES
 class Migration(Fault):
     name = "migration"
     does = (
-        "a database of the release before is migrated to the newest schema while that release's workers run; one of "
-        "them is started again as it was, then all are replaced one by one by workers of this version"
+        "A database of the previous release is migrated to the newest schema while that release's workers run; one of "
+        "them is restarted unchanged, then all are replaced one by one by workers of this version."
     )
     injects = "migrations and restarts"
 

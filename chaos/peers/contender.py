@@ -37,7 +37,7 @@ class Tally:
 
 
 class Inserter(Protocol):
-    """The producer's hold of a queue, on connections of its own. Whatever it raises, it is made anew."""
+    """The producer's hold of a queue, on separate connections. After any exception, it is recreated."""
 
     def waiting(self) -> int:
         """How many tasks wait."""

@@ -160,7 +160,7 @@ KINDS = (
     ),
     Kind(
         name="dead-dependency",
-        does="a task that waits for one that dies, and one that runs come what may",
+        does="a task that dies, and a dependent that runs anyway",
         handler=_discards,
         tasks="""
             with upstream as (

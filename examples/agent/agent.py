@@ -23,7 +23,7 @@ app = App()
 
 
 def ask_model(messages: list[dict[str, Any]], key: str) -> dict[str, Any]:
-    """Send the conversation to the model and return its answer. ``key`` lets the model know a call that is repeated."""
+    """Send the conversation to the model and return its answer. ``key`` identifies repeated calls."""
     body = json.dumps({"messages": messages}).encode()
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     with urllib.request.urlopen(urllib.request.Request(MODEL, body, headers), timeout=60) as answer:  # noqa: S310
@@ -37,21 +37,21 @@ async def orders_of(connection: AsyncConnection[Any], customer: str) -> list[int
 
 
 async def track(connection: AsyncConnection[Any], order: int) -> dict[str, int]:
-    """Return how many days late an order is, and what it cost."""
+    """Return how many days late an order is, and its price."""
     query = "select days_late, price from shop_orders where number = %s"
     row = await (await connection.execute(query, [order])).fetchone()
     return {} if row is None else {"days_late": row[0], "price": row[1]}
 
 
 async def refund(connection: AsyncConnection[Any], order: int, amount: int) -> str:
-    """Note a refund."""
+    """Record a refund."""
     await connection.execute("insert into shop_refunds (order_number, amount) values (%s, %s)", [order, amount])
     return f"{amount} are refunded"
 
 
 TOOLS = {"orders_of": orders_of, "track": track, "refund": refund}
 ASKS_FIRST = {"refund"}
-"""What the model may not do without a person's approval."""
+"""Tools that need a person's approval."""
 
 
 @app.task("agent", durable=True, max_attempts=50)

@@ -1,4 +1,4 @@
-"""A stand-in for a language model: ``python fake_model.py PORT`` (0: any free port).
+"""A fake language model: ``python fake_model.py PORT`` (0: any free port).
 
 Its answers follow from the conversation alone. It logs the calls that it gets and numbers them, so that one can see
 which turns were asked for twice.
@@ -21,7 +21,7 @@ numbers = itertools.count(1)
 
 
 def answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the model's next message: look at each order, two at a time, then refund the late ones, then answer."""
+    """Return the model's next message: check each order, two at a time, then refund the late ones, then answer."""
     calls = {call["id"]: call for message in messages for call in message.get("calls", ())}
     results = [(calls[one["id"]], one["content"]) for one in messages if one["role"] == "tool"]
     orders = next((content for call, content in results if call["tool"] == "orders_of"), None)
@@ -50,7 +50,7 @@ class Model(BaseHTTPRequestHandler):
     """Answers each POST with a message."""
 
     def do_POST(self) -> None:
-        """Think for a moment, and answer."""
+        """Wait briefly, then answer."""
         messages = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
         number, turn = next(numbers), sum(message["role"] == "assistant" for message in messages)
         log.info("call %d: turn %d", number, turn)

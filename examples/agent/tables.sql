@@ -1,4 +1,4 @@
--- What the tools of the agent read and write, and the orders of one customer: four are more than eight days late.
+-- The tables of the agent's tools, and the orders of one customer: four are more than eight days late.
 create table shop_orders (
   number integer primary key, customer text not null, days_late integer not null, price integer not null
 );

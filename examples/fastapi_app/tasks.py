@@ -1,4 +1,4 @@
-"""What workers do: ``pgsched worker --app tasks:app``."""
+"""Handlers for workers: ``pgsched worker --app tasks:app``."""
 
 from pgsched import App, Context
 

@@ -113,7 +113,7 @@ class AsyncClient(
         or otherwise as :class:`pgsched.Unique` says.
 
         With a ``connection`` (psycopg's AsyncConnection, an AsyncSession or AsyncConnection of SQLAlchemy's, asyncpg's)
-        the task is part of that connection's transaction and comes with its commit, which is left to the caller.
+        the task is part of that connection's transaction: it exists once the caller commits.
         Raises InvalidTask, naming option, rule and value. Of a type that no worker has registered the id says so by its
         ``warnings``, and an UnknownTaskType is warned of.
         """

@@ -114,9 +114,9 @@ class Client(
         or otherwise as :class:`pgsched.Unique` says.
 
         With a ``connection`` (psycopg's Connection, a Session or Connection of SQLAlchemy's, Django's) the task is part
-        of that connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask,
-        naming option, rule and value. Of a type that no worker has registered the id says so by its ``warnings``, and
-        an UnknownTaskType is warned of.
+        of that connection's transaction: it exists once the caller commits. Raises InvalidTask, naming option, rule and
+        value. Of a type that no worker has registered the id says so by its ``warnings``, and an UnknownTaskType is
+        warned of.
         """
         spec = spec_with(task_type, payload, options, self._defaults, self._payloads)
         rule = conflict_rule(on_conflict)

@@ -222,7 +222,8 @@ def test_example_of_downtime_is_what_the_program_does(row: dict[str, str]) -> No
 
 
 def test_outcomes_of_declared_schedules_are_those_of_the_command() -> None:
-    told = {word for row in table("schedules", "Code and table disagree").rows for word in row["reported as"].split(", ")}
+    rows = table("schedules", "Code and table disagree").rows
+    told = {word for row in rows for word in row["reported as"].split(", ")}
     assert told | {"in use"} == set(SAID)
 
 

@@ -88,12 +88,12 @@ CHOICES: dict[str, tuple[frozenset[int], frozenset[int], bool, set[int]]] = {
 
 CASES = [(expression, zone, change) for zone, change in CHANGES for expression in (*EXPRESSIONS, *CHOICES)]
 
-A_STEP = "a step from a to the end, `a/n`, is a rhythm to us as `*/n` is, and a fixed time to cronsim"
+A_STEP = "pgsched treats an open-ended step `a/n` as a rhythm, like `*/n`; cronsim treats it as a fixed time"
 CRONSIM_EXPRESSIONS = [expression for expression in EXPRESSIONS if "5/25" not in expression]
 # All other differences, each explained:
-SKIPPED_DAY = "cronsim runs what fell in a skipped day when it ends; to Debian's cron that is a correction"
-PART_OF_AN_HOUR = "cronsim steps by whole hours, and loses ticks where the clocks move by part of one"
-NEVER_RETURNS = "cronsim steps by whole hours, and turns in circles where the clocks move at 00:01"
+SKIPPED_DAY = "cronsim runs the ticks of a skipped day at its end; Debian's cron treats the gap as a correction"
+PART_OF_AN_HOUR = "cronsim advances by whole hours, and loses ticks if the clocks move by a part of an hour"
+NEVER_RETURNS = "cronsim advances by whole hours, and loops forever if the clocks move at 00:01"
 FIXED = [
     expression
     for expression, (minutes, hours, fixed) in EXPRESSIONS.items()

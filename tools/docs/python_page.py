@@ -25,10 +25,10 @@ from tools.docs.signatures import method_signature, returned_type, signature_of,
 INTRODUCTION = """\
 # Python reference
 
-Written by `make docs` from the signatures and docstrings of the public modules. What is not here is not public. Times
-are `datetime` with a zone, in UTC when they are returned; a `Duration` is a number of seconds, a `timedelta`, an
-[`Interval`](#interval), or text as `"15m"`. How things are used is in [handlers.md](handlers.md),
-[schedules.md](schedules.md), [workflows.md](workflows.md) and [recipes.md](recipes.md)."""
+`make docs` generates this page from the signatures and docstrings of the public modules. Everything else is private.
+Times are `datetime` values with a time zone; returned times are in UTC. A `Duration` is a number of seconds, a
+`timedelta`, an [`Interval`](#interval), or a text such as `"15m"`. For the use of these objects, see
+[handlers.md](handlers.md), [schedules.md](schedules.md), [workflows.md](workflows.md) and [recipes.md](recipes.md)."""
 
 SECTIONS = {
     "Applications and clients": (

@@ -16,9 +16,10 @@ Row = dict[str, Any]
 INTRODUCTION = """\
 # SQL reference
 
-Written by `make docs` from the comments in the schema itself (`\\d+` and `\\df+` of psql show them too). Prose and
-examples are in [sql.md](sql.md); which role may do what is in [security.md](security.md#database-roles). Everything is
-in the schema `pgsched`. Types are those beneath the domains; *null* says whether the column may be empty."""
+`make docs` generates this page from the comments in the schema (psql's `\\d+` and `\\df+` also show them). See
+[sql.md](sql.md) for explanations and examples, and [security.md](security.md#database-roles) for the rights of each
+role. Everything is in the schema `pgsched`. Types are the base types of the domains; *null* states whether the column
+may be null."""
 
 FOR_WORKERS = "For workers: "
 FOR_THE_SCHEMA = "For the schema: "
@@ -132,9 +133,9 @@ def _tables(connection: psycopg.Connection[Row]) -> list[str]:
         if one["name"] == "tasks":
             public = _public_columns()
             parts += [
-                "Columns to be set by whoever schedules:",
+                "Columns that callers may set:",
                 _column_table([column for column in columns if column["name"] in public]),
-                "Columns that pgsched keeps:",
+                "Columns that pgsched maintains:",
                 _column_table([column for column in columns if column["name"] not in public]),
             ]
         elif kept <= {column["name"] for column in columns}:  # rows of it, kept elsewhere
@@ -209,19 +210,19 @@ def _functions(connection: psycopg.Connection[Row]) -> list[str]:
     inner = [one for one in found if one["is_trigger"] or one["comment"].startswith(FOR_THE_SCHEMA)]
     parts = [
         "## Functions",
-        "Name the arguments: `queue => 'mail'`. An id that no task has raises `no_data_found`; a status that does not\n"
-        "allow what was asked raises `object_not_in_prerequisite_state`; an argument that makes no sense raises\n"
-        "`invalid_parameter_value`, `check_violation` or another error of class 22 or 23, which names it.",
+        "Pass arguments by name: `queue => 'mail'`. An id that does not exist raises `no_data_found`; a status that\n"
+        "does not allow the action raises `object_not_in_prerequisite_state`; an invalid argument raises\n"
+        "`invalid_parameter_value`, `check_violation` or another error of class 22 or 23, which names the argument.",
     ]
     for one in for_people:
         told, arguments = _told(one["comment"])
         parts += [f"### {one['name']}", f"{code(_signature(one))}", told, _arguments(one, arguments, meanings)]
     parts += [
         "### Functions for workers",
-        "What a worker calls; they are of no use to others.",
+        "These functions are called by workers; other programs do not need them.",
         table(("function", "meaning"), [(code(_signature(one)), _sentence(one, FOR_WORKERS)) for one in for_workers]),
         "### Functions of the schema itself",
-        "Called by triggers, constraints and the functions above.",
+        "These functions are called by triggers, constraints and the functions above.",
         table(("function", "meaning"), [(code(_signature(one)), _sentence(one, FOR_THE_SCHEMA)) for one in inner]),
     ]
     return parts
@@ -278,10 +279,10 @@ def _rules(connection: psycopg.Connection[Row]) -> list[str]:
     constraints = _ask(connection, _CONSTRAINTS)
     return [
         "## Constraints",
-        "Rules about one column of `pgsched.tasks` are constraints of its domain, which has the column's name\n"
-        "(`pgsched.queue_name` is that of `queue`, `pgsched.task_status` that of `status`). Rules about several are\n"
-        "checks of the table. A violation has SQLSTATE `23514` (`23505` for what must be unique) and carries the\n"
-        "constraint's name.",
+        "Rules for a single column of `pgsched.tasks` are constraints of its domain, which has the column's name\n"
+        "(except `pgsched.queue_name` for `queue`, and `pgsched.task_status` for `status`). Rules for several columns\n"
+        "are check constraints of the table. A violation has SQLSTATE `23514` (`23505` for unique constraints) and\n"
+        "carries the constraint's name.",
         table(
             ("constraint", "of", "rule"),
             [
@@ -296,10 +297,10 @@ def _rules(connection: psycopg.Connection[Row]) -> list[str]:
             ],
         ),
         "## Indexes",
-        "Primary keys are left out. No index of `pgsched.tasks` mentions a column that a claim sets: "
-        "[architecture.md](architecture.md#due-time-and-partial-index) says why.",
+        "Primary keys are omitted. No index of `pgsched.tasks` mentions a column that a claim sets: "
+        "[architecture.md](architecture.md#due-time-and-partial-index) explains why.",
         table(
-            ("index", "of", "what for"),
+            ("index", "of", "purpose"),
             [
                 (code(one["name"]), f"{one['table']} {code(_indexed(one['definition']))}", one["comment"])
                 for one in _ask(connection, _INDEXES)

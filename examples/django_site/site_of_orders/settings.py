@@ -1,4 +1,4 @@
-"""Settings of the site. The database is that of libpq's own variables."""
+"""Settings of the site. libpq's PG* variables select the database."""
 
 import os
 
@@ -10,7 +10,7 @@ TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 
 INSTALLED_APPS = [
-    "django_tasks",  # not from Django 6.0 on, which has tasks of its own
+    "django_tasks",  # not needed from Django 6.0, which includes tasks
     "pgsched.integrations.django",
     "orders",
 ]
@@ -34,6 +34,6 @@ TASKS = {
 }
 
 PGSCHED = {
-    "APP": "orders.jobs:app",  # handlers beside the tasks
-    "MIGRATE": True,  # `manage.py migrate` brings the schema pgsched along
+    "APP": "orders.jobs:app",  # handlers in addition to the tasks
+    "MIGRATE": True,  # `manage.py migrate` also migrates the schema pgsched
 }

@@ -62,7 +62,7 @@ def columns_of(migration: Migration) -> list[LiteralString]:
 def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callable[[str], None]) -> None:
     """Make the indexes of a migration that are not there yet, on tables that are large; in autocommit mode.
 
-    One that an interrupted call has left unfinished is made anew.
+    One that an interrupted call has left invalid is recreated.
     """
     found = indexes_of(migration)
     if not found:

@@ -74,7 +74,7 @@ CHECKS: Final = (
         "look for locks on `pgsched.tasks` and `pgsched.executions`, and at the worker's log",
     ),
     Check(
-        workers.told("failing_loops"), ("error", "warning"), "mend what the message names; the loop goes on by itself"
+        workers.told("failing_loops"), ("error", "warning"), "fix the cause that the message names; the loop recovers"
     ),
     Check(workers.told("lost_slots"), ("error",), "restart the worker"),
     Check(
@@ -87,13 +87,11 @@ CHECKS: Final = (
         ("warning",),
         "`pgsched task show …`, `pgsched task cancel …`; give the type a timeout",
     ),
-    Check(
-        workers.told("failing_upkeep"), ("warning",), "mend what the message names; the worker tries again by itself"
-    ),
+    Check(workers.told("failing_upkeep"), ("warning",), "fix the cause that the message names; the worker retries"),
     Check(
         workers.set_aside,
         ("error",),
-        "mend what the message names: a trigger, a check, the row; the worker tries again by itself",
+        "fix the cause that the message names: a trigger, a check, the row; the worker retries",
     ),
     Check(
         workers.told("log_errors"), ("warning",), "does whoever reads its standard error still do so, is its disk full?"

@@ -146,7 +146,7 @@ def stuck_running(facts: Facts) -> Iterator[Found]:
 
 
 def orphaned(facts: Facts) -> Iterator[Found]:
-    """Tasks run under a valid lease of a worker that is not there."""
+    """Tasks run under a valid lease of a worker that does not exist."""
     # A worker that was stopped hard; its leases end by themselves.
     for one in of_kind("orphaned", facts.front):
         yield Found(
