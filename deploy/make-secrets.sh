@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the secrets of compose.yaml in deploy/secrets, each of them by chance. What is there already stays as it is.
+# Generates random secrets for compose.yaml in deploy/secrets. Existing secrets are kept.
 #
-# Containers run under users of their own, so the files can be read by everybody: the folder keeps others out.
+# Containers run under different users, so the files are readable by everybody; the directory keeps others out.
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
 umask 022
@@ -12,7 +12,7 @@ random() {
   od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
 }
 
-# The value of a secret that is one line: made when it is not there yet.
+# The value of a one-line secret, which is generated if it does not exist.
 secret() {
   [ -s "$folder/$1" ] || random >"$folder/$1"
   cat "$folder/$1"
@@ -24,7 +24,7 @@ viewer=$(secret viewer_token)
 metrics=$(secret metrics_token)
 secret grafana_password >/dev/null
 
-# libpq reads the password from here: no DSN with a password is in an environment that `docker inspect` shows.
+# libpq reads the password from here, so no environment that `docker inspect` shows contains it.
 cat >"$folder/pg_service.conf" <<END
 [pgsched]
 host=postgres
