@@ -38,8 +38,9 @@ test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit,
 	@sh tests/deploy/install-prometheus.sh $(BIN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
 
-test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
+test-browser: $(BROWSER) $(DOCS) ## Test the dashboard and the documentation site in Chromium (apt-get installs chromium and npm where they are missing)
 	@sh tests/browser/install.sh
+	@sh tools/docs_site/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
 
 lint: $(DEV) ## Check style, types and layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.support.doc_examples import PAGES, RUN, SHOWN, Block, blocks
 from tests.support.processes import CHECKOUT
 from tools.docs.markdown import anchor
+from tools.docs_site.links import malformed
 
 OTHERS = [CHECKOUT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md")]
 EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
@@ -87,6 +89,12 @@ def test_link_leads_somewhere(page: Path) -> None:
 
 
 @each_page
+def test_external_link_is_well_formed(page: Path) -> None:
+    outside = [target for _, _, target in links(page.read_text(encoding="utf-8")) if "://" in target]
+    assert [(target, reason) for target in outside if (reason := malformed(target))] == []
+
+
+@each_page
 def test_picture_is_described(page: Path) -> None:
     pictures = [(text, target) for mark, text, target in links(page.read_text(encoding="utf-8")) if mark]
     assert [target for text, target in pictures if len(text.split()) < 2] == []
@@ -110,6 +118,13 @@ def test_every_picture_is_shown_on_a_page() -> None:
     shown = {target.rpartition("/")[2] for page in PAGES for mark, _, target in links(page.read_text("utf-8")) if mark}
     pictures = {picture.name for kind in ("png", "svg") for picture in (CHECKOUT / "docs").glob(f"*.{kind}")}
     assert pictures - shown == set()
+
+
+@each_page
+def test_no_level_of_headings_is_left_out(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    levels = [len(signs) for signs in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert [below for above, below in pairwise(levels) if below > above + 1] == []
 
 
 # That the checks above see what they are for.

@@ -44,9 +44,11 @@ def main() -> int:
     except (SiteError, BadLink, ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{SITE.relative_to(CHECKOUT)}/: {len(Project.read().pages)} pages, no warning, no broken link")
+    project = Project.read()
+    print(f"{SITE.relative_to(CHECKOUT)}/: {len(project.pages)} pages, no warning, no broken link")
     if given.external:
-        print("\n".join(sorted(external_links(SITE, Project.read().site_url))))
+        others = external_links(SITE, project.site_url)
+        print("\n".join(sorted(link for link in others if not link.startswith(f"{project.repo_url}/edit/"))))
     return 0
 
 

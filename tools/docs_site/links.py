@@ -52,13 +52,14 @@ def faults(site: Path, site_url: str) -> list[str]:
         base = urljoin(site_url, here)
         found += [f"{here}: the picture {source} has no text" for source in page.undescribed]
         for link in [*page.links, *page.loads]:
-            target = urljoin(base, link)
+            loaded = link in page.loads
+            if loaded and link.startswith("data:"):
+                continue
+            target = link if link.startswith("https:") else urljoin(base, link)
             if target.startswith(site_url):
                 reason = _misses(site, target.removeprefix(site_url), pages)
-            elif link in page.loads and not link.startswith("data:"):
-                reason = "is loaded from elsewhere"
             else:
-                reason = malformed(target)
+                reason = "is loaded from elsewhere" if loaded else malformed(target)
             if reason:
                 found.append(f"{here}: {link} {reason}")
     return found

@@ -95,13 +95,16 @@ def outside_of_code(text: str, change: Callable[[str], str]) -> str:
 
 
 def description(text: str) -> str:
-    """The first sentence below a page's title, without markup."""
+    """The first sentences below a page's title, without markup: as many as fit, at least one."""
     for paragraph in _FENCED.sub("", text).split("\n\n"):
         prose = " ".join(paragraph.split())
         if prose and not prose.startswith(("#", "|", "!", "<", "- ", "*Not run")):
             plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", prose).replace("`", "").replace("*", "")
-            first = re.split(r"(?<=[.!?])\s", plain, maxsplit=1)[0]
-            return textwrap.shorten(first, DESCRIPTION_LENGTH, placeholder="…")
+            first, *more = re.split(r"(?<=[.!?])\s", plain)
+            found = textwrap.shorten(first, DESCRIPTION_LENGTH, placeholder="…")
+            while more and len(longer := f"{found} {more.pop(0)}") <= DESCRIPTION_LENGTH:
+                found = longer
+            return re.sub(r":$", ".", found)
     return ""
 
 
