@@ -20,6 +20,7 @@ MOST_EXEMPT = 0.25
 """Of all examples at most so many are not run."""
 
 each_page = pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
+WITH_MESSAGES = (".py", ".sql", ".yml", ".yaml", ".html", ".js", ".toml", ".service")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 
@@ -43,6 +44,13 @@ def anchors(page: Path) -> set[str]:
         found.add(f"{name}-{times[name]}" if times[name] else name)
         times[name] += 1
     return found
+
+
+def missing_pages(text: str) -> list[str]:
+    """Pages of docs/ that a program's text names and that are not there, or have no such heading."""
+    named = re.findall(r"\b(docs/\w+\.md)(?:#([\w-]+))?", text)
+    pages = [(CHECKOUT / path, name) for path, name in named]
+    return [f"{page.name}#{name}" for page, name in pages if not page.exists() or (name and name not in anchors(page))]
 
 
 # Examples.
@@ -86,6 +94,13 @@ def test_link_leads_somewhere(page: Path) -> None:
         if not leads_to.exists() or (name and leads_to.suffix == ".md" and name not in anchors(leads_to)):
             astray.append(target)
     assert astray == []
+
+
+@pytest.mark.parametrize("folder", ["pgsched", "sql", "deploy", "examples", "tools"])
+def test_page_that_a_message_or_a_comment_names_is_there(folder: str) -> None:
+    files = [file for file in (CHECKOUT / folder).rglob("*") if file.suffix in WITH_MESSAGES]
+    ours = [file for file in files if "node_modules" not in file.parts]
+    assert {file.name: gone for file in ours if (gone := missing_pages(file.read_text(encoding="utf-8")))} == {}
 
 
 @each_page
@@ -139,6 +154,11 @@ def test_link_to_a_missing_heading_or_file_is_found(tmp_path: Path) -> None:
         test_link_leads_somewhere(page)
     with pytest.raises(AssertionError, match=r"p\.png"):
         test_picture_is_described(page)
+
+
+def test_page_that_a_message_names_in_vain_is_found() -> None:
+    text = "see docs/keys.md, docs/gone.md, docs/keys.md#here"
+    assert missing_pages(text) == ["gone.md#", "keys.md#here"]
 
 
 def test_block_without_a_test_is_found() -> None:

@@ -76,10 +76,17 @@ def test_link_to_no_file_of_the_repository_is_refused(link: str) -> None:
         with_repository_links(f"[a]({link})", PROJECT, revision="v1", page=DOCS / "page.md")
 
 
-def test_link_named_by_a_file_gets_the_title_of_its_page() -> None:
-    assert (
-        with_titles("[docs/keys.md](keys.md#x), [keys](keys.md)") == "[Tasks by their keys](keys.md#x), [keys](keys.md)"
-    )
+@pytest.mark.parametrize(
+    ("text", "staged"),
+    [
+        ("[docs/keys.md](keys.md#x)", "[Tasks by their keys](keys.md#x)"),
+        ("see docs/keys.md.", "see [Tasks by their keys](keys.md)."),
+        ("[its keys](keys.md) in `docs/keys.md`", "[its keys](keys.md) in `docs/keys.md`"),
+        ("docs/gone.md", "docs/gone.md"),
+    ],
+)
+def test_name_of_a_file_becomes_the_title_of_its_page(text: str, staged: str) -> None:
+    assert with_titles(text) == staged
 
 
 def test_description_is_the_first_sentences_that_fit_without_markup() -> None:

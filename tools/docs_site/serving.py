@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ def serve(address: str) -> int:
     with subprocess.Popen(
         zensical("serve", "--config-file", str(config), "--dev-addr", address), cwd=CHECKOUT
     ) as server:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             while server.poll() is None:
                 time.sleep(POLL_SECONDS)
@@ -34,6 +36,8 @@ def serve(address: str) -> int:
                         print(error, file=sys.stderr)
                 seen = now
         except KeyboardInterrupt:
+            return 0
+        finally:
             server.terminate()
         return server.wait()
 

@@ -20,7 +20,10 @@ DESCRIPTION_LENGTH: Final = 200
 
 _FENCED: Final = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 _TARGET: Final = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
-_NAMED_BY_FILE: Final = re.compile(r"\[`?(?:docs/)?([\w.]+\.md)`?\]\(([\w.]+\.md)(#[\w-]*)?\)")
+_NAMED_BY_FILE: Final = re.compile(
+    r"\[`?(?:docs/)?[\w.]+\.md`?\]\((?P<linked>[\w.]+\.md)(?P<heading>#[\w-]*)?\)"
+    r"|(?<![\w/`(\[])docs/(?P<named>\w+\.md)(?P<of_named>#[\w-]+)?(?![`\]\w])"
+)
 _VERSIONS: Final = (
     '\n[project.extra.version]\nprovider = "mike" # the name of the layout: versions.json beside the versions\n'
 )
@@ -80,11 +83,12 @@ def with_repository_links(text: str, project: Project, *, revision: str, page: P
 
 
 def with_titles(text: str) -> str:
-    """Give links the title of their page where their text is its file's name: [upgrades.md](upgrades.md)."""
+    """Put the title of a page where its file's name stands: as [upgrades.md](upgrades.md), or as docs/upgrades.md."""
 
     def titled(link: re.Match[str]) -> str:
-        page = DOCS / link[2]
-        return f"[{title(page.read_text(encoding='utf-8'))}]({link[2]}{link[3] or ''})" if page.is_file() else link[0]
+        name, heading = link["linked"] or link["named"], link["heading"] or link["of_named"] or ""
+        page = DOCS / name
+        return f"[{title(page.read_text(encoding='utf-8'))}]({name}{heading})" if page.is_file() else link[0]
 
     return outside_of_code(text, lambda prose: _NAMED_BY_FILE.sub(titled, prose))
 
