@@ -12,7 +12,7 @@ import pytest
 
 from tools.docs_site.links import external_links, faults, malformed
 from tools.docs_site.markdown_copies import index
-from tools.docs_site.project import CHECKOUT, DOCS, Project
+from tools.docs_site.project import DOCS, Project
 from tools.docs_site.staging import BadLink, description, title, with_repository_links, with_titles
 from tools.docs_site.versions import add_version
 
@@ -41,10 +41,15 @@ def test_every_page_has_a_title_of_its_own_and_a_description() -> None:
     assert [page for page, text in texts.items() if len(description(text).split()) < 3] == []
 
 
-def test_addresses_of_the_package_are_those_of_the_site() -> None:
-    package = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    ours = (PROJECT.site_url, PROJECT.repo_url)
-    assert [url for url in package.get("urls", {}).values() if not url.startswith(ours)] == []
+def test_addresses_of_the_package_take_the_place_of_those_of_the_site(tmp_path: Path) -> None:
+    package = tmp_path / "pyproject.toml"
+    urls = {"Documentation": "https://docs.ours.example", "Source": "https://forge.ours.example/pgsched"}
+    package.write_text("[project.urls]\n" + "".join(f'{name} = "{url}"\n' for name, url in urls.items()))
+    ours = Project.read(package=package)
+    settings = tomllib.loads(ours.config)["project"]
+    assert (ours.site_url, ours.repo_url) == ("https://docs.ours.example/", "https://forge.ours.example/pgsched")
+    assert (settings["site_url"], settings["repo_url"]) == (ours.site_url, ours.repo_url)
+    assert "/example/" not in ours.config
 
 
 # The sources.

@@ -1,4 +1,4 @@
-"""The project of the site as zensical.toml describes it: its addresses and its navigation."""
+"""The project of the site as its settings describe it: its addresses and its navigation."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ from typing import Any, Final, Self
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 CONFIG: Final = CHECKOUT / "zensical.toml"
+PACKAGE: Final = CHECKOUT / "pyproject.toml"
 DOCS: Final = CHECKOUT / "docs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """What the build needs of zensical.toml."""
+    """What the build needs of zensical.toml, with the addresses of pyproject.toml where that has some."""
 
     name: str
     description: str
     site_url: str
     repo_url: str
     branch: str
+    config: str
+    """The text of zensical.toml with these addresses."""
     sections: dict[str, list[str]]
     """The pages of each part of the navigation, in their order. A page outside of all parts is a part of its own."""
 
     @classmethod
-    def read(cls, config: Path = CONFIG) -> Self:
-        """Read the configuration. Raises KeyError where a setting is missing."""
-        settings = tomllib.loads(config.read_text(encoding="utf-8"))["project"]
+    def read(cls, config: Path = CONFIG, package: Path = PACKAGE) -> Self:
+        """Read both files. Raises KeyError where a setting is missing."""
+        text = config.read_text(encoding="utf-8")
+        settings = tomllib.loads(text)["project"]
+        urls = tomllib.loads(package.read_text(encoding="utf-8"))["project"].get("urls", {})
+        site_url = f"{urls['Documentation'].rstrip('/')}/" if "Documentation" in urls else settings["site_url"]
+        repo_url = urls.get("Source", settings["repo_url"]).rstrip("/")
         return cls(
             name=settings["site_name"],
             description=settings["site_description"],
-            site_url=settings["site_url"],
-            repo_url=settings["repo_url"].rstrip("/"),
+            site_url=site_url,
+            repo_url=repo_url,
             branch=settings["edit_uri"].split("/")[1],
+            config=text.replace(settings["site_url"], site_url).replace(settings["repo_url"], repo_url),
             sections={title: list(_pages(entry)) for part in settings["nav"] for title, entry in part.items()},
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tools.docs_site.project import CHECKOUT, CONFIG, DOCS, Project
+from tools.docs_site.project import CHECKOUT, DOCS, Project
 
 HERE: Final = Path(__file__).parent
 MERMAID: Final = HERE / "node" / "node_modules" / "@mermaid-js" / "tiny" / "dist" / "mermaid.tiny.js"
@@ -50,7 +50,7 @@ def stage(folder: Path, project: Project, *, revision: str, versioned: bool = Fa
     shutil.copy2(MERMAID, assets / "mermaid.js")
     shutil.copytree(HERE / "theme", folder / "theme")
     config = folder / "zensical.toml"
-    config.write_text(CONFIG.read_text(encoding="utf-8") + (_VERSIONS if versioned else ""), encoding="utf-8")
+    config.write_text(project.config + (_VERSIONS if versioned else ""), encoding="utf-8")
     return config
 
 
