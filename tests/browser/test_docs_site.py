@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import markdown
 import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser, expect
@@ -110,6 +112,15 @@ def test_page_has_the_structure_that_github_shows(site: Path, name: str) -> None
     article = (site / name).with_suffix(".html").read_text(encoding="utf-8")
     article = article.partition("<article")[2].partition("</article>")[0]
     assert _counted(article) == _counted(github)
+
+
+def test_list_is_rendered_as_on_github() -> None:
+    text = "1. one\n\n   ```sh\n   a\n   ```\n\n2. two\n   goes on\n   - inner\n\n- b\n  - c\n\nEnd.\n\n## A\n\n## A\n"
+    used = ["toc", "sane_lists", "pymdownx.superfences", "tools.docs_site.github_markdown"]
+    html = markdown.markdown(text, extensions=used)
+    assert _counted(html) == _counted(MarkdownIt("commonmark").render(text))
+    assert "<pre" in html
+    assert re.findall(r'id="(.+?)"', html) == ["a", "a-1"]
 
 
 class _Counter(HTMLParser):

@@ -50,7 +50,7 @@ def _run_zensical(config: Path, version: str | None) -> None:
     environment = os.environ | ({} if version is None else {"MIKE_DOCS_VERSION": f"{version}/"})
     done = subprocess.run(
         zensical("build", "--strict", "--clean", "--config-file", str(config)),
-        cwd=CHECKOUT,  # where it finds the extension tools.docs_site.github_headings
+        cwd=CHECKOUT,  # where it finds the extension tools.docs_site.github_markdown
         env=environment,
         capture_output=True,
         text=True,
