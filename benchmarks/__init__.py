@@ -1,1 +1,1 @@
-"""Benchmarks: ours and the other side in turns, on one server, several rounds, medians."""
+"""Benchmarks: pgsched and another side alternate on one server, for several rounds; medians count."""

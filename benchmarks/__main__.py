@@ -26,7 +26,7 @@ DOCS = Path("docs")
 
 
 def main() -> int:
-    """Returns 1 when a case of ours failed or nothing fits, not when a target is missed."""
+    """Return 1 if one of pgsched's own sides failed or no case matches, but not if a target is missed."""
     options = _parser().parse_args()
     out: Path = options.out or (QUICK_FILE if options.quick else FULL_FILE)
     if options.write_docs:
@@ -71,7 +71,7 @@ def _measure(cases: Sequence[Case], rounds: int, sizes: Sizes, out: Path, *, qui
     print(tables.for_terminal(measured))
     print(f"\nmedians of up to {max(rounds_of(case, rounds) for case in cases)} rounds; written to {out}")
     if quick:
-        print("Small sizes: to see that everything runs, not to be quoted.")
+        print("Small sizes: these figures only show that everything runs; do not quote them.")
     elif out == FULL_FILE:
         _say_drawn(plots.draw(figures.read(out), DOCS))
     return int(failed)
@@ -98,7 +98,7 @@ def _say_drawn(drawn: Sequence[Path]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: a few minutes, figures not to be quoted")
+    parser.add_argument("--quick", action="store_true", help="small sizes, a few minutes; do not quote the figures")
     parser.add_argument("--only", metavar="CASE,…", help="only these cases")
     parser.add_argument("--list", action="store_true", help="list the cases")
     parser.add_argument("--rounds", type=int, help=f"rounds of each side (default: {ROUNDS}; quick: {QUICK_ROUNDS})")

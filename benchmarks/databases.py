@@ -1,4 +1,4 @@
-"""The server of a run and its databases: templates made once, copied for each round."""
+"""The server of a run and its databases: templates are created once and copied for each round."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from benchmarks.model import Sizes
 from pgsched.db.migrations.runner import migrate
 
-# As a small production server: durable, with a checkpoint seldom enough not to fall into a round by chance.
+# Like a small production server: durable, with checkpoints so rare that none falls into a round.
 SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
@@ -57,7 +57,7 @@ FILLINGS = {
         """,
     "none": "",
 }
-"""By name; ``none`` has no schema of ours, for the peers."""
+"""By name; ``none`` has no pgsched schema, for the peers."""
 
 
 CONSTANTS = {
@@ -99,7 +99,7 @@ class Databases:
     _made: set[str] = field(default_factory=set)
 
     def prepare(self, filling: str) -> None:
-        """Make the template with this filling, unless it is there."""
+        """Create the template with this filling, unless it exists."""
         if filling in self._made or filling == "none":
             return
         self._recreate(_template(filling), "template0")
@@ -117,7 +117,7 @@ class Databases:
         self._made.add(filling)
 
     def template(self, filling: str) -> str:
-        """The DSN of the template itself, for whoever needs it for good."""
+        """The DSN of the template itself, for callers that keep it."""
         self.prepare(filling)
         return make_conninfo(self.server_dsn, dbname=_template(filling))
 
@@ -128,7 +128,7 @@ class Databases:
         return make_conninfo(self.server_dsn, dbname="bench")
 
     def forget(self, filling: str) -> None:
-        """Drop a template that is not needed again: they are large."""
+        """Drop a template that is no longer needed, because templates are large."""
         if filling in self._made:
             self._made.discard(filling)
             with psycopg.connect(self.server_dsn, autocommit=True) as connection:

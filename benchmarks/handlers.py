@@ -1,4 +1,4 @@
-"""The handlers of the workers that run as processes of their own: those of ``pgsched bench``, and more."""
+"""The handlers of workers that run as separate processes: those of ``pgsched bench``, and more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BURN_SECONDS = 0.001
 
 @app.task("sized")
 async def sized(blob: str) -> None:
-    """Do nothing with much."""
+    """Do nothing with a large payload."""
 
 
 @app.task("burn")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.limits``: limits of queues over several worker processes, as their handlers saw them.
+"""``python -m benchmarks.limits``: limits of queues across several worker processes, as observed by their handlers.
 
 Runs real worker processes on an embedded server: how many run at once and how well the slots are used, how many start
 in a time, and how long tasks of other keys wait beside a key with a long backlog.
@@ -22,7 +22,7 @@ LONGEST = 600.0
 
 
 def main() -> int:
-    """Run all of it and print what it shows."""
+    """Run all parts and print the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
     parser.add_argument("--workers", type=int, default=4, help="worker processes (default: 4)")
     parser.add_argument("--tasks", type=int, default=2000, help="through 3 slots (default: 2,000)")
@@ -71,7 +71,7 @@ def rate(db: limited.Connection, seconds: float) -> None:
 
 
 def keys(db: limited.Connection, backlog: int) -> None:
-    """One key has much, others little."""
+    """One key has a large backlog, the others few tasks."""
     seen = limited.run_beside_backlog(db, backlog=backlog, others=100)
     print(f"{len(seen.values)} tasks of other keys beside {backlog} of one key, 2 at once per key; started after (ms):")
     print(f"  median {seen.median:.1f}, 90th percentile {seen.values[89]:.1f}, at most {seen.values[-1]:.1f}")

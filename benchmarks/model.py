@@ -11,7 +11,7 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is done; each is an option of the command line."""
+    """Sizes; each is an option of the command line."""
 
     tasks: int = 100_000
     snapshot: int = 500_000
@@ -63,16 +63,16 @@ if set(MEANINGS) != {one.name for one in fields(Sizes)}:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A program that runs one round in a process of its own and prints its metrics as JSON."""
+    """A program that runs one round in a separate process and prints its metrics as JSON."""
 
     name: str
     program: str
     """A module below ``benchmarks.sides``, or a file in ``benchmarks/node``."""
     arguments: Mapping[str, object] = field(default_factory=dict)
     does: str = ""
-    """What it does less or more than pgsched; shown in the table."""
+    """Its differences from pgsched; shown in the table."""
     needs: tuple[str, ...] = ()
-    """What must be installed: see ``peers``."""
+    """Its requirements: see ``peers``."""
     group: str = ""
     """Sides of one group are one peer in several settings; its best one counts. By default the name."""
     database: str = "empty"
@@ -106,7 +106,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One comparison: its sides run in turns, each round on a fresh database."""
+    """One comparison: its sides alternate, and each round uses a fresh database."""
 
     name: str
     title: str
@@ -125,13 +125,13 @@ class Case:
 
 
 def at_least(ratio: float, against: str, *, metric: str = "per_second", side: str = "pgsched") -> Target:
-    """The usual target: so many times as fast as another side."""
+    """The usual target: a speed relative to another side."""
     return Target(
         text=f"≥ {ratio:g} × {against}", bounds=(Bound(metric=metric, side=side, at_least=ratio, against=against),)
     )
 
 
 def at_most(value: float, unit: str, *, metric: str, side: str = "pgsched") -> Target:
-    """A limit that holds by itself."""
+    """An absolute limit."""
     name = metric.removesuffix(f"_{unit.lower()}").replace("_", " ")
     return Target(text=f"{name} ≤ {value:g} {unit}", bounds=(Bound(metric=metric, side=side, at_most=value),))

@@ -33,7 +33,7 @@ RATE_INTERVAL = "8s"
 STEP = 1.0
 SECONDS = 300
 WARM_UP = 10.0
-"""Seconds at the begin that are left out: rates need a few scrapes."""
+"""Seconds at the beginning that are not drawn, because rates need a few scrapes."""
 PORTION_SECONDS = 0.5
 EACH_SECOND = {("email", "mail"): 160, ("resize", "media"): 16, ("charge", "billing"): 24}
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -81,7 +81,7 @@ class Run:
         return self._ports[name]
 
     def start_web(self) -> int:
-        """Start the web face; returns its port."""
+        """Start the web server and return its port."""
         env = {"PGSCHED_METRICS_TOKEN": TOKEN, "PGSCHED_VIEWER_TOKEN": "viewer-token-of-the-load-run"}
         web = self._stack.enter_context(
             PgschedProcess(["web", "--port", "0"], folder=self._folder, name="web", dsn=self._dsn, env=env)

@@ -1,4 +1,4 @@
-"""One line that tells how far a run is: overwritten on a terminal, one a step in a file."""
+"""One progress line: overwritten on a terminal, one line per step in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WIDTH = 24
 
 
 class Progress:
-    """Counts steps and guesses how long the rest takes."""
+    """Counts steps and estimates the remaining time."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -18,17 +18,17 @@ class Progress:
         self._terminal = sys.stderr.isatty()
 
     def begin(self, what: str) -> None:
-        """Say what is being done now."""
+        """Show the current step."""
         if self._terminal:
             self._write(what)
 
     def end(self, what: str) -> None:
-        """Count a step as done and say what came of it."""
+        """Count a step as done and print its result."""
         self._done += 1
         self._write(what)
 
     def note(self, what: str) -> None:
-        """Say something that stays."""
+        """Print a line that is not overwritten."""
         print(f"\r\x1b[K{what}" if self._terminal else what, file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.retention``: what deleting costs, how fast it is, and whether tables stop growing.
+"""``python -m benchmarks.retention``: the cost and speed of deletion, and whether tables stop growing.
 
 1. One worker drains a queue beside millions of finished tasks, with and without deleting them meanwhile, in turns.
 2. All that is left of them is deleted by `pgsched prune`.
@@ -34,7 +34,7 @@ KEPT = 50_000
 DAY = 10
 """Seconds that a "day" of the history is long there; three are kept."""
 AHEAD = 20_000
-"""So many tasks are waiting there at the most."""
+"""Maximum number of waiting tasks there."""
 INSERT = "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)"
 SIZES = """
     select pg_total_relation_size('pgsched.tasks') / 1e6 as tasks_mb,
@@ -64,7 +64,7 @@ SHORT_DAYS = """
 
 
 def main() -> int:
-    """Run all of it, print what it shows, and write it to a file if one is named."""
+    """Run all parts, print the results, and write them to a file if one is named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retention", description=__doc__)
     parser.add_argument("--finished", type=int, default=5_000_000, help="finished tasks (default: 5,000,000)")
     parser.add_argument("--tasks", type=int, default=300_000, help="that are drained in a round (default: 300,000)")
@@ -96,7 +96,7 @@ def _write(file: Path | None, found: dict[str, Any]) -> None:
 
 
 def drains(dsn: str, tasks: int, rounds: int) -> dict[str, Any]:
-    """Drain in turns, with and without deleting."""
+    """Drain alternately with and without deletion."""
     sides: dict[str, list[dict[str, float]]] = {"off": [], "on": []}
     with Client(dsn) as client:
         for turn in range(rounds):
@@ -133,7 +133,7 @@ def everything(dsn: str) -> dict[str, float]:
 
 
 def flat(dsn: str, load: int) -> dict[str, Any]:
-    """Keep a worker busy, and look at the tables."""
+    """Keep a worker busy, and measure the tables."""
     samples: list[dict[str, float]] = []
     stop = threading.Event()
     with psycopg.connect(dsn, autocommit=True) as connection, Client(dsn) as client:

@@ -1,4 +1,4 @@
-"""Runs cases: their sides in turns, each round in a process of its own on a fresh database."""
+"""Runs cases: their sides alternate, each round in a separate process on a fresh database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass
 class Outcome:
-    """What came of one case."""
+    """The result of one case."""
 
     case: Case
     rounds: dict[str, list[Metrics]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Runner:
     progress: Progress
 
     def run(self, cases: Sequence[Case], rounds: int) -> Iterator[Outcome]:
-        """Run every case, one after the other; a side that fails is left out from then on, with the cause."""
+        """Run every case, one after the other; a side that fails is skipped from then on, with the cause."""
         uses = Counter(filling for case in cases for filling in {side.database for side in case.sides})
         for case in cases:
             yield self._run_case(case, rounds_of(case, rounds))

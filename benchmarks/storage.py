@@ -33,7 +33,7 @@ DEAD_ROWS = (0, 20_000, 100_000, 500_000)
 
 
 def main() -> int:
-    """Run every variant in turns and print the medians."""
+    """Run all variants alternately and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storage", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=40)

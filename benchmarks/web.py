@@ -77,7 +77,7 @@ CHAIN = "select pgsched.schedule('noop', run_at => now() + interval '1 day', dep
 
 
 def main() -> int:
-    """Fill, serve, ask, drain; print what it shows."""
+    """Fill, serve, query and drain; print the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.web", description=__doc__)
     parser.add_argument("--finished", type=int, default=5_000_000, help="finished tasks, with their history")
     parser.add_argument("--pending", type=int, default=100_000, help="tasks that wait")
@@ -105,7 +105,7 @@ def main() -> int:
 
 
 def fill(dsn: str, finished: int, pending: int) -> None:
-    """Make the rows, unless the schema is there."""
+    """Create the rows, unless the schema exists."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         if connection.execute("select to_regclass('pgsched.tasks')").fetchone() != (None,):
             return
@@ -260,7 +260,7 @@ def _all_at_once(one: Callable[[int], None], clients: int) -> None:
 
 
 class Visitor:
-    """A client that costs little: what it uses of the cores is not left for the server."""
+    """A cheap client, because the server lacks the CPU time that it uses."""
 
     def __init__(self, address: str) -> None:
         where = urlsplit(address)
@@ -289,7 +289,7 @@ def show(seen: dict[str, list[float]]) -> None:
 
 
 def beside(dsn: str, address: str, paths: list[str], clients: int, rounds: int, tasks: int) -> None:
-    """Drain in turns without anybody, with people who look around, and with clients that never stop."""
+    """Drain alternately without users, with browsing users, and with clients that never pause."""
     rates: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         rates["nobody asks"].append(drained(dsn, tasks))
@@ -305,7 +305,7 @@ def beside(dsn: str, address: str, paths: list[str], clients: int, rounds: int, 
 
 @contextmanager
 def asking(address: str, paths: list[str], clients: int, think: float) -> Iterator[None]:
-    """Clients in a process of their own."""
+    """Clients in a separate process."""
     call = f"look({address!r}, {paths!r}, {clients}, {think})"
     program = f"from benchmarks.web import look; {call}"
     process = subprocess.Popen([sys.executable, "-c", program])
@@ -320,7 +320,7 @@ def asking(address: str, paths: list[str], clients: int, think: float) -> Iterat
 
 
 def look(address: str, paths: list[str], clients: int, think: float) -> None:
-    """Ask until killed, each client with about so many seconds between its pages."""
+    """Send requests until killed, with about this many seconds between the pages of each client."""
 
     def one(number: int) -> None:
         chance = random.Random(number)

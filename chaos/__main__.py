@@ -1,4 +1,4 @@
-"""``python -m chaos``: break pgsched in every way we know, and check the books."""
+"""``python -m chaos``: inject every known fault into pgsched, and check the invariants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = Path("docs/chaos.md")
 
 
 def main() -> int:
-    """Returns 1 when something was lost, duplicated, broken or did not recover, 2 on wrong usage."""
+    """Return 1 if something was lost, duplicated or broken, or did not recover; 2 on wrong usage."""
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no process is left behind
     if options.list:
@@ -87,7 +87,7 @@ def _row(name: str, size: Size, seed: int, dsn: str, runs: int | None) -> Row:
 
 
 def _peers(options: argparse.Namespace) -> int:
-    """The faults that other queues go through too; kept in a file of its own beside the other."""
+    """The faults that also apply to other queues; stored in a separate file."""
     path = options.json.with_stem(f"{options.json.stem}-peers")
     if options.write_docs:
         if not path.exists():
@@ -123,10 +123,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAME,…", help="only these faults; the rows of others stay in the file")
     parser.add_argument("--short", action="store_true", help="a few seconds a fault, as `make test` runs them")
     parser.add_argument(
-        "--runs", type=int, metavar="N", help=f"so many runs in the trial `durable`, blows in proportion ({RUNS:,})"
+        "--runs",
+        type=int,
+        metavar="N",
+        help=f"number of runs in the trial `durable`, with faults in proportion ({RUNS:,})",
     )
     parser.add_argument(
-        "--peers", action="store_true", help="some faults for PgQueuer and Procrastinate too, in a table of its own"
+        "--peers",
+        action="store_true",
+        help="run some faults for PgQueuer and Procrastinate as well, in a separate table",
     )
     parser.add_argument("--list", action="store_true", help="list the faults")
     parser.add_argument("--kinds", action="store_true", help="list the kinds of poison")

@@ -89,7 +89,7 @@ def gated_plain(ctx: Context) -> str:
 
 @app.task("gated_blocking")
 async def gated_blocking(ctx: Context) -> str:
-    """As a handler must not be: the event loop stands still until the gate is open."""
+    """A faulty handler that blocks the event loop until the gate is open."""
     _started(ctx)
     while not _gate_is_open(ctx):
         time.sleep(PAUSE)  # noqa: ASYNC251
@@ -98,14 +98,14 @@ async def gated_blocking(ctx: Context) -> str:
 
 @app.task("sleep_on_loop")
 async def sleep_on_loop(seconds: float, ctx: Context) -> None:
-    """As a handler must not be: the event loop stands still."""
+    """A faulty handler that blocks the event loop."""
     _started(ctx)
     time.sleep(seconds)  # noqa: ASYNC251
 
 
 @app.task("spin_on_loop")
 async def spin_on_loop(seconds: float, ctx: Context) -> None:
-    """As a handler must not be: the event loop stands still, and the interpreter is busy."""
+    """A faulty handler that blocks the event loop and keeps the interpreter busy."""
     _started(ctx)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -31,7 +31,7 @@ class Fleet:
         self.workers: list[PgschedProcess] = []
 
     def start(self, count: int = 1) -> PgschedProcess:
-        """Start so many workers; returns the last of them."""
+        """Start a number of workers and return the last one."""
         for _ in range(count):
             self.workers.append(self._run("worker", "--app", APP, *self._options))
         return self.workers[-1]
@@ -41,7 +41,7 @@ class Fleet:
         self.workers[number].kill()
 
     def restart(self, number: int) -> None:
-        """Start a worker in the place of one that was killed."""
+        """Replace a worker that was killed."""
         self.workers[number] = self._run("worker", "--app", APP, *self._options)
 
     def wait_until_started(self) -> None:
@@ -124,7 +124,7 @@ def workers(connection: Connection) -> dict[UUID, int]:
 
 
 def wait_for_completed(connection: Connection, count: int, *, timeout: float = 120) -> None:
-    """Wait until so many tasks are completed."""
+    """Wait until this many tasks are completed."""
     wait_until(lambda: completed(connection) >= count, timeout=timeout, message=f"{count} tasks are completed")
 
 

@@ -138,7 +138,7 @@ def broken_rules(connection: Connection, rules: Mapping[str, str], acknowledged:
 
 
 def count_lost(connection: Connection, acknowledged: Mapping[int, str]) -> int:
-    """How many acknowledged tasks are gone or did not end as they should; a schedule without end may wait."""
+    """Count acknowledged tasks that are missing or did not end as expected; a schedule without an end may wait."""
     return _number(
         connection,
         """

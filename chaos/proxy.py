@@ -143,7 +143,7 @@ class _Switchboard:
             ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             if way.lost:
-                await pumps[0]  # the client is not told that the server has gone
+                await pumps[0]  # the client does not notice that the server is gone
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""One module a case. Each has ``case(sizes)``: what is compared, on how much, and what must come out."""
+"""One module per case. Each has ``case(sizes)``, which returns the compared sides, their sizes and the targets."""
 
 from __future__ import annotations
 

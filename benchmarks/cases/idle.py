@@ -1,4 +1,4 @@
-"""A worker that has nothing to do must be next to free."""
+"""An idle worker must cost almost nothing."""
 
 from __future__ import annotations
 

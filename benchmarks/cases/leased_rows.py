@@ -1,4 +1,4 @@
-"""Rows that another worker runs stand in front of the queue: claims must not walk over them each time."""
+"""Rows that another worker runs are at the front of the queue: claims must not scan them each time."""
 
 from __future__ import annotations
 

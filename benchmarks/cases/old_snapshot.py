@@ -1,4 +1,4 @@
-"""A transaction that holds an old snapshot keeps every dead index entry: claims must not walk over them."""
+"""An old snapshot keeps every dead index entry: claims must not scan them."""
 
 from __future__ import annotations
 

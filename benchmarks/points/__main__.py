@@ -62,7 +62,7 @@ def _measure(comparisons: Sequence[Comparison], sizes: PointSizes, rounds: int, 
     with _folder() as folder:
         copies = Copies(folder)
         for form in (form for one in comparisons for form in one.forms):
-            copies.with_changes(form.changes)  # a text that is gone is noticed before anything is measured
+            copies.with_changes(form.changes)  # detects a missing text before anything is measured
         for comparison in comparisons:
             with _server(comparison.server) as (server, log, machine):
                 databases = Databases(server.dsn, log, sizes)
@@ -73,7 +73,7 @@ def _measure(comparisons: Sequence[Comparison], sizes: PointSizes, rounds: int, 
     print(table.for_terminal(rows))
     print(f"\nmedians of {rounds} rounds; written to {options.out}")
     if options.quick:
-        print("Small sizes: to see that everything runs, not to be quoted.")
+        print("Small sizes: these figures only show that everything runs; do not quote them.")
     return int(any(row.failed for row in rows))
 
 
@@ -96,14 +96,14 @@ def _server(major: str) -> Iterator[tuple[EmbeddedServer, Path, dict[str, str]]]
 
 
 def _names(comparison: Comparison) -> set[str]:
-    """What it may be called: its label and the number of its point."""
+    """Its names: its label and the number of its point."""
     number = re.match(r"\d+", comparison.label)
     return {comparison.label, number[0] if number else comparison.label}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.points", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: a few minutes, figures not to be quoted")
+    parser.add_argument("--quick", action="store_true", help="small sizes, a few minutes; do not quote the figures")
     parser.add_argument("--only", metavar="POINT,…", help="only these points, by number")
     parser.add_argument("--rounds", type=int, help=f"rounds of each form (default: {ROUNDS}; quick: {QUICK_ROUNDS})")
     parser.add_argument("--out", type=Path, default=FILE, help=f"where the figures go (default: {FILE})")

@@ -1,4 +1,4 @@
-"""The ten points, and what stands in the place of each where it is left out."""
+"""The ten points, and the replacement of each in the variant without it."""
 
 from __future__ import annotations
 

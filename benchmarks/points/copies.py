@@ -20,7 +20,7 @@ class Copies:
     _made: dict[tuple[Change, ...], Path] = field(default_factory=dict)
 
     def with_changes(self, changes: tuple[Change, ...]) -> Path:
-        """The folder of the copy. Raises LookupError when a text that is to be changed is not there exactly once."""
+        """Return the directory of the copy. Raise LookupError unless each text to change occurs exactly once."""
         if changes not in self._made:
             copy = self.folder / f"copy{len(self._made)}"
             for name in FOLDERS:

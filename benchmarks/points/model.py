@@ -1,4 +1,4 @@
-"""What is compared: pgsched as it is, and a form of it that lacks one point."""
+"""The compared variants: unmodified pgsched, and a form that lacks one point."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PointSizes(Sizes):
     future: int = 1_000_000
     snapshot: int = 200_000
     singles: int = 5_000
-    """Tasks where each takes a statement of its own."""
+    """Number of tasks if each takes a separate statement."""
     slow: int = 200
     """Tasks of slow handlers that two workers share."""
     appointments: int = 20
@@ -30,7 +30,7 @@ SMALL = PointSizes(**{**vars(QUICK), "singles": 500, "slow": 100, "appointments"
 
 @dataclass(frozen=True)
 class Change:
-    """A text of a file of the checkout, found there exactly once, and what stands in its place in the copy."""
+    """A text that occurs exactly once in a file of the checkout, and its replacement in the copy."""
 
     file: str
     old: str
@@ -52,26 +52,26 @@ class Form:
 
     label: str = ""
     does: str = ""
-    """What it does in place of the point."""
+    """What the form does instead of the point."""
     changes: tuple[Change, ...] = ()
     statements: tuple[str, ...] = ()
-    """SQL run one by one on the fresh database, each in a transaction of its own."""
+    """SQL statements that run on the fresh database, each in a separate transaction."""
     arguments: Mapping[str, object] = field(default_factory=dict)
-    """What its program is told beside, or in place of, what all forms are told."""
+    """Arguments of its program in addition to, or instead of, those of all forms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One point: its forms run in turns, each round on a fresh database."""
+    """One point: its forms alternate, and each round uses a fresh database."""
 
     label: str
-    """The number of the point; a second way to look at it has a letter behind."""
+    """The number of the point; a second comparison of it has a letter appended."""
     title: str
     program: str
     """A module below ``benchmarks``."""
     metrics: tuple[Metric, ...]
     withouts: tuple[Form, ...]
-    """None where the point cannot be left out."""
+    """None if the point cannot be removed."""
     as_it_is: Form = field(default_factory=Form)
     arguments: Mapping[str, object] = field(default_factory=dict)
     server: str = "pg18"
@@ -87,7 +87,7 @@ class Comparison:
 
 
 def replace_once(text: str, old: str, new: str, where: str) -> str:
-    """``text`` with ``new`` for ``old``. Raises LookupError unless ``old`` is there exactly once."""
+    """Return ``text`` with ``new`` for ``old``. Raise LookupError unless ``old`` occurs exactly once."""
     found = text.count(old)
     if found != 1:
         raise LookupError(f"{where} has {found} times, not once: {old!r}; update benchmarks/points")

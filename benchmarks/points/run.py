@@ -1,4 +1,4 @@
-"""Runs comparisons: their forms in turns, each round in a process of its own in its copy, on a fresh database."""
+"""Runs comparisons: their forms alternate, each round in a separate process in its copy, on a fresh database."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ ROUND_SECONDS = 900
 
 @dataclass
 class Outcome:
-    """What came of one comparison."""
+    """The result of one comparison."""
 
     comparison: Comparison
     rounds: dict[str, list[Metrics]] = field(default_factory=dict)
-    """By the label of the form; pgsched as it is has an empty one."""
+    """By the label of the form; unmodified pgsched has an empty label."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Forms that are left out, and why."""
+    """Forms that were skipped, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Runner:
     progress: Progress
 
     def run(self, comparison: Comparison, rounds: int) -> Outcome:
-        """Run the forms in turns, there and back again; one that fails is left out from then on, with the cause."""
+        """Run the forms alternately, in both directions; a form that fails is skipped from then on, with the cause."""
         outcome = Outcome(comparison)
         self.progress.begin(f"{comparison.label}: making the database {comparison.database!r}")
         self.databases.prepare(comparison.database)

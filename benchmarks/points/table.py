@@ -13,12 +13,12 @@ from benchmarks.points.run import Outcome
 from benchmarks.words import number
 
 HEAD = ("", "point", "without it", "metric", "without", "with", "better by")
-NO_FORM = "(cannot be left out)"
+NO_FORM = "(cannot be removed)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One metric of one form beside pgsched as it is."""
+    """One metric of one form, compared with unmodified pgsched."""
 
     label: str
     point: str
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def better_by(self) -> float | None:
-        """So many times as good with the point as without; None when that cannot be told."""
+        """The improvement factor of the point; None if it is unknown."""
         if not self.without or not self.with_point:
             return None
         good, bad = median(self.with_point), median(self.without)

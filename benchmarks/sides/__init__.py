@@ -1,1 +1,1 @@
-"""One module a side: each runs one round in a process of its own and prints what it measured as JSON."""
+"""One module per side: each runs one round in a separate process and prints its measurements as JSON."""

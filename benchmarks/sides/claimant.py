@@ -13,7 +13,7 @@ PROBES = [Probe(queue="default", priority=priority) for priority in PRIORITIES]
 
 
 def claimant(rows: int) -> Identity:
-    """A worker that never registers, for claims of so many rows."""
+    """A worker that never registers, for claims of a given number of rows."""
     return Identity(
         id=uuid4(),
         hostname="bench",

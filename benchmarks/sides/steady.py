@@ -1,4 +1,4 @@
-"""pgsched: rows come and go at a steady rate; what becomes of the table, and how soon they are begun."""
+"""pgsched under a steady rate of rows: the size of the table, and how soon tasks start."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def _feed(connection: psycopg.AsyncConnection[Any], per_second: int, secon
 
 
 async def _sizes(connection: psycopg.AsyncConnection[Any]) -> tuple[float, ...]:
-    await asyncio.sleep(1.5)  # what a session counted is told with a delay
+    await asyncio.sleep(1.5)  # a session reports its counts with a delay
     cursor = await connection.execute(SIZES.encode())
     row = await cursor.fetchone()
     return tuple(map(float, row)) if row else (0.0,) * 5

@@ -1,4 +1,4 @@
-"""``pgsched worker`` as its users start it, for the sides that look at it from outside."""
+"""``pgsched worker`` as users start it, for sides that measure it from outside."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ STATEMENTS = "PGSCHED_TRIAL_STATEMENTS"
 STEP_SECONDS, SLOW_STEP_SECONDS = 0.02, 0.4
 """Long enough for a kill to strike in the middle of one; and for two workers to be in it, of which one stood still."""
 BOOKED = "trial_booked"
-"""The channel that is told the id of a run whose next step is the wait."""
+"""The channel that receives the id of a run whose next step is the wait."""
 PATIENT: dict[str, Any] = {"max_attempts": 1000, "backoff": "fixed", "backoff_delay": 0.1}
 """A step in a transaction fails whenever the server does, and so does a child."""
 WRITE = "insert into public.entries (task_id, step, value, given) values (%s, %s, %s, %s)"

@@ -36,7 +36,7 @@ def by_of(task_id: int) -> str:
 
 
 class Approver(threading.Thread):
-    """A sender with a connection of its own; sends again what was not answered, with the same key."""
+    """A sender with a separate connection, which resends unanswered events with the same key."""
 
     def __init__(self, dsn: str, chance: random.Random) -> None:
         super().__init__(name="chaos approver", daemon=True)

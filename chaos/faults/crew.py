@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 
 class Crew:
-    """Some workers with the same command, each in a place; one that has gone can be replaced."""
+    """Workers with the same command, each in a numbered place; a worker that has exited can be replaced."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Crew:
             self.workers.append(self._spawn())
 
     def replace(self, place: int) -> None:
-        """Start a worker in the place of one that has ended."""
+        """Replace a worker that has exited."""
         self.workers[place] = self._spawn()
 
     def kill(self, place: int) -> None:

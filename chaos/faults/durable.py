@@ -24,14 +24,14 @@ SHORT_RUNS, SHORT_KILLS, SHORT_RESTARTS, SHORT_STOPS = 300, 20, 2, 1
 SLOW = 10
 """Each tenth run is slow."""
 OPEN, SHORT_OPEN = 1_500, 120
-"""So many runs are under way, most of them suspended."""
+"""Number of active runs, most of them suspended."""
 BATCH = 100
 RECORDS = 8
 """Steps that a run records."""
 LAST_BLOW = 0.97
 """When so much of all is recorded."""
 QUIET_SECONDS = 45.0
-"""Nothing has happened for so long: what is left waits for ever."""
+"""Seconds without any progress after which the remaining runs count as stuck."""
 
 
 class Durable(Fault):

@@ -14,7 +14,7 @@ from chaos.load.misbehaviour import KILLS
 
 EVERY_SECONDS = 0.2
 BRIEF = 60
-"""Short tasks that come with each kill: so many that workers lock rows."""
+"""Short tasks per kill: enough for workers to lock rows."""
 POISON_EVERY = 5
 """Each fifth time one of them kills its worker."""
 MAX_ATTEMPTS = 3
@@ -84,7 +84,7 @@ class KillStorm(Fault):
     def tell(self) -> Iterable[str]:
         yield (
             f"{len(self._poison)} tasks killed their workers {self._kills.total()} times, each"
-            f" {max(self._kills.values(), default=0)} times at the most; {self._counted} of their attempts counted."
+            f" at most {max(self._kills.values(), default=0)} times; {self._counted} of their attempts counted."
         )
 
 

@@ -11,9 +11,9 @@ from chaos.faults.trial import Trial
 from chaos.fleet import holds_tasks
 
 KILLS, TASKS = 200, 100_000
-"""Of the long form: at least so many kills, over at least so many tasks."""
+"""Minimum numbers of kills and of tasks in the long form."""
 PACK = 4
-"""So many are killed between two looks at what is done."""
+"""Kills between two checks of the progress."""
 SHORT_KILLS = 4
 
 

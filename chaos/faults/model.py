@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from chaos.faults.trial import Trial
 
 RECOVERY_SECONDS = 30.0
-"""So soon after a fault the throughput must be what it was."""
+"""Seconds after a fault within which the throughput must have recovered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Shape:
 
     @property
     def waiting(self) -> int:
-        """The producer keeps so many tasks waiting: work for more than a second."""
+        """Number of tasks that the producer keeps waiting: work for more than a second."""
         return self.workers * self.concurrency * 25
 
 
@@ -58,7 +58,7 @@ class Fault:
 
     name: ClassVar[str]
     does: ClassVar[str]
-    """What is broken, in a sentence for the documentation."""
+    """The fault, in a sentence for the documentation."""
     injects: ClassVar[str] = "faults"
     """What is counted."""
     own_server: ClassVar[bool] = False
@@ -101,7 +101,7 @@ class Verdict:
     """What the database says at the end."""
 
     lost: int
-    """Acknowledged inserts that are gone or did not end as they should."""
+    """Acknowledged inserts that are missing or did not end as expected."""
     duplicated: int
     """Completed executions and effects beyond the one that each tick should have."""
     broken: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The network between workers, producer and server fails; all connections go through a proxy of ours."""
+"""The network between workers, producer and server fails; all connections use our proxy."""
 
 from __future__ import annotations
 

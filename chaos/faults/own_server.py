@@ -21,7 +21,7 @@ FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT
 
 
 class OwnServer:
-    """The server in a folder of its own; stopped and deleted by :meth:`close`."""
+    """A server in a separate directory; :meth:`close` stops and deletes it."""
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pgsched-chaos-", dir=fast_folder()))

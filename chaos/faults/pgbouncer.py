@@ -55,7 +55,7 @@ class PgBouncer:
     """A process of it; ``dsn`` leads through it to the database of the DSN that was given."""
 
     def __init__(self, dsn: str, *, size: int = 10) -> None:
-        """``size``: so many sessions on the server."""
+        """``size`` is the number of sessions on the server."""
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
         self.folder = Path(tempfile.mkdtemp(prefix="pgsched-pgbouncer-", dir=fast_folder()))
         self._port = _free_port()

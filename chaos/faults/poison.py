@@ -20,18 +20,18 @@ from tests.support.roles import login
 
 ROLE = "poisoned_worker"
 TURN_KINDS = 15
-"""So many are planted in one turn."""
+"""Kinds that are injected in one round."""
 TURNS = 2
 SHORT_KINDS = 20
-"""So many are planted in the only turn of the short form."""
+"""Kinds that are injected in the single round of the short form."""
 TASKS = 50_000
-"""So many ordinary tasks at least are completed beside poison."""
+"""Minimum number of ordinary tasks that are completed beside poison."""
 BEST_RATIO = 0.9
 """Of the throughput without poison there must be as much."""
 
 
 class Poison(Fault):
-    """Many kinds of poison beside ordinary tasks, in turns with nothing."""
+    """Many kinds of poison beside ordinary tasks, alternating with rounds without poison."""
 
     name = "poison"
     does = (

@@ -1,4 +1,4 @@
-"""Where trials take place: a fresh database, or a server of its own, and a folder for each."""
+"""The environment of a trial: a fresh database or a separate server, and a directory."""
 
 from __future__ import annotations
 

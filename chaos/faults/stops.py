@@ -1,4 +1,4 @@
-"""Workers that stand still for longer than their lease and then go on as if nothing had happened."""
+"""Workers that are suspended for longer than their lease and then continue as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -63,4 +63,4 @@ class Sigstop(Fault):
 
     def check(self, trial: Trial) -> Iterable[str]:
         if not self._hits:
-            yield "no lease ran out: the trial shows nothing"
+            yield "no lease expired: the trial shows nothing"

@@ -31,7 +31,7 @@ class System(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the table."""
+        """Its name in the table."""
 
     @property
     def ready(self) -> str:

@@ -79,7 +79,7 @@ class Trial:
             yield connection
 
     def pause(self, seconds: float) -> None:
-        """Let the load run for so long; a worker that ends by itself meanwhile is replaced."""
+        """Let the load run for this long; replace workers that exit meanwhile."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.crew.revive()

@@ -33,7 +33,7 @@ Insert = Callable[[Connection], list[int]]
 
 
 class Producer:
-    """Inserts until it is told to end."""
+    """Inserts until it is stopped."""
 
     def __init__(self, *, dsn: str, waiting: int, acknowledged: TextIO) -> None:
         self._dsn = dsn
@@ -63,7 +63,7 @@ class Producer:
             # Several for one count: that costs more the more tasks have ended.
             for _ in range(max(1, missing // BATCH)):
                 self._insert(_batch(list(itertools.islice(self._numbers, min(missing, BATCH)))))
-                self._insert(_batch([next(self._numbers)]))  # a commit of its own, as most programs do it
+                self._insert(_batch([next(self._numbers)]))  # a separate commit, as in most programs
 
     def _insert(self, insert: Insert) -> None:
         ids = self._persistently(insert)

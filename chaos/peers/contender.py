@@ -19,7 +19,7 @@ LEASE_SECONDS = 3.0
 QUIET_SECONDS = 12.0
 """What has not changed for so long will not change: four of these leases."""
 WAITING_PER_SLOT = 15
-"""The producer keeps so many tasks waiting for each slot: work for three seconds."""
+"""Number of tasks that the producer keeps waiting for each slot: work for three seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Inserter(Protocol):
         """How many tasks wait."""
 
     def insert(self, count: int) -> list[int]:
-        """Insert so many in one transaction; returns their ids once the commit is acknowledged."""
+        """Insert a number of tasks in one transaction; return their ids once the commit is acknowledged."""
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -21,7 +21,7 @@ BATCH = 100
 
 
 class Producer:
-    """Inserts until it is told to end."""
+    """Inserts until it is stopped."""
 
     def __init__(self, *, contender: Contender, dsn: str, waiting: int, acknowledged: TextIO) -> None:
         self._contender = contender
@@ -53,7 +53,7 @@ class Producer:
         if missing < self._waiting // 4:
             time.sleep(0.05)
             return
-        for count in (min(missing, BATCH), 1):  # one in a commit of its own, as most programs do it
+        for count in (min(missing, BATCH), 1):  # a separate commit, as in most programs
             ids = inserter.insert(count)
             self._acknowledged.write("".join(f"{one}\n" for one in ids))
             self._acknowledged.flush()

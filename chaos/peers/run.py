@@ -89,7 +89,7 @@ def _result(contender: Contender, name: str, seed: int, dsn: str) -> Result:
         broken = f"the trial broke off: {type(error).__name__}: {str(error).splitlines()[0]}"
         return Result(row=Row(system=contender.name, fault=name, seed=seed, broken=[broken]), tally=None)
     if contender.name != "pgsched":
-        # How a peer's worker ends, and what it writes to its log, is its own affair.
+        # The exit codes and logs of a peer's workers are not checked.
         row = replace(row, broken=[])
     return Result(row=row, tally=contender.tally)
 

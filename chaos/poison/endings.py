@@ -263,7 +263,7 @@ KINDS = (
     ),
     Kind(
         name="blocked-thread",
-        does="a plain handler goes on for five times its timeout",
+        does="a plain handler continues for five times its timeout",
         handler=_blocks_thread,
         columns=_SHORT,
         words="",
@@ -297,7 +297,7 @@ KINDS = (
     ),
     Kind(
         name="broken-transaction",
-        does="a transactional handler rolls back by itself and changes the session's settings",
+        does="a transactional handler rolls back itself and changes the session's settings",
         handler=_breaks_transaction,
         options={"transactional": True},
         columns=_ONCE,

@@ -93,7 +93,7 @@ class Ground:
         return [row["id"] for row in rows]
 
     def act(self, kind: Kind, act: Act, ids: list[int]) -> None:
-        """Do what is done in a session of its own; returns when it is over."""
+        """Run the action in a separate session, and return when it has ended."""
         if act.awaits:
             wait_until(
                 lambda: {act.awaits} == {fate.status for fate in self.fates(ids).values()},

@@ -32,7 +32,7 @@ async def held_victim() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """What is done to the database in a session of its own while tasks run."""
+    """The action on the database in a separate session while tasks run."""
 
     statement: str
     """Its parameters: ``ids`` of the kind's tasks, ``role`` of the workers as text."""
@@ -58,7 +58,7 @@ class Kind:
     does: str
     """For the documentation: what is wrong, in a few words."""
     fates: tuple[str, ...] = (DEAD,)
-    """What may become of its tasks while it is there."""
+    """The possible outcomes of its tasks while the poison is present."""
     words: str = ""
     """A part of the reason that they then have."""
     doctor: tuple[str, str] | None = None
@@ -75,11 +75,11 @@ class Kind:
     tasks: str = ""
     """SQL that inserts its tasks and returns their ids, instead of the plain insert."""
     queue: str = ""
-    """A queue of its own for its tasks, with ``limits`` (JSON text) and ``ordering``."""
+    """A separate queue for its tasks, with ``limits`` (JSON text) and ``ordering``."""
     limits: str = "{}"
     ordering: str = "fifo"
     companions: int = 0
-    """So many tasks in that queue that are not poisoned: they must be completed beside it."""
+    """Number of ordinary tasks in that queue, which must be completed."""
     before: tuple[str, ...] = ()
     """Statements of the owner before the tasks are inserted."""
     after: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Kind:
 
     @property
     def task_type(self) -> str:
-        """Each kind has a handler of its own."""
+        """Each kind has its own handler."""
         return f"poison_{self.identifier}"
 
     @property

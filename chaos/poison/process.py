@@ -211,7 +211,7 @@ async def _cancels_itself() -> None:
     await asyncio.sleep(0)
 
 
-# What a handler does, what it is, and what may become of its task.
+# The action of a handler, the handler, and the possible outcomes of its task.
 DEEDS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
     "log-everything": (
         _log_everything,
@@ -242,7 +242,7 @@ DEEDS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
 }
 
 SPOILERS: dict[str, tuple[Callable[..., Any], str]] = {
-    "stderr-dead-reader": (_with_dead_reader, "the reader of the worker's stderr is gone"),
+    "stderr-dead-reader": (_with_dead_reader, "the reader of the worker's stderr has exited"),
     "stderr-full-pipe": (_with_full_pipe, "the worker's stderr is a pipe that is full and that nobody reads"),
     "stderr-full-disk": (_with_full_disk, "the worker's stderr is a file on a full disk"),
     "stderr-closed": (_with_closed_stderr, "the worker's stderr is closed"),

@@ -22,9 +22,9 @@ FATE_SECONDS = 60.0
 DOCTOR_SECONDS = 30.0
 """And so long after that the doctor must have named every kind."""
 LOOK_SECONDS = 2.0
-"""Pause between two looks at the tasks, or questions to the doctor: what looks must not be what costs."""
+"""Pause between two checks of the tasks, or calls of the doctor, so that checking costs little."""
 HEAL_SECONDS = 120.0
-"""So long after the poison is gone everything must have ended by itself."""
+"""Seconds after the removal of the poison within which everything must have ended."""
 
 
 class Turn:
@@ -75,7 +75,7 @@ class Turn:
             self._trial.pause(self._chance.uniform(0, 2 * pause))
             self._look()
             if acts:
-                self._examine()  # a lock may be gone before all are planted
+                self._examine()  # a lock may be released before all kinds are injected
         return acts
 
     def _watch(self, deadline: float) -> None:
@@ -98,7 +98,7 @@ class Turn:
         found = self._ground.fates(list(kinds))
         for task, fate in found.items():
             kind = kinds[task]
-            # What waits for good looks as what is to run in a moment.
+            # Tasks that wait forever look like tasks that are about to run.
             if fate.fate in kind.fates and fate.fate != WAITS and _has(fate, kind):
                 self.fates[task] = fate
         return found
@@ -141,7 +141,7 @@ class Turn:
         return f"{kind.name}: the doctor did not name {kind.fill(words)!r} under {check}"
 
     def _heal(self) -> None:
-        """What was set aside comes back by itself; what only waits is cancelled."""
+        """Tasks that were set aside resume; tasks that only wait are cancelled."""
         every = {task: kind for kind in self.kinds for task in self.ids.get(kind.name, ())}
         self._ground.cancel([task for task, kind in every.items() if WAITS in kind.fates and kind.act is None])
 
@@ -152,7 +152,7 @@ class Turn:
 
         schedules = self._ground.schedules(list(every))
         try:
-            wait_until(over, timeout=HEAL_SECONDS, message="all has ended once the poison was gone")
+            wait_until(over, timeout=HEAL_SECONDS, message="everything has ended after the removal of the poison")
         except AssertionError as error:
             self.problems.append(str(error))
             left = [f for f in self._ground.fates(list(every)).values() if f.status not in FINAL]
@@ -187,7 +187,7 @@ def _has(fate: Fate, kind: Kind) -> bool:
 
 
 def deal(kinds: Iterable[Kind], hands: int, chance: random.Random) -> list[list[Kind]]:
-    """Deal the kinds into so many turns, each with about as many of every check of the doctor's."""
+    """Distribute the kinds over the rounds, evenly by the doctor's checks."""
     dealt: list[list[Kind]] = [[] for _ in range(hands)]
     shuffled = list(kinds)
     chance.shuffle(shuffled)

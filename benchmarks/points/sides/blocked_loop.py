@@ -21,7 +21,7 @@ LEASES_BLOCKED = 3
 
 
 async def run(dsn: str) -> dict[str, float]:
-    """One round: the blocked worker runs in this process, the one that takes over in a process of its own."""
+    """One round: the blocked worker runs in this process, the one that takes over in a separate process."""
     go = asyncio.Event()
     started = 0
     blocked = False
