@@ -33,7 +33,7 @@ _ONE = {"max_attempts": "1"}
 KINDS = (
     Kind(
         name="check-not-valid",
-        does="a row that a CHECK constraint, added NOT VALID, would refuse today",
+        does="a row that a CHECK constraint, added NOT VALID, would reject today",
         fates=(SET_ASIDE,),
         words="zz_poison_check_not_valid",
         doctor=("foreign_objects", "zz_{name}"),
@@ -46,7 +46,7 @@ KINDS = (
     ),
     Kind(
         name="check-on-claim",
-        does="a CHECK constraint that refuses the claim of a row",
+        does="a CHECK constraint that rejects the claim of a row",
         fates=(DEAD, SET_ASIDE),
         words="zz_poison_check_on_claim",
         doctor=("foreign_objects", "zz_{name}"),
@@ -54,14 +54,14 @@ KINDS = (
     ),
     Kind(
         name="check-on-result",
-        does="a CHECK constraint that refuses a row's result",
+        does="a CHECK constraint that rejects a row's result",
         words="zz_poison_check_on_result",
         doctor=("foreign_objects", "zz_{name}"),
         **_check("check-on-result", "result is null"),
     ),
     Kind(
         name="check-on-error",
-        does="a CHECK constraint that refuses every error of a row",
+        does="a CHECK constraint that rejects every error of a row",
         fates=(SET_ASIDE, DEAD),
         words="zz_poison_check_on_error",
         handler=_fails,
@@ -146,7 +146,7 @@ KINDS = (
     ),
     Kind(
         name="row-security-at-claim",
-        does="a policy that refuses that a row is claimed",
+        does="a policy that rejects that a row is claimed",
         fates=(DEAD, SET_ASIDE),
         words="row-level security policy",
         doctor=("foreign_objects", "zz_{name}"),

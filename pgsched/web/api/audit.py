@@ -36,7 +36,7 @@ ENTRY = {
 
 @router.get(
     "/audit",
-    summary="List changes made through the web, the latest first",
+    summary="List the audit log, newest first",
     responses=answers(AuditPage, {"items": [ENTRY], "next_cursor": None}),
 )
 async def list_audit(

@@ -40,7 +40,7 @@ class NewBulkChange(StrictModel):
 @router.post(
     "/bulk-changes",
     status_code=201,
-    summary="Change all tasks that fit a filter in the background",
+    summary="Change all tasks that match a filter in the background",
     responses=answers(BulkChangeShape, examples.BULK_CHANGE, 400, status=201),
 )
 async def create_bulk_change(
@@ -57,7 +57,7 @@ async def create_bulk_change(
 
 @router.get(
     "/bulk-changes",
-    summary="List changes in the background, the latest first",
+    summary="List changes in the background, newest first",
     responses=answers(BulkChangePage, {"items": [examples.BULK_CHANGE], "next_cursor": None}),
 )
 async def list_changes(actor: Viewer, limit: Limit = 50, cursor: Cursor = None) -> Response:
@@ -70,7 +70,7 @@ async def list_changes(actor: Viewer, limit: Limit = 50, cursor: Cursor = None) 
 
 @router.get(
     "/bulk-changes/{id}",
-    summary="Read how far a change in the background is",
+    summary="Read the progress of a change in the background",
     responses=answers(BulkChangeShape, examples.BULK_CHANGE, 404),
 )
 async def get_bulk_change(actor: Viewer, id: ChangeId) -> Response:
@@ -80,7 +80,7 @@ async def get_bulk_change(actor: Viewer, id: ChangeId) -> Response:
 
 @router.post(
     "/bulk-changes/{id}/undo",
-    summary="Undo a change that has not begun",
+    summary="Undo a change that has not started",
     responses=answers(BulkChangeShape, examples.BULK_CHANGE | {"status": "undone"}, 404, 409),
 )
 async def undo_bulk_change(actor: Operator, id: ChangeId) -> Response:
@@ -100,7 +100,7 @@ async def stop_bulk_change(actor: Operator, id: ChangeId) -> Response:
 
 @router.post(
     "/bulk-changes/{id}/resume",
-    summary="Go on with a change that was stopped or has failed",
+    summary="Resume a change that was stopped or has failed",
     responses=answers(BulkChangeShape, examples.BULK_CHANGE | {"status": "running"}, 404, 409),
 )
 async def resume_bulk_change(actor: Operator, id: ChangeId) -> Response:

@@ -51,7 +51,7 @@ async def get_calendar(actor: Viewer, name: CalendarName) -> Response:
 @router.put(
     "/calendars/{name}",
     status_code=201,
-    summary="Make a calendar or replace its days",
+    summary="Create a calendar or replace its days",
     responses=answers(
         CalendarShape, examples.CALENDAR, 400, 412, status=201, also="It was there: its days are replaced."
     ),

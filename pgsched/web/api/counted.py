@@ -50,7 +50,9 @@ class ErrorAct(StrictModel):
     dry_run: StrictBool = Field(False, description="True: only count them, up to 10,000.")
 
 
-@router.get("/types", summary="Read throughput, failures and times of types", responses=answers(Types, [examples.TYPE]))
+@router.get(
+    "/types", summary="Read throughput, failures and durations of types", responses=answers(Types, [examples.TYPE])
+)
 async def list_types(actor: Viewer, time: Time, task_type: OfType = None) -> Response:
     """Waits are from due to start, of first attempts, in seconds; quantiles are at most 9 % off. Workers count once a
     minute.
@@ -59,7 +61,9 @@ async def list_types(actor: Viewer, time: Time, task_type: OfType = None) -> Res
 
 
 @router.get(
-    "/types/history", summary="Read what ended of a type over time", responses=answers(TypeHistory, [examples.BUCKET])
+    "/types/history",
+    summary="Read finished tasks of a type over time",
+    responses=answers(TypeHistory, [examples.BUCKET]),
 )
 async def list_type_history(actor: Viewer, time: Time, task_type: OfType = None) -> Response:
     """In buckets of 5 minutes up to 6 hours, of an hour up to a day, of 6 hours up to 7 days, else of a day."""
@@ -68,7 +72,7 @@ async def list_type_history(actor: Viewer, time: Time, task_type: OfType = None)
 
 @router.get(
     "/types/histogram",
-    summary="Read how long attempts at a type ran and waited",
+    summary="Read histograms of the run and wait times of a type",
     responses=answers(TypeHistogram, [examples.BIN]),
 )
 async def list_type_histogram(actor: Viewer, time: Time, task_type: OfType = None) -> Response:
@@ -89,7 +93,7 @@ async def list_deployments(
     return reply(actor, found)
 
 
-@router.get("/errors", summary="List what attempts failed with, grouped", responses=answers(Errors, [examples.ERROR]))
+@router.get("/errors", summary="List errors of attempts, grouped", responses=answers(Errors, [examples.ERROR]))
 async def list_errors(
     actor: Viewer,
     task_type: OfType = None,
@@ -112,7 +116,7 @@ async def get_error(actor: Viewer, id: str, within: Within = "90d") -> Response:
 
 @router.post(
     "/errors/{id}/retry",
-    summary="Give all dead tasks of an error all their attempts again",
+    summary="Retry all dead tasks of an error",
     responses=answers(NumberShape, {"number": 2}, 400, 404),
 )
 async def retry_error(

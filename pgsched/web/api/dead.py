@@ -37,7 +37,7 @@ class DeadPurge(DeadFilter):
 
 @router.get(
     "/dead",
-    summary="List the dead letters, the latest first",
+    summary="List dead letters, newest first",
     responses=answers(TaskPage, {"items": [examples.DEAD], "next_cursor": None}),
 )
 async def list_dead(actor: Viewer, query: Annotated[DeadQuery, Query()]) -> Response:
@@ -49,7 +49,7 @@ async def list_dead(actor: Viewer, query: Annotated[DeadQuery, Query()]) -> Resp
 
 @router.post(
     "/dead/retry",
-    summary="Give all dead tasks that fit all their attempts again",
+    summary="Retry all matching dead tasks",
     responses=answers(NumberShape, {"number": 2}, 400),
 )
 async def retry_dead(

@@ -44,7 +44,7 @@ class Restarting(StrictModel):
 
 @router.get(
     "/tasks/{id}/steps",
-    summary="List what a durable task has recorded",
+    summary="List the records of a durable task",
     responses=answers(DurableSteps, [examples.DURABLE_STEP], 404),
 )
 async def list_steps(
@@ -92,7 +92,7 @@ async def emit(
 
 @router.post(
     "/tasks/{id}/restart",
-    summary="Run a durable task afresh, or from a step on",
+    summary="Restart a durable task from its beginning or from a step",
     responses=answers(TaskShape, examples.TASK, 400, 404, 409),
 )
 async def restart(

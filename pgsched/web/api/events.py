@@ -38,7 +38,7 @@ _STREAM: Responses = {
 
 
 @router.get(
-    "/events", summary="Follow what happens to tasks", response_class=StreamingResponse, responses=_STREAM | problems()
+    "/events", summary="Follow events of tasks", response_class=StreamingResponse, responses=_STREAM | problems()
 )
 async def follow_events(
     actor: Viewer,

@@ -36,7 +36,7 @@ AllMissedTicks = list_of(MissedTicksShape, "AllMissedTicks", "Rows of missed tic
 
 @router.get(
     "/executions",
-    summary="List the attempts at all tasks, the latest first",
+    summary="List the attempts of all tasks, newest first",
     responses=answers(ExecutionPage, {"items": [examples.EXECUTION], "next_cursor": None}),
 )
 async def list_all_executions(
@@ -73,7 +73,7 @@ async def list_all_executions(
 
 @router.get(
     "/tasks/{id}/executions",
-    summary="List the attempts at a task, the latest first",
+    summary="List the attempts of a task, newest first",
     responses=answers(ExecutionPage, {"items": [examples.EXECUTION], "next_cursor": None}, 404),
 )
 async def list_executions(
@@ -89,7 +89,7 @@ async def list_executions(
 
 @router.get(
     "/tasks/{id}/logs",
-    summary="List the last lines that a task's handler logged",
+    summary="List the last log lines of a task's handler",
     responses=answers(LogEntries, [examples.LOG_ENTRY], 404),
 )
 async def list_logs(
@@ -111,7 +111,7 @@ async def list_logs(
 
 @router.get(
     "/tasks/{id}/missed-ticks",
-    summary="List the ticks of a schedule that were not run, and why",
+    summary="List missed ticks of a schedule, with the reasons",
     responses=answers(AllMissedTicks, [examples.MISSED], 404),
 )
 async def list_missed_ticks(actor: Viewer, id: TaskId, limit: Limit = 50) -> Response:

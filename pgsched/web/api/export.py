@@ -37,7 +37,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 @router.get(
     "/tasks/export",
-    summary="Read all tasks that fit as CSV or JSON lines",
+    summary="Export all matching tasks as CSV or JSON lines",
     response_class=Response,
     responses=_FILE | problems(),
 )

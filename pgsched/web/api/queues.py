@@ -131,13 +131,13 @@ async def set_queue(
     return await _changed(actor, "set", name, work, expected)
 
 
-@_operation("POST", "pause", "Claim nothing more of a queue", paused=True)
+@_operation("POST", "pause", "Pause a queue", paused=True)
 async def pause_queue(actor: Operator, name: QueueName) -> Response:
     """What runs goes on."""
     return reply(actor, await changes.pause_queue(actor, name))
 
 
-@_operation("POST", "resume", "Claim again from a paused queue")
+@_operation("POST", "resume", "Resume a queue")
 async def resume_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one that is not paused."""
     return reply(actor, await changes.resume_queue(actor, name))
@@ -155,7 +155,7 @@ async def limit_queue(
     return await _changed(actor, "limit", name, lambda client: client.limit_queue(name, **limits), expected)
 
 
-@_operation("DELETE", "limits", "Take the limits of a queue away", 412, limits={})
+@_operation("DELETE", "limits", "Remove the limits of a queue", 412, limits={})
 async def unlimit_queue(actor: Operator, name: QueueName, expected: IfMatch) -> Response:
     """Nothing happens to one without limits."""
     return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name), expected)

@@ -15,7 +15,7 @@ from pgsched.web.auth.access import Viewer
 router = APIRouter(tags=["reasons"])
 
 
-@router.get("/tasks/{id}/why", summary="Say why a task waits", responses=answers(WhyShape, examples.WHY, 404))
+@router.get("/tasks/{id}/why", summary="Explain why a task waits", responses=answers(WhyShape, examples.WHY, 404))
 async def get_why(actor: Viewer, id: TaskId) -> Response:
     """`is_ready`: nothing keeps it, and the next claim of a worker takes it. Each reason has a `kind` for programs, a
     `text` for people, and what would end it as a `command` of pgsched.
@@ -25,7 +25,7 @@ async def get_why(actor: Viewer, id: TaskId) -> Response:
 
 @router.get(
     "/queues/{name:text}/why",
-    summary="Say why the tasks of a queue wait",
+    summary="Explain why the tasks of a queue wait",
     responses=answers(WhyQueueShape, examples.WHY_QUEUE),
 )
 async def get_why_of_queue(actor: Viewer, name: QueueName) -> Response:

@@ -50,7 +50,7 @@ async def preview_schedule(
 
 @router.get(
     "/upcoming",
-    summary="List what will run",
+    summary="List upcoming runs",
     responses=answers(TaskPage, {"items": [examples.TASK], "next_cursor": None}),
 )
 async def list_upcoming(
@@ -93,7 +93,7 @@ async def skip_tick(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
 
 @router.post(
     "/tasks/{id}/backfill",
-    summary="Run ticks of a schedule that passed",
+    summary="Run past ticks of a schedule",
     responses=answers(BackfillShape, examples.BACKFILL, 400, 404, 409),
 )
 async def backfill_task(

@@ -52,7 +52,7 @@ _EXISTED = "The idempotency_key is known, or there is one like it by unique: thi
 
 @router.get(
     "/tasks",
-    summary="List tasks, the latest first",
+    summary="List tasks, newest first",
     responses=answers(TaskPage, {"items": [examples.TASK], "next_cursor": "WyJ0YXNrcyIsIDE3XQ"}),
 )
 async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Response:
@@ -124,7 +124,7 @@ async def create_group(
     "/tasks/{id}/steps",
     status_code=201,
     tags=["groups"],
-    summary="Add steps to a group whose steps run",
+    summary="Add steps to a running group",
     responses=answers(AddedShape, examples.ADDED, 400, 404, 409, status=201),
 )
 async def add_steps(
@@ -147,7 +147,7 @@ def _made(actor: Actor, made: changes.Made) -> Response:
 
 @router.get(
     "/tasks/{id}",
-    summary="Read a task, what it did last and what it will do",
+    summary="Read a task with its last execution and its next runs",
     responses=answers(TaskStatusShape, examples.STATUS, 404),
 )
 async def get_task(actor: Viewer, id: TaskId, fields: ChosenFields = None) -> Response:
@@ -185,7 +185,7 @@ async def delete_task(actor: Operator, id: TaskId, expected: IfMatch) -> Respons
 @router.get(
     "/tasks/{id}/tree",
     tags=["groups"],
-    summary="Read a task with its steps, what it waits for and what waits for it",
+    summary="Read a task with its steps, dependencies and dependents",
     responses=answers(NodeShape, examples.NODE, 404),
 )
 async def get_tree(actor: Viewer, id: TaskId) -> Response:
@@ -201,7 +201,7 @@ def _action(verb: str, summary: str, *errors: int, **changed: Any) -> Callable[[
     )
 
 
-@_action("enable", "Let a task run again")
+@_action("enable", "Resume a task")
 async def enable_task(
     actor: Operator,
     id: TaskId,
@@ -227,13 +227,13 @@ async def run_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     return reply(actor, await changes.act_on_task(actor, "run", id, versions=expected.versions))
 
 
-@_action("cancel", "Stop a task for good", 409, status="cancelled", next_run_at=None)
+@_action("cancel", "Cancel a task", 409, status="cancelled", next_run_at=None)
 async def cancel_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """Also while it runs; of a group its steps, too. Refused when it is over."""
     return reply(actor, await changes.act_on_task(actor, "cancel", id, versions=expected.versions))
 
 
-@_action("retry", "Give a task all its attempts again", 400, 409)
+@_action("retry", "Retry a task with all its attempts", 400, 409)
 async def retry_task(
     actor: Operator,
     id: TaskId,
@@ -248,7 +248,7 @@ async def retry_task(
     return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload, versions=expected.versions))
 
 
-@_action("replan", "Book a schedule afresh", 409)
+@_action("replan", "Replan a schedule", 409)
 async def replan_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
     return reply(actor, await changes.act_on_task(actor, "replan", id, versions=expected.versions))
@@ -256,7 +256,7 @@ async def replan_task(actor: Operator, id: TaskId, expected: IfMatch) -> Respons
 
 @router.post(
     "/tasks/bulk",
-    summary="Change all tasks that fit a filter",
+    summary="Change all tasks that match a filter",
     responses=answers(ChangedShape, examples.CHANGED, 400, 409),
 )
 async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
@@ -280,7 +280,7 @@ async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A 
 
 @router.post(
     "/tasks/payloads",
-    summary="Change the payloads of tasks that wait",
+    summary="Change the payloads of waiting tasks",
     responses=answers(EditedPayloadsShape, examples.EDITED, 400, 409),
 )
 async def edit_payloads(

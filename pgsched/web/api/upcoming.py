@@ -95,7 +95,9 @@ _TIMELINE: Final[dict[str, Any]] = {
 }
 
 
-@router.get("/upcoming/timeline", summary="Show when all will run", responses=answers(TimelineShape, _TIMELINE))
+@router.get(
+    "/upcoming/timeline", summary="Show a timeline of upcoming runs", responses=answers(TimelineShape, _TIMELINE)
+)
 async def show_timeline(
     actor: Viewer,
     within: Annotated[str, Query(description='How far to look ahead, as "24h": a minute to 31 days.')] = "24h",

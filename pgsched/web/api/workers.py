@@ -40,7 +40,7 @@ WorkerId = Annotated[UUID, Path(description="The id of the worker.", examples=[e
 
 
 @router.get(
-    "/workers/{id}/tasks", summary="List what a worker runs now", responses=answers(Running, [examples.RUNNING])
+    "/workers/{id}/tasks", summary="List the running tasks of a worker", responses=answers(Running, [examples.RUNNING])
 )
 async def list_worker_tasks(actor: Viewer, id: WorkerId) -> Response:
     """Up to 200 tasks, the longest first; those that take a few milliseconds may be missing."""
@@ -79,7 +79,7 @@ async def list_handlers(actor: Viewer) -> Response:
 
 @router.get(
     "/stats",
-    summary="Read counts by status, queues, workers and what nobody handles",
+    summary="Read counts by status, queues, workers and unhandled types",
     responses=answers(StatsShape, examples.STATS),
 )
 async def get_stats(actor: Viewer) -> Response:
@@ -99,7 +99,9 @@ async def count_tasks(
     return reply(actor, await actor.client.count_tasks(queue))
 
 
-@router.get("/doctor", summary="Look what is wrong", responses=answers(DiagnosisShape, examples.DIAGNOSIS))
+@router.get(
+    "/doctor", summary="Diagnose the queue and its database", responses=answers(DiagnosisShape, examples.DIAGNOSIS)
+)
 async def get_doctor(actor: Viewer) -> Response:
     """What `pgsched doctor` finds, from a cache that is at most half a minute old. `healthy`: there is no error."""
     return reply(actor, await actor.state.diagnosis.get())
