@@ -16,7 +16,8 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from pgsched.cli.errors import report, say_error
+from pgsched.cli.errors import report
+from pgsched.cli.former import say_deprecated
 from pgsched.cli.options import Dsn, program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import DEFAULT_LEVEL, Session
@@ -90,7 +91,7 @@ class LazyGroup(click.Group):
         """Find the command that the first words name, also by its former name."""
         if now := RENAMED.get(words[0]):
             if not context.resilient_parsing:
-                say_error(f"'pgsched {words[0]}' is deprecated: use 'pgsched {' '.join(now)}'")
+                say_deprecated(f"pgsched {words[0]}", f"pgsched {' '.join(now)}")
             words = [*now, *words[1:]]
         return super().resolve_command(context, words)
 

@@ -38,7 +38,7 @@ _HELP = {
 def alerts(**given: Any) -> None:
     """Print alerting rules for Prometheus.
 
-    The options are thresholds. Save the output as pgsched.rules.yml and list the file under rule_files. For a single task, set
-    alert_if_no_success_for on the task instead.
+    The options are thresholds. Save the output as pgsched.rules.yml and list the file under rule_files. For a single
+    task, set alert_if_no_success_for on the task instead.
     """
     say(rules(Thresholds(**given)).rstrip("\n"))

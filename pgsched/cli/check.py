@@ -26,8 +26,8 @@ from pgsched.ops.payload_check import PayloadCheck
 def check(context: click.Context, apps: tuple[str, ...], limit: int, output: str) -> None:
     """Find waiting tasks that an app's handlers could not run.
 
-    Run it before the app is deployed. It checks pending and blocked tasks, schedules, and steps that groups have not started. Exits with 1 if a payload does
-    not fit its handler or a type has no handler, otherwise with 0.
+    Run it before the app is deployed. It checks pending and blocked tasks, schedules, and steps that groups have not
+    started. Exits with 1 if a payload does not fit its handler or a type has no handler, otherwise with 0.
     """
     session: Session = context.obj
     app, *others = map(load_app, apps)

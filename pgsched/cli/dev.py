@@ -77,8 +77,9 @@ def dev(
 ) -> None:
     """Run PostgreSQL, a worker and the dashboard for development.
 
-    Starts an embedded PostgreSQL, migrates it, runs a worker and serves the dashboard until Ctrl-C. With --dsn it uses that database and starts no PostgreSQL. It ignores PGSCHED_DSN and libpq's PG* variables, which
-    may point to another database.
+    Starts an embedded PostgreSQL, migrates it, runs a worker and serves the dashboard until Ctrl-C. With --dsn it uses
+    that database and starts no PostgreSQL. It ignores PGSCHED_DSN and libpq's PG* variables, which may point to another
+    database.
     """
     if demo and app is not None:
         if context.get_parameter_source("app") is ParameterSource.COMMANDLINE:

@@ -55,7 +55,7 @@ def _of_program(error: click.ClickException) -> str | None:
     root = error.ctx.find_root()
     for one in root.command.params:
         if error.option_name in one.opts and error.ctx is not root and isinstance(one, click.Option):
-            value = "" if one.is_flag else f" {one.opts[0].rpartition('-')[2].upper()}"
+            value = "" if one.is_flag else f" {one.metavar or one.opts[0].rpartition('-')[2].upper()}"
             command = error.ctx.command_path.removeprefix(f"{root.command_path} ")
             place = f"{root.command_path} {one.opts[0]}{value} {command}"
             return f"{one.opts[0]} is an option of {root.command_path} itself and goes before the command: {place} …"

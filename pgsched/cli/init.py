@@ -35,8 +35,8 @@ README.md has more, also with Docker."""
 def init(folder: Path) -> None:
     """Write a small project to begin with.
 
-    It has two tasks, their tests and a compose file with PostgreSQL. DIR is the current folder if left out, and is created if it does not exist. No file is overwritten: if one exists,
-    nothing is written.
+    It has two tasks, their tests and a compose file with PostgreSQL. DIR is the current folder if left out, and is
+    created if it does not exist. No file is overwritten: if one exists, nothing is written.
     """
     if existing := [name for name in FILES if (folder / name).exists() or (folder / name).is_symlink()]:
         raise PgschedError(f"{folder} already has {', '.join(existing)}: nothing was written")

@@ -32,8 +32,9 @@ Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'task'?`` for the nearest known word, with a space in front; empty if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    names = {name.lstrip("-"): name for name in known}  # the dashes would make all options alike
+    near = difflib.get_close_matches(word.lstrip("-"), names, n=1)
+    return f" Did you mean {names[near[0]]!r}?" if near else ""
 
 
 def nearest(client: Client, kind: Kind, word: str) -> str | None:

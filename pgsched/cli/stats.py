@@ -36,6 +36,7 @@ def number_of(one: StatusCount) -> str:
 def stats(client: Client) -> Stats:
     """Show the numbers of tasks, queues and workers.
 
-    Also lists due tasks that no worker has a handler for. Numbers that begin with "about" are estimates, because there are too many tasks to count.
+    Also lists due tasks that no worker has a handler for. Numbers that begin with "about" are estimates, because there
+    are too many tasks to count.
     """
     return client.stats()

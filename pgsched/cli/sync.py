@@ -40,7 +40,8 @@ def _in_words(one: Registered) -> str:
 def sync(session: Session, app: str, prune: bool, waiting: bool, output: str) -> None:
     """Register an app's handlers and declared schedules.
 
-    Workers do this when they start; a deployment can do it before. Types that a running worker serves are never retired.
+    Workers do this when they start; a deployment can do it before. Types that a running worker serves are never
+    retired.
     """
     registry = load_app(app).registry
     with server(session.dsn) as dsn:

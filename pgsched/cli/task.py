@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from pgsched.cli.errors import say_error
+from pgsched.cli.former import former
 from pgsched.cli.options import (
     MAX_ID,
     confirm,
@@ -98,7 +99,7 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-task.add_command(next_)
+task.add_command(former(next_, "pgsched task next", now="pgsched schedule next"))
 for command in (add, bulk, edit, edit_payloads, emit, export, restart, tree):
     task.add_command(command)
 

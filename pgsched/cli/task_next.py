@@ -68,7 +68,7 @@ def next_(
     if in_words:
         say(f"{explain(schedule)}\n")
     say_table(
-        ("UTC", timezone, "THE CLOCKS"),
+        ("UTC", timezone, "CLOCK CHANGE"),
         [(plain(tick.at), tick.local.isoformat(sep=" "), tick.note) for tick in ticks],
         empty="no more ticks",
     )

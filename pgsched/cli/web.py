@@ -43,9 +43,9 @@ def is_installed() -> bool:
 def web(context: click.Context, /, **given: Any) -> None:
     """Serve the dashboard and the REST API.
 
-    It runs until SIGTERM or Ctrl-C. Without tokens it accepts requests from this machine only. For remote access set PGSCHED_OPERATOR_TOKEN,
-    PGSCHED_VIEWER_TOKEN or both. `pgsched --dsn [NAME=]DSN --dsn [NAME=]DSN … web` serves several databases, each below
-    its name.
+    It runs until SIGTERM or Ctrl-C. Without tokens it accepts requests from this machine only. For remote access set
+    PGSCHED_OPERATOR_TOKEN, PGSCHED_VIEWER_TOKEN or both. `pgsched --dsn [NAME=]DSN --dsn [NAME=]DSN … web` serves
+    several databases, each below its name.
     """
     if not is_installed():
         raise ConfigError(MISSING)
