@@ -77,7 +77,8 @@ def test_add_says_that_a_key_is_known_and_what_would_differ(dsn: str) -> None:
     other = pgsched("task", "add", "post", "--key", "k", "--backoff-delay", "1m", "--cron", "@daily", dsn=dsn)
     assert (other.code, other.stdout) == (0, f"{task_id}\n")
     assert other.stderr == (
-        f"pgsched: task {task_id} already has the key 'k' and is left unchanged; it differs in backoff-delay, cron, type\n"
+        f"pgsched: task {task_id} already has the key 'k' and is left unchanged; "
+        "it differs in backoff-delay, cron, type\n"
     )
     listed = pgsched("task", "add", "post", "--key", "k", "--json", dsn=dsn)
     assert '"outcome": "existing"' in listed.stdout

@@ -43,7 +43,7 @@ def test_duration_alone_is_in_the_past_for_filters_only() -> None:
     found = read_past(CONTEXT, OPTION, "2h")
     assert found is not None
     assert abs(datetime.now(UTC) - found - timedelta(hours=2)) < timedelta(seconds=60)
-    with pytest.raises(click.BadParameter, match="'2h' is not a time: .*as [+]2h or -30m"):
+    with pytest.raises(click.BadParameter, match=r"'2h' is not a time: .*as \+2h or -30m"):
         read_moment(CONTEXT, OPTION, "2h")
 
 
