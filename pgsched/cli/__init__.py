@@ -149,7 +149,7 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     callback=read_zone,
     help=f"Show times in this IANA time zone, or in {LOCAL!r}: that of this machine.  [default: UTC]",
 )
-@click.option("--no-color", is_flag=True, help="Print no colors. NO_COLOR in the environment means the same.")
+@click.option("--no-color", is_flag=True, help="Print no colours. NO_COLOR in the environment means the same.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only data and errors, not what was changed.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Print the version."

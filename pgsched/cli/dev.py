@@ -190,7 +190,7 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 @contextmanager
 def _narrated(dsn: str, *, psql: str) -> Iterator[None]:
-    """Schedule the demonstration, say what to try, and announce the first completed task."""
+    """Schedule the demonstration, print what to try, and announce the first completed task."""
     over = threading.Event()
     began = time.monotonic()
     with Client(dsn) as client:

@@ -49,7 +49,7 @@ def report(error: BaseException, *, debug: bool) -> int:
 
 
 def _of_program(error: click.ClickException) -> str | None:
-    """What to say when an option of the program itself was given behind a command; None for any other error."""
+    """Return the message for an option of the program itself that was given after a command; None for other errors."""
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return None
     root = error.ctx.find_root()
@@ -63,7 +63,7 @@ def _of_program(error: click.ClickException) -> str | None:
 
 
 def _message(error: click.ClickException) -> str:
-    """What click says, and the nearest name to one that does not exist."""
+    """Return the message of click, with the nearest name to one that does not exist."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:
         return error.format_message()

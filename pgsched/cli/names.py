@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pgsched.cli.output import say_aside
-from pgsched.domain.errors import PgschedError
+from pgsched.domain.errors import PermissionRefused, PgschedError
 from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
@@ -38,10 +38,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(client: Client, kind: Kind, word: str) -> str | None:
-    """Return the nearest existing name to a word that is none; None if it exists or nothing is near."""
+    """Return the nearest name to a word that is no name itself; None if nothing is near or the role may not look."""
     from pgsched.db.queries.names import list_names  # imported late: help needs no database
 
-    known = client.database.run(list_names(kind))
+    try:
+        known = client.database.run(list_names(kind))
+    except PermissionRefused:  # a role that may only insert gets no hints
+        return None
     return None if word in known else next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 

@@ -49,7 +49,7 @@ def repeat(
 
 
 def _begin(every: float) -> None:
-    """Clear a terminal and say when this was; on anything else what is printed follows what was."""
+    """Clear a terminal and print the time; nothing on other outputs, where the next text follows the last one."""
     if sys.stdout.isatty():
         click.clear()
         at = shown_in(datetime.now(UTC)).isoformat(sep=" ", timespec="seconds")
