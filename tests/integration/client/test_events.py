@@ -260,7 +260,7 @@ def test_the_command_follows_events(dsn: str, run_pgsched: PgschedRunner) -> Non
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where application_name = 'pgsched events' and datname = current_database()"
         )
-        people.wait_for_output("events are missed until the database is back")
+        people.wait_for_output("events are missed until the connection is restored")
         wait_until(lambda: len(_followers(db)) == 2, message="both listen again")
         again = insert_task(db, "greet")
         people.wait_for_output(f"task {again}  ")
