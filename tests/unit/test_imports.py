@@ -79,7 +79,8 @@ PATHS = {
         HELP | {"pgsched.client", "pgsched.cli.task", "pgsched.cli.worker"},
     ),
     "completing a command": (
-        "import os; os.environ |= {'_PGSCHED_COMPLETE': 'bash_complete', 'COMP_WORDS': 'pgsched ta', 'COMP_CWORD': '1'}\n"
+        "import os\n"
+        "os.environ |= {'_PGSCHED_COMPLETE': 'bash_complete', 'COMP_WORDS': 'pgsched ta', 'COMP_CWORD': '1'}\n"
         "try: run()\nexcept SystemExit: pass",
         "click.shell_completion",
         HELP | {"pgsched.client", "pgsched.cli.task", "pgsched.cli.worker"},
