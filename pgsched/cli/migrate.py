@@ -32,7 +32,7 @@ def migrate(session: Session, sql: bool, roles: bool, lock_wait: float) -> None:
         say(migrations.migration_script(roles=roles).rstrip("\n"))
         return
     with server(session.dsn) as dsn:
-        applied = migrations.migrate(dsn, roles=roles, lock_wait=lock_wait, on_wait=_tell)
+        applied = migrations.migrate(dsn, roles=roles, lock_wait=lock_wait, on_wait=_say_wait)
         found = migrations.schema_version(dsn)
     for name in applied:
         say_done(f"applied {name}")
@@ -45,5 +45,5 @@ def migrate(session: Session, sql: bool, roles: bool, lock_wait: float) -> None:
         say_done(f"the schema is up to date (version {migrations.program_version()})")
 
 
-def _tell(line: str) -> None:
+def _say_wait(line: str) -> None:
     say_aside(f"pgsched: {line}")

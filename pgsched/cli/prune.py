@@ -61,10 +61,10 @@ def prune(client: Client, /, as_json: bool, yes: bool, **given: Any) -> None:
         done = client.prune(**cast(PruneOptions, options))
     except OSError as error:
         raise PgschedError(f"--archive-dir {given['archive_dir']}: {error.strerror or error}") from None
-    say_record(done, _tell, output=JSON if as_json else TABLE)
+    say_record(done, _say_pruned, output=JSON if as_json else TABLE)
 
 
-def _tell(done: Pruned) -> None:
+def _say_pruned(done: Pruned) -> None:
     would = "would be " if done.dry_run else ""
     found = [one for one in done.queues if one.completed or one.cancelled or one.dead]
     say_table(("QUEUE", "COMPLETED", "CANCELLED", "DEAD"), found, empty=f"no tasks {would}deleted")

@@ -132,6 +132,7 @@ def pause(client: Client, name: str) -> None:
 @pass_client
 def resume(client: Client, name: str) -> None:
     """Claim from a paused queue again."""
+    hint_unknown(client, "queue", [name])
     client.resume_queue(name)
     say_done(f"queue {name}: resumed")
 
@@ -141,6 +142,7 @@ def resume(client: Client, name: str) -> None:
 @shows(say_why_queue)
 def why(client: Client, name: str) -> WhyQueue:
     """Explain why the tasks of a queue wait, how many are due, and when the backlog will be drained."""
+    hint_unknown(client, "queue", [name])
     return client.why_queue(name)
 
 
@@ -153,6 +155,7 @@ def clear(client: Client, name: str, yes: bool) -> None:
 
     Each transaction deletes up to 1,000 tasks. If the command is interrupted, run it again to continue.
     """
+    hint_unknown(client, "queue", [name])
     confirm(f"Delete every task of queue {name} permanently?", yes=yes)
     say_done(f"queue {name}: {count(change(client, 'delete', {'queue': [name]}), 'task')} deleted")
 

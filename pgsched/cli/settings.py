@@ -112,9 +112,9 @@ def in_words(found: Pruned) -> str:
     """Describe what is deleted: ``120 completed, 3 dead tasks and 2 partitions of the history``."""
     kinds = ("completed", "cancelled", "dead")
     numbers = [(sum(getattr(queue, kind) for queue in found.queues), kind) for kind in kinds]
-    told = [f"{number:,} {kind}" for number, kind in numbers if number]
+    named = [f"{number:,} {kind}" for number, kind in numbers if number]
     total = sum(number for number, _kind in numbers)
-    parts = [f"{', '.join(told)} task{'' if total == 1 else 's'}"] if told else []
+    parts = [f"{', '.join(named)} task{'' if total == 1 else 's'}"] if named else []
     if found.history:
         parts.append(f"{count(len(found.history), 'partition')} of the history")
     words = " and ".join(parts) or "finished tasks or old history"

@@ -245,8 +245,8 @@ def take_unique(given: dict[str, Any]) -> Unique | None:
 
 def say_outcome(scheduled: Scheduled, on_conflict: OnConflict, unique: Unique | None) -> None:
     """Print the id; also the outcome if the options do more than return an existing task."""
-    tells = unique is not None or on_conflict in ("update", "replace")
-    say(f"{scheduled} {scheduled.outcome}" if tells else str(scheduled))
+    has_outcome = unique is not None or on_conflict in ("update", "replace")
+    say(f"{scheduled} {scheduled.outcome}" if has_outcome else str(scheduled))
 
 
 def say_differs(scheduled: Scheduled, key: str | None) -> None:

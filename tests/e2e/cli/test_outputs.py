@@ -17,7 +17,7 @@ import pytest
 
 from pgsched.cli import commands
 from tests.e2e.cli.test_lists import dead_task
-from tests.support.commands import pgsched
+from tests.support.commands import Ended, pgsched
 from tests.support.processes import CHECKOUT
 from tools.docs.cli_page import walk
 
@@ -172,6 +172,13 @@ def test_empty_list_points_out_names_that_do_not_exist(dsn: str) -> None:
     ended = pgsched("task", "list", "--queue", "mial", dsn=dsn)
     assert (ended.stdout, ended.stderr) == ("no tasks\n", "pgsched: there is no queue 'mial'. Did you mean 'mail'?\n")
     assert pgsched("dead", "list", "--queue", "mail", dsn=dsn).stderr == ""
+
+
+def test_paused_queue_that_does_not_exist_points_out_the_nearest_one(dsn: str) -> None:
+    pgsched("task", "add", "greet", "--queue", "mail", dsn=dsn)
+    hint = "pgsched: there is no queue 'mial'. Did you mean 'mail'?\n"
+    assert pgsched("queue", "pause", "mial", dsn=dsn) == Ended(0, "queue mial: paused\n", hint)
+    assert pgsched("queue", "pause", "mail", dsn=dsn).stderr == ""
 
 
 def test_key_that_no_task_has_is_answered_with_the_nearest_schedule(dsn: str) -> None:
