@@ -74,7 +74,6 @@ def completes(kind: Kind) -> Completion:
 @contextmanager
 def _impatient_client(context: click.Context) -> Iterator[Client | None]:
     """Give a client that soon gives up; None for an embedded server, which would have to be started first."""
-    from pgsched.client.client import Client
     from pgsched.db.dsn import EMBEDDED
 
     given = context.find_root().params.get("dsns") or ()
@@ -82,6 +81,8 @@ def _impatient_client(context: click.Context) -> Iterator[Client | None]:
     if dsn.startswith(EMBEDDED):
         yield None
         return
+    from pgsched.client.client import Client
+
     os.environ.setdefault("PGCONNECT_TIMEOUT", CONNECT_SECONDS)
     with Client(dsn) as client, _at_most(ANSWER_SECONDS):
         yield client

@@ -161,8 +161,8 @@ def test_colours_are_for_terminals_and_can_be_turned_off(dsn: str) -> None:
 
 def test_table_cut_by_head_is_no_error(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("insert into pgsched.tasks (task_type) select 'greet' from generate_series(1, 3000)")
-    command = f"{sys.executable} -m pgsched --dsn '{dsn}' task list --limit 4000 --json | head -1"
+        connection.execute("insert into pgsched.tasks (task_type) select 'greet' from generate_series(1, 500)")
+    command = f"{sys.executable} -m pgsched --dsn '{dsn}' task list --limit 1000 --json | head -1"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=CHECKOUT, check=False)
     assert (ended.stdout, ended.stderr) == ("[\n", "")
 
