@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,9 @@ def test_script_is_printed_without_a_database(shell: str) -> None:
     ended = pgsched("completion", shell, dsn=NOWHERE)
     assert (ended.code, ended.stderr) == (0, "")
     assert "_PGSCHED_COMPLETE" in ended.stdout
+
+
+def test_nothing_is_said_if_the_database_does_not_answer(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never answers
+        port = server.getsockname()[1]
+        assert complete("bash", folder, "queue", "pause", "m", dsn=f"postgresql://nobody@127.0.0.1:{port}/x") == set()
