@@ -102,7 +102,7 @@ def _due(connection: psycopg.Connection[Row]) -> list[Row]:
         ("python", "import nothing_of_that_name\n"),
         ("sh", "pgsched task show 4711\n"),
         ("sh", "python -c 'raise SystemExit(1)'\n"),
-        ("console", "$ pgsched task next @daily -n 1 --from 2030-01-01T00:00Z --json\n[]\n"),
+        ("console", "$ pgsched schedule next @daily -n 1 --from 2030-01-01T00:00Z --json\n[]\n"),
         ("sql", "select 1 / 0\n"),
         ("sql", "select 1\n-- ERROR: there is none\n"),
     ],
