@@ -39,7 +39,9 @@ def _columns(dsn: str, schema: str) -> list[dict[str, object]]:
     return found
 
 
-@pytest.mark.parametrize(("package", "schema"), [("procrastinate", procrastinate_schema), ("pgqueuer", pgqueuer_schema)])
+@pytest.mark.parametrize(
+    ("package", "schema"), [("procrastinate", procrastinate_schema), ("pgqueuer", pgqueuer_schema)]
+)
 def test_tables_of_a_peer_are_those_of_its_package(package: str, schema: Callable[[], str], dsn: str) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is installed by `make bench` only")
