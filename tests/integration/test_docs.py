@@ -50,7 +50,7 @@ TABLES_OF_OTHERS = {
 }
 """Files of tests/support/peers whose tables are in the database of a page before its first example."""
 
-FROM_NOTHING = ("README.md", "getting_started.md")
+FROM_NOTHING = ("README.md", "getting_started.md", "index.md")
 """Pages that begin with `pgsched migrate`."""
 
 WITH_EXAMPLES = [page for page in PAGES if any(block.runs for block in blocks(page))]
