@@ -35,6 +35,7 @@ COMMANDS = {
     "group": "Add groups of steps, and show their progress.",
     "handler": "List and show the types that workers have registered handlers for.",
     "lock": "List locks, run a command while holding one, break one.",
+    "mcp": "Serve tools for agents by the Model Context Protocol, until stdin ends.",
     "migrate": "Upgrade the database's schema to this program's version.",
     "prune": "Delete finished tasks and old history by the settings, which options override for completed tasks, dead "
     "tasks and the history.",
