@@ -85,7 +85,7 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
-RUN_SOURCES = --extra embedded --extra web --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
+RUN_SOURCES = --extra embedded --extra web --extra mcp --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
