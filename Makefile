@@ -28,7 +28,7 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-browser test-agents test-generated lint format sync bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -40,6 +40,13 @@ test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit,
 test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
 	@sh tests/browser/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
+
+test-agents: $(DEV) ## Plant twenty faults and let an agent-like script find them by the tools of pgsched mcp
+	$(BIN)/pytest -s $(ARGS) tests/e2e/test_mcp_faults.py
+
+test-generated: $(DEV) ## Compile generated clients and run them (apt-get installs Go and npm where they are missing)
+	@sh tests/generated/install.sh
+	$(BIN)/pytest $(ARGS) tests/generated
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -88,7 +95,8 @@ COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-versi
 RUN_SOURCES = --extra embedded --extra web --extra mcp --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules \
+	  tests/generated/node/node_modules tests/generated/node/build
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets

@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": "Diagnose the queue and its database.",
     "errors": "List what attempts failed with, grouped; retry or delete all dead tasks of one error.",
     "events": "Follow task events, until Ctrl-C.",
+    "generate": "Write a typed client that schedules tasks: a TypeScript module, a Go file or JSON Schemas.",
     "group": "Add groups of steps, and show their progress.",
     "handler": "List and show the types that workers have registered handlers for.",
     "lock": "List locks, run a command while holding one, break one.",
