@@ -6,7 +6,6 @@ import pytest
 
 from pgsched.client.client import Client
 from tests.support.agents import ToolFailed, agent
-from tests.support.tables import database
 
 
 async def test_viewer_sees_reading_tools_alone_and_changes_are_refused_in_one_line(dsn: str) -> None:
@@ -35,27 +34,3 @@ async def test_viewer_sees_reading_tools_alone_and_changes_are_refused_in_one_li
         assert (shown["status"], [why["kind"] for why in shown["why"]["reasons"]]) == ("pending", ["no_worker"])
         assert len((await one.call("preview_schedule", cron="0 8 * * 1", ticks=3))["ticks"]) == 3
         assert (await one.call("explain_queue", name="default"))["due"] == 1
-
-
-async def test_operator_changes_with_a_reason_that_the_audit_log_keeps(dsn: str) -> None:
-    with Client(dsn) as client:
-        id = int(client.schedule("mail", {"to": "ada"}))
-        with database(dsn) as db:
-            db.execute("update pgsched.tasks set status = 'dead', died_at = now(), next_run_at = null")
-    async with agent(dsn, "--name", "night watch", operator=True) as one:
-        tools = await one.tools()
-        assert tools["cancel_task"].annotations.destructive_hint
-        assert not tools["retry_task"].annotations.read_only_hint
-        with pytest.raises(ToolFailed, match="reason: Field required"):
-            await one.call("retry_task", id=id)
-        assert (await one.call("retry_task", id=id, reason="the mail server is back"))["status"] == "pending"
-        assert (await one.call("pause_queue", name="default", reason="maintenance"))["paused"]
-        with pytest.raises(ToolFailed, match="task 1 is pending"):
-            await one.call("retry_task", id=id, reason="once more")
-        noted = (await one.call("list_audit"))["items"]
-    told = [(entry["action"], entry["actor"], entry["remote"], entry["after"]["reason"]) for entry in noted]
-    who = ("night watch (mcp)", "stdio")
-    assert told == [
-        ("queue.pause", *who, "maintenance"),
-        ("task.retry", *who, "the mail server is back"),
-    ]

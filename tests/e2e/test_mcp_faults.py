@@ -270,9 +270,14 @@ async def test_agent_finds_planted_faults_by_the_tools_alone(dsn: str, monkeypat
             " (select array_agg(distinct queue) from pgsched.tasks) where heartbeat_at > now() - interval '5 min'"
         )
 
-        async with agent(dsn, operator=True) as one:
+        async with agent(dsn, "--name", "night watch", operator=True) as one:
             found = set(await diagnose(one)) - before
             calls = one.calls
+            queue = next(fault.object for fault in found if fault.kind == "queue_paused")
+            resumed = await one.call("resume_queue", name=queue, reason="nobody knows why it was paused")
+            assert not resumed["paused"]
+            (noted, *_) = (await one.call("list_audit"))["items"]
+            assert (noted["actor"], noted["action"]) == ("night watch (mcp)", "queue.resume")
     for plant, fault in planted:
         said = plant.__name__.replace("_", " ")
         print(f"| {said} | `{fault.kind}` | {fault.object} | {'found' if fault in found else 'not found'} |")

@@ -55,9 +55,9 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent_within(app: FastAPI, role: str) -> AsyncIterator[Agent]:
-    """An agent of the same tools within this process, in a role."""
-    async with Client(make_server(app, caller_of(role, None))) as client:
+async def agent_within(app: FastAPI, role: str, *, name: str | None = None, mode: str = "auto") -> AsyncIterator[Agent]:
+    """An agent of the same tools within this process, in a role; ``legacy``: of a client of before 2026."""
+    async with Client(make_server(app, caller_of(role, name)), mode=mode) as client:
         yield Agent(client)
     await app.state.web.close()
 

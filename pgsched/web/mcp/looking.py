@@ -20,6 +20,7 @@ _LOG_LINES: Final = 30
 Within = Annotated[str, Field(description='The time until now, as "15m", "24h" or "7d".')]
 Queue = Annotated[str | None, Field(description="Only of this queue.")]
 Type = Annotated[str | None, Field(description="Only of this task type.")]
+Contains = Annotated[str, Field(description="Only those whose name contains this text.")]
 
 
 @tool(title="Find tasks")
@@ -116,6 +117,7 @@ async def list_dead(
 @tool(title="List task types")
 async def list_types(
     rest: Rest,
+    contains: Contains = "",
     schemas: Annotated[bool, Field(description="Also show the JSON Schemas of payload and result.")] = False,
     within: Within = "24h",
 ) -> Any:
@@ -123,6 +125,8 @@ async def list_types(
     defaults, and throughput, failures and times of each.
     """
     handlers, counted = await asyncio.gather(rest.get("/handlers"), rest.get("/types", within=within))
+    handlers = [one for one in handlers if contains in one["task_type"]]
+    counted = [one for one in counted if contains in one["task_type"]]
     if not schemas:
         for one in handlers:
             one.pop("payload_schema", None)
@@ -137,11 +141,11 @@ async def list_deployments(rest: Rest, task_type: Type = None, within: Within = 
 
 
 @tool(title="List queues")
-async def list_queues(rest: Rest) -> Any:
+async def list_queues(rest: Rest, contains: Contains = "") -> Any:
     """List the queues: paused or not, limits, how many tasks are pending, due, running and dead, and the age of the
     oldest due task.
     """
-    return await rest.get("/queues")
+    return [one for one in await rest.get("/queues") if contains in one["name"]]
 
 
 @tool(title="List workers")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
-import anyio
 import uvicorn
 from fastapi import FastAPI
 from mcp.server import Server
@@ -39,7 +41,7 @@ from pgsched.web.mcp.rest import Refused, Rest
 from pgsched.web.mcp.tool import Tool
 from pgsched.web.problems import problem_of
 from pgsched.web.rendering import program
-from pgsched.web.server import GRACE_SECONDS, bound
+from pgsched.web.server import GRACE_SECONDS, UvicornServer, bound
 from pgsched.web.settings import WebSettings, is_loopback
 from pgsched.web.timed_protocol import TimedProtocol
 
@@ -145,7 +147,7 @@ def run_stdio(dsn: str, *, settings: WebSettings, name: str | None) -> None:
         finally:
             await app.state.web.close()
 
-    anyio.run(serve)
+    asyncio.run(serve())
 
 
 def run_http(dsn: str, *, settings: WebSettings) -> None:
@@ -166,11 +168,16 @@ def run_http(dsn: str, *, settings: WebSettings) -> None:
             lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_SECONDS,
         )  # fmt: skip
 
-        async def serve() -> None:
-            async with app.running():
-                await uvicorn.Server(config).serve(sockets=[listener])
+        one = UvicornServer(config)
 
-        anyio.run(serve)
+        async def serve() -> None:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, partial(setattr, one, "should_exit", True))
+            async with app.running():
+                await one.serve(sockets=[listener])
+
+        asyncio.run(serve())
 
 
 def _quiet() -> None:
