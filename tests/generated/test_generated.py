@@ -15,8 +15,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from pgsched.ops.generate.go import go
+from pgsched.ops.generate.registered import of_entries
 from pgsched.ops.generate.typescript import typescript
-from tests.support.generate_app import all_types
+from pgsched.worker.registration import entries
+from tests.support.generate_app import all_types, app
 from tests.support.tables import database
 
 HERE = Path(__file__).parent
@@ -80,6 +82,8 @@ def test_go_compiles_and_schedules(dsn: str, tmp_path: Path) -> None:
     (folder / "tasks").mkdir(parents=True)
     (folder / "tasks/tasks.go").write_text(go(all_types(), version=1, package="tasks"), encoding="utf-8")
     shutil.copy(HERE / "go/program.go", folder)
+    (tmp_path / "plain.go").write_text(go(of_entries(entries(app.registry)), version=1, package="tasks"))
+    assert output(["gofmt", "-l", "plain.go"], tmp_path) == ""
     env = {"GO111MODULE": "off", "GOPATH": f"{tmp_path}:{GOCODE}", "GOFLAGS": ""}
     output(["go", "vet", "./..."], folder, env)
     output(["go", "build", "-o", "program", "."], folder, env)

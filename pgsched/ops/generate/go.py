@@ -173,16 +173,18 @@ class _Types:
         if is_open or not all(_TAG.fullmatch(name) for name in known):
             return "map[string]any"  # a struct has no place for other keys, and its tags none for such names
         fields = distinct({name: pascal(name) for name in known})
-        said = []
+        rows = []
         for name, one in known.items():
             kind = self.type_of(one, depth + 1)
             mark = "," if name == "-" else ""
             if name not in needed:
                 kind, mark = _pointer(kind), ",omitempty"
-            said.append(f"{fields[name]} {kind} `json:{json.dumps(name + mark)}`")
-        if depth == 0 and said:
-            return "\n".join(["struct {", *(f"\t{field}" for field in said), "}"])
-        return f"struct {{ {'; '.join(said)} }}" if said else "struct{}"
+            rows.append((fields[name], kind, f"`json:{json.dumps(name + mark)}`"))
+        if depth or not rows:
+            return f"struct {{ {'; '.join(map(' '.join, rows))} }}" if rows else "struct{}"
+        first, second = (max(len(row[place]) for row in rows) for place in (0, 1))  # in columns, as gofmt has them
+        lines = (f"\t{name:{first}} {kind:{second}} {tag}" for name, kind, tag in rows)
+        return "\n".join(["struct {", *lines, "}"])
 
 
 def _pointer(kind: str) -> str:

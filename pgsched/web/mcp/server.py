@@ -155,14 +155,12 @@ def run_http(dsn: str, *, settings: WebSettings) -> None:
 
     Raises ConfigError without tokens, SchemaMismatch and DatabaseUnavailable before anything is served.
     """
-    if not settings.has_tokens:
-        raise ConfigError("--http needs a token: set PGSCHED_VIEWER_TOKEN, PGSCHED_OPERATOR_TOKEN or both")
+    app = http_app(dsn, settings)
     check_schema(dsn, WEB_RIGHTS)
     _quiet()
     with bound(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         log.info("mcp_served", transport="http", url=f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp")
-        app = http_app(dsn, settings)
         config = uvicorn.Config(
             app, http=TimedProtocol, log_config=None, access_log=False, server_header=False, proxy_headers=False,
             lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_SECONDS,
@@ -187,7 +185,9 @@ def _quiet() -> None:
 
 
 def http_app(dsn: str, settings: WebSettings) -> HttpApp:
-    """Return the ASGI app that serves the tools at ``/mcp``."""
+    """Return the ASGI app that serves the tools at ``/mcp``. Raises ConfigError without tokens."""
+    if not settings.has_tokens:
+        raise ConfigError("--http needs a token: set PGSCHED_VIEWER_TOKEN, PGSCHED_OPERATOR_TOKEN or both")
     app = create_app(dsn, settings=settings)
     host = (
         "127.0.0.1" if is_loopback(settings.host) else settings.host

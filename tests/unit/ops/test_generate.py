@@ -46,7 +46,7 @@ def test_functions_are_called_as_their_types_and_take_typed_payloads() -> None:
     assert (
         "func ScheduleOrderPlace(ctx context.Context, db Querier, payload OrderPlacePayload, options Options)" in text
     )
-    assert '\tLines []OrderPlaceLine `json:"lines"`' in text
+    assert re.search(r'\tLines +\[\]OrderPlaceLine +`json:"lines"`', text)
 
 
 def test_comments_and_texts_of_hostile_names_stay_comments_and_texts() -> None:
