@@ -80,7 +80,8 @@ def make_server(app: FastAPI, caller: Caller | None) -> Server[Any]:
         try:
             return await _call(rest_of(context), params)
         except Refused as error:
-            return CallToolResult(content=[TextContent(text=visible(str(error)))], is_error=True)
+            line = visible(" ".join(str(error).split()))
+            return CallToolResult(content=[TextContent(text=line)], is_error=True)
 
     return Server(
         "pgsched",
@@ -165,7 +166,6 @@ def run_http(dsn: str, *, settings: WebSettings) -> None:
             app, http=TimedProtocol, log_config=None, access_log=False, server_header=False, proxy_headers=False,
             lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_SECONDS,
         )  # fmt: skip
-
         one = UvicornServer(config)
 
         async def serve() -> None:
@@ -189,9 +189,8 @@ def http_app(dsn: str, settings: WebSettings) -> HttpApp:
     if not settings.has_tokens:
         raise ConfigError("--http needs a token: set PGSCHED_VIEWER_TOKEN, PGSCHED_OPERATOR_TOKEN or both")
     app = create_app(dsn, settings=settings)
-    host = (
-        "127.0.0.1" if is_loopback(settings.host) else settings.host
-    )  # of this machine: no page may lead its name here
+    # On this machine Host must be one of its names, so that no page from elsewhere leads a name of its own here.
+    host = "127.0.0.1" if is_loopback(settings.host) else settings.host
     served = make_server(app, None).streamable_http_app(json_response=True, stateless_http=True, host=host)
     return HttpApp(served, app)
 

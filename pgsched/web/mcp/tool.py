@@ -56,6 +56,9 @@ class Tool:
         except ValidationError as error:
             raise Refused(_first_rule(error)) from None
         named = {name: getattr(arguments, name) for name in self.arguments.model_fields}
+        for name, value in named.items():
+            if isinstance(value, str) and not _is_unicode(value):
+                raise Refused(f"{name}: must be Unicode text, got half of a surrogate pair")
         if self.changes:
             rest = rest.because(named.pop("reason"))
         return await self.work(rest, **named)
@@ -88,6 +91,14 @@ def tool(
         )
 
     return made
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_rule(error: ValidationError) -> str:

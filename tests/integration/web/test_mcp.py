@@ -66,6 +66,16 @@ async def test_long_and_hostile_texts_come_cut_and_marked_as_data(dsn: str) -> N
     assert text.endswith("more characters)")
 
 
+async def test_arguments_that_nobody_expects_are_refused_in_one_line(dsn: str) -> None:
+    async with agent_within(create_app(dsn), "viewer") as one:
+        for odd in ("", "\x00", "a/b", "..", "a b\n", "%2F", "'; drop", "\ud800", "x" * 5_000, 2**70, None, [], {}, -1):
+            for name, argument in (("list_errors", "within"), ("explain_queue", "name"), ("show_error", "id")):
+                try:
+                    await one.call(name, **{argument: odd})
+                except ToolFailed as error:
+                    assert "internal" not in str(error)  # noqa: PT017 - some of them are names as others
+
+
 @pytest.mark.parametrize(
     "data",
     [
