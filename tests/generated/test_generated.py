@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pgsched.ops.generate.registered import of_entries
 from pgsched.ops.generate.typescript import typescript
 from pgsched.worker.registration import entries
 from tests.support.generate_app import all_types, app
+from tests.support.random_schemas import random_types
 from tests.support.tables import database
 
 HERE = Path(__file__).parent
@@ -58,16 +60,48 @@ def judge(dsn: str, said: Mapping[str, Any], names: tuple[str, str], origin: str
     assert "priority_must_be_between_1_and_10" in said["refused"]
 
 
-def test_typescript_compiles_and_schedules(dsn: str) -> None:
+TSC = (NODE / "node_modules/.bin/tsc", "--strict", "--target", "es2022", "--module", "commonjs", "--types", "node")
+
+
+@pytest.fixture
+def build(database_name: str) -> Iterator[Path]:
+    """A folder whose programs find the packages of node."""
     if shutil.which("node") is None or not (NODE / "node_modules").exists():
         pytest.skip("node or its packages are not installed: sh tests/generated/install.sh")
-    build = NODE / "build"
-    shutil.rmtree(build, ignore_errors=True)
-    build.mkdir()
+    folder = NODE / "build" / database_name
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def go_folder(tmp_path: Path) -> Path:
+    """A folder of Go's, in which its library is found."""
+    if shutil.which("go") is None or not (GOCODE / "src/github.com/lib/pq").exists():
+        pytest.skip("Go or its library lib/pq is not installed: sh tests/generated/install.sh")
+    folder = tmp_path / "src/generated"
+    (folder / "tasks").mkdir(parents=True)
+    return folder
+
+
+def go_env(folder: Path) -> dict[str, str]:
+    return {"GO111MODULE": "off", "GOPATH": f"{folder.parents[1]}:{GOCODE}", "GOFLAGS": ""}
+
+
+def test_types_of_random_schemas_compile(build: Path, go_folder: Path) -> None:
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    types = random_types(seed)
+    (build / "tasks.ts").write_text(typescript(types, version=1), encoding="utf-8")
+    output([*TSC, "--noEmit", "tasks.ts"], build)
+    (go_folder / "tasks/tasks.go").write_text(go(types, version=1, package="tasks"), encoding="utf-8")
+    output(["go", "vet", "./tasks"], go_folder, go_env(go_folder))
+
+
+def test_typescript_compiles_and_schedules(dsn: str, build: Path) -> None:
     (build / "tasks.ts").write_text(typescript(all_types(), version=1), encoding="utf-8")
     shutil.copy(NODE / "program.ts", build)
-    options = ["--strict", "--target", "es2022", "--module", "commonjs", "--types", "node", "--noUnusedLocals"]
-    output([NODE / "node_modules/.bin/tsc", *options, "program.ts"], build)
+    output([*TSC, "--noUnusedLocals", "program.ts"], build)
     parts = conninfo_to_dict(dsn)
     names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
     env = {name: str(parts[part]) for name, part in names.items() if part in parts}
@@ -75,18 +109,17 @@ def test_typescript_compiles_and_schedules(dsn: str) -> None:
     judge(dsn, said, ("id", "differs"), "node")
 
 
-def test_go_compiles_and_schedules(dsn: str, tmp_path: Path) -> None:
-    if shutil.which("go") is None or not (GOCODE / "src/github.com/lib/pq").exists():
-        pytest.skip("Go or its library lib/pq is not installed: sh tests/generated/install.sh")
-    folder = tmp_path / "src/generated"
-    (folder / "tasks").mkdir(parents=True)
-    (folder / "tasks/tasks.go").write_text(go(all_types(), version=1, package="tasks"), encoding="utf-8")
-    shutil.copy(HERE / "go/program.go", folder)
-    (tmp_path / "plain.go").write_text(go(of_entries(entries(app.registry)), version=1, package="tasks"))
-    assert output(["gofmt", "-l", "plain.go"], tmp_path) == ""
-    env = {"GO111MODULE": "off", "GOPATH": f"{tmp_path}:{GOCODE}", "GOFLAGS": ""}
-    output(["go", "vet", "./..."], folder, env)
-    output(["go", "build", "-o", "program", "."], folder, env)
+def test_go_compiles_and_schedules(dsn: str, go_folder: Path) -> None:
+    (go_folder / "tasks/tasks.go").write_text(go(all_types(), version=1, package="tasks"), encoding="utf-8")
+    shutil.copy(HERE / "go/program.go", go_folder)
+    output(["go", "vet", "./..."], go_folder, go_env(go_folder))
+    output(["go", "build", "-o", "program", "."], go_folder, go_env(go_folder))
     address = psycopg.conninfo.make_conninfo(dsn, sslmode="disable")
-    said = json.loads(output([folder / "program", address], folder, env))
+    said = json.loads(output([go_folder / "program", address], go_folder))
     judge(dsn, said, ("ID", "Differs"), "go")
+
+
+def test_go_is_formatted_as_by_gofmt(go_folder: Path) -> None:
+    plain = of_entries(entries(app.registry))
+    (go_folder / "plain.go").write_text(go(plain, version=1, package="tasks"), encoding="utf-8")
+    assert output(["gofmt", "-l", "plain.go"], go_folder) == ""

@@ -131,7 +131,7 @@ class _Types:
 
     def _declared(self, key: str, schema: Any) -> str:
         kind = ANY if key.removeprefix("$defs/") in self._loops and key else self.type_of(schema, 0)
-        if self._is_object(schema) and kind.startswith("{"):
+        if self._is_object(schema) and kind.startswith("{") and schemas.properties(schema):
             kind = "\n".join(["{", *(f"  {field};" for field in self._fields(schema, 0)), "}"])
         return f"export type {self._names[self._one.task_type, key]} = {kind};"
 
@@ -181,7 +181,7 @@ class _Types:
     def _object(self, schema: Mapping[str, Any], depth: int) -> str:
         others = schema.get("additionalProperties", True)
         if others is not False and not schemas.properties(schema):
-            return f"Readonly<Record<string, {self.type_of(others, depth + 1)}>>"
+            return f"{{ readonly [key: string]: {self.type_of(others, depth + 1)} }}"
         fields = self._fields(schema, depth)
         return f"{{ {'; '.join(fields)} }}" if fields else "Readonly<Record<string, never>>"
 

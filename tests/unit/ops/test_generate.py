@@ -111,5 +111,5 @@ def test_bundle_of_schemas_accepts_tasks_that_fit_and_refuses_others() -> None:
 
 def test_type_whose_payload_nobody_describes_takes_any_object() -> None:
     one = TaskType(task_type="plain", payload_schema=None, description=None)
-    assert "export type PlainPayload = Readonly<Record<string, unknown>>;" in typescript([one], version=1)
+    assert "export type PlainPayload = { readonly [key: string]: unknown };" in typescript([one], version=1)
     assert "type PlainPayload map[string]any" in go([one], version=1, package="tasks")
