@@ -1,4 +1,4 @@
-"""Types with schemas that are drawn by chance: the words of JSON Schema that generators read, used rightly and wrongly."""
+"""Types with schemas drawn by chance: the words of JSON Schema that generators read, used rightly and wrongly."""
 
 from __future__ import annotations
 
