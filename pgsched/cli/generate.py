@@ -26,9 +26,10 @@ LANGUAGES = ("typescript", "go", "jsonschema")
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the file is not up to date.")
 @click.pass_obj
 def generate(session: Session, language: str, app: str | None, output: Path | None, package: str, check: bool) -> None:
-    """Write a typed client that schedules tasks: a TypeScript module, a Go file or JSON Schemas.
+    """Write a typed client for another language.
 
-    The same register gives the same text.
+    A TypeScript module, a Go file or JSON Schemas, to schedule the tasks of the register with. The same register gives
+    the same text.
     """
     if check and output is None:
         raise click.UsageError("--check needs --output: the file to compare", click.get_current_context())

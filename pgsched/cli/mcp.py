@@ -29,9 +29,9 @@ MISSING = "the tools for agents are not installed: pip install 'pgsched[mcp]'"
 @click.option("--port", metavar="N", type=PORT, default=8090, show_default=True, help="With --http: port to bind.")
 @click.pass_obj
 def mcp(session: Session, /, *, http: bool, name: str | None, **given: Any) -> None:
-    """Serve tools for agents by the Model Context Protocol, until stdin ends.
+    """Serve tools for agents by the Model Context Protocol.
 
-    Read-only unless an operator token is set.
+    It runs until stdin ends. It is read-only unless an operator token is set.
     """
     if importlib.util.find_spec("mcp") is None or not is_installed():
         raise ConfigError(MISSING)
