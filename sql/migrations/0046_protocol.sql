@@ -551,7 +551,6 @@ declare
   lost boolean[];
 begin
   perform pgsched.check_worker_call(queues, task_types, max_tasks, 1000, lease);
-  update pgsched.workers w set sleeping_until = null where w.id = worker and w.sleeping_until is not null;
   select coalesce(array_agg(q.name::text order by array_position(queues, q.name::text)), '{}') into limited
   from pgsched.queues q where q.apart and q.name = any(queues);
   common := case when limited = '{}' then queues else array(
@@ -671,6 +670,10 @@ begin
       end if;
       limited_turn := not limited_turn;
     end loop;
+    if taken > 0 and round = 1 then
+      -- It is awake: it looks again by itself.
+      update pgsched.workers w set sleeping_until = null where w.id = worker and w.sleeping_until is not null;
+    end if;
     exit when doubtful = '{}';
     return query
     select t.id, t.fencing_token, t.task_type::text, t.queue::text, t.payload::jsonb, t.attempts::integer, t.max_attempts::integer,
@@ -823,6 +826,24 @@ begin
   select jsonb_agg(d) into others from jsonb_array_elements(outcomes) d
   where (d ->> 'id')::bigint <> all(ids) and (d ->> 'id')::bigint <> all(gone);
   ids := ids || pgsched.write_outcomes(worker, coalesce(others, '[]'));
+  if outcomes @> '[{"outcome": "ended"}]' then
+    -- A tick that is a task of its own (overlap = allow) ends the schedule that it belongs to.
+    with over as (
+      update pgsched.tasks p
+      set status = 'completed', next_run_at = null, completed_at = statement_timestamp(), attempts = 0, locked_by = null,
+        locked_until = null, result = t.result, updated_at = statement_timestamp()
+      from jsonb_to_recordset(outcomes) as d(id bigint, fencing_token bigint, outcome text)
+      join pgsched.tasks t on t.id = d.id and t.fencing_token = d.fencing_token and t.status = 'completed'
+      where d.outcome = 'ended' and d.id = any(ids) and p.id = t.parent_id and p.overlap = 'allow'
+        and p.status in ('pending', 'running')
+        and t.idempotency_key = format('tick:%s:%s', p.id, extract(epoch from t.scheduled_for))
+      returning p.id, p.observed
+    )
+    select array_agg(o.id) into ended from over o where o.observed;
+    if ended is not null then
+      perform pgsched.settle(ended);
+    end if;
+  end if;
   written := cardinality(ids) + cardinality(gone);
   if written = given then
     return;
@@ -975,7 +996,7 @@ begin
   return seconds;
 end $$;
 comment on function pgsched.sleep is
-  'For workers in other languages: says that a worker sleeps, so that an insert into one of its queues that is due before notifies the channel pgsched. Claim once more right after it: what was inserted while the worker fell asleep notified nobody. Returns the seconds until the next task is due; null when the worker is not on the list. A claim ends the sleep.
+  'For workers in other languages: says that a worker sleeps, so that an insert into one of its queues that is due before notifies the channel pgsched. Claim once more right after it: what was inserted while the worker fell asleep notified nobody. Returns the seconds until the next task is due; null when the worker is not on the list. A claim that takes something ends the sleep.
 worker: Its id.
 longest: At most for so long, up to a minute.';
 
