@@ -5,6 +5,7 @@ The first line of a test's docstring is its row in docs/worker_protocol.md.
 
 from __future__ import annotations
 
+import json
 import signal
 from datetime import datetime, timedelta
 from typing import Any
@@ -286,7 +287,7 @@ def test_concurrency_limit(workers: Stage) -> None:
     """A limit of concurrency holds over all workers"""
     workers.start(queues=("narrow",))
     workers.start(queues=("narrow",))
-    workers.db.execute("select pgsched.limit_queue('narrow', '{\"concurrency\": 2}')")
+    workers.db.execute("select pgsched.limit_queue('narrow', concurrency => 2)")
     ids = [workers.insert("overlong", {"seconds": 0.1}, queue="narrow") for _ in range(8)]
     for task in ids:
         workers.ended(task)
@@ -303,7 +304,7 @@ def test_rate_limit(workers: Stage) -> None:
     """A limit of rate holds over all workers"""
     workers.start(queues=("slow",))
     workers.start(queues=("slow",))
-    workers.db.execute("select pgsched.limit_queue('slow', '{\"rate\": 3, \"per\": \"1 second\"}')")
+    workers.db.execute("select pgsched.limit_queue('slow', rate => 3, per => '1 second')")
     ids = [workers.insert("note", queue="slow") for _ in range(7)]
     for task in ids:
         workers.ended(task)
@@ -482,7 +483,7 @@ def test_events(workers: Stage) -> None:
     done, dead = workers.insert("note"), workers.insert("discard")
     found: dict[int, str] = {}
     for told in workers.db.notifies(timeout=30):
-        row = workers.db.execute("select %s::jsonb as event", (told.payload,)).fetchall()[0]["event"]
+        row = json.loads(told.payload)
         found[row["id"]] = row["event"]
         assert (row["queue"], row["attempt"]) == ("default", 1)
         if len(found) == 2:
