@@ -1,7 +1,7 @@
 // The handlers of handlers.py, run by the worker of clients/typescript. The argument is JSON: connection and options.
 
 import pg from "../../clients/typescript/node_modules/pg/lib/index.js";
-import { Aborted, Discard, Finished, jsonLines, Retry, Snooze, Worker } from "../../clients/typescript/dist/index.js";
+import { Discard, Finished, jsonLines, Retry, Snooze, Worker } from "../../clients/typescript/dist/index.js";
 
 const { connection, ...options } = JSON.parse(process.argv[2]);
 const pool = new pg.Pool({ ...connection, max: 20 });
@@ -91,6 +91,22 @@ const handlers = {
     process.kill(process.pid, "SIGKILL");
     await sleep(10_000);
   },
+  async entry(_payload, ctx) {
+    const client = await pool.connect();
+    try {
+      await client.query("begin");
+      const values = [ctx.id, ctx.attempt, ctx.fencingToken];
+      await client.query("insert into effects (task_id, attempt, token, what) values ($1, $2, $3, 'written')", values);
+      if (ctx.attempt === 1) throw new Error("not this time");
+      await ctx.finish(client, "kept");
+      await client.query("commit");
+    } catch (error) {
+      await client.query("rollback");
+      throw error;
+    } finally {
+      client.release();
+    }
+  },
   async progress(payload, ctx) {
     ctx.progress({ done: 7 });
     await handlers.hold(payload, ctx);
@@ -99,4 +115,4 @@ const handlers = {
 
 await new Worker({ connection, handlers, log: jsonLines("debug"), ...options }).run();
 await pool.end();
-process.exit(Aborted === undefined ? 1 : 0);
+process.exit(0);

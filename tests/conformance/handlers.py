@@ -124,3 +124,14 @@ async def crash(ctx: Context) -> None:
 async def progress(ctx: Context) -> None:
     ctx.progress({"done": 7})
     await hold(ctx)
+
+
+@app.task("entry", transactional=True)
+async def entry(ctx: Context) -> str:
+    await ctx.connection.execute(
+        "insert into public.effects (task_id, attempt, token, what) values (%s, %s, %s, 'written')",
+        (ctx.id, ctx.attempt, ctx.fencing_token),
+    )
+    if ctx.attempt == 1:
+        raise ValueError("not this time")
+    return "kept"

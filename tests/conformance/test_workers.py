@@ -466,6 +466,15 @@ def test_pause_and_drain(workers: Stage) -> None:
     assert workers.task(left)["attempts"] == 0
 
 
+def test_transaction_of_the_handler(workers: Stage) -> None:
+    """What a handler writes in the transaction of its finish is kept with its outcome, or not at all"""
+    workers.start()
+    task = workers.insert("entry", backoff_delay="50 ms")
+    assert workers.ended(task)["result"] == "kept"
+    assert workers.statuses(task) == [("failed", 1), ("completed", 2)]
+    assert [row["attempt"] for row in workers.effects(task, "written")] == [2]
+
+
 def test_progress(workers: Stage) -> None:
     """What a handler says of its progress can be seen while it runs"""
     workers.start()

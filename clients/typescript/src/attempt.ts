@@ -4,7 +4,8 @@ import { contextOf, type Handler } from "./context.js";
 import { Aborted, type AbortCause, Discard, Finished, Retry, Snooze } from "./errors.js";
 import { describe, encode, messageOf } from "./json.js";
 import type { Logger } from "./log.js";
-import type { Claimed, Outcome, OutcomeKind } from "./protocol.js";
+import { type Claimed, finishIn, type Outcome, type OutcomeKind } from "./protocol.js";
+import type { Queryable } from "./schedule.js";
 
 /** The longest that setTimeout takes. */
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -27,9 +28,12 @@ export class Attempt {
   private timer: NodeJS.Timeout | undefined;
   private shown: NodeJS.Timeout | undefined;
   private value: unknown;
+  /** Whether the handler has written the outcome by itself. */
+  private written = false;
 
   constructor(
     readonly task: Claimed,
+    private readonly worker: string,
     /** When its lease ends, by `performance.now()`. */
     public leasedUntil: number,
     private readonly log: Logger,
@@ -49,7 +53,8 @@ export class Attempt {
       this.timer = setTimeout(() => this.timeOut(), Math.min(task.timeout * 1000, LONGEST_TIMER));
     }
     try {
-      const context = contextOf(task, this.controller.signal, this.log, (value) => this.show(value));
+      const { signal } = this.controller;
+      const context = contextOf(task, signal, this.log, (value) => this.show(value), (tx, result) => this.finish(tx, result));
       const value: unknown = await (handler as Handler<unknown>)(task.payload, context);
       this.complete("completed", value);
     } catch (error) {
@@ -76,8 +81,28 @@ export class Attempt {
     clearTimeout(this.shown);
   }
 
+  private async finish(transaction: Queryable, value: unknown): Promise<void> {
+    if (this.state !== "running") {
+      throw new Aborted("lease_lost", "the attempt is over");
+    }
+    const { id, fencing_token } = this.task;
+    const outcome: Outcome = { id, fencing_token, seconds: this.seconds, outcome: "completed", result: encode(value).text };
+    if (!(await finishIn(transaction, this.worker, outcome))) {
+      throw new Aborted("lease_lost", "another worker may have the task");
+    }
+    this.written = true;
+  }
+
+  private get seconds(): number {
+    return (performance.now() - this.started) / 1000;
+  }
+
   private complete(kind: OutcomeKind, value: unknown): void {
     if (this.state !== "running") {
+      return;
+    }
+    if (this.written) {
+      this.drop();
       return;
     }
     const { text, warning } = encode(value);
@@ -107,7 +132,7 @@ export class Attempt {
   }
 
   /** Whether it was stopped because the worker stops. */
-  private get interrupted(): boolean {
+  get interrupted(): boolean {
     const reason: unknown = this.controller.signal.reason;
     return reason instanceof Aborted && reason.reason === "shutdown";
   }
@@ -125,7 +150,7 @@ export class Attempt {
     clearTimeout(this.timer);
     clearTimeout(this.shown);
     const { id, fencing_token } = this.task;
-    this.hooks.report(this, { id, fencing_token, seconds: (performance.now() - this.started) / 1000, ...what });
+    this.hooks.report(this, { id, fencing_token, seconds: this.seconds, ...what });
   }
 
   private show(value: unknown): void {

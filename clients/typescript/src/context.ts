@@ -2,6 +2,7 @@
 
 import type { Logger } from "./log.js";
 import type { Claimed, Details } from "./protocol.js";
+import type { Queryable } from "./schedule.js";
 
 export interface Context {
   /** The id of the task: a bigint, as text. */
@@ -23,6 +24,11 @@ export interface Context {
   readonly log: Logger;
   /** Show people how far the task is: any JSON value. Written at most twice a second. */
   progress(value: unknown): void;
+  /**
+   * Write the outcome in a transaction of the handler's own, with what it writes there: both are committed, or neither.
+   * Call it last, then commit and return. Rejects with `Aborted` when the task is no longer this worker's: roll back.
+   */
+  finish(transaction: Queryable, result?: unknown): Promise<void>;
 }
 
 /** Runs tasks of one type. What it returns is stored as JSON. */
@@ -33,6 +39,7 @@ export function contextOf(
   signal: AbortSignal,
   log: Logger,
   progress: (value: unknown) => void,
+  finish: (transaction: Queryable, result?: unknown) => Promise<void>,
 ): Context {
   return {
     id: task.id,
@@ -46,5 +53,6 @@ export function contextOf(
     signal,
     log,
     progress,
+    finish,
   };
 }

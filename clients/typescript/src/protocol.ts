@@ -1,5 +1,6 @@
 /** The worker protocol, version 1: one function of the database for each call. docs/worker_protocol.md says what they do. */
 
+import type { Queryable } from "./schedule.js";
 import type { Session, Statement } from "./session.js";
 
 export const PROTOCOL = 1;
@@ -122,6 +123,12 @@ export async function claim(session: Session, who: Identity, queues: readonly st
 export async function finish(session: Session, worker: string, outcomes: readonly Outcome[]): Promise<Written> {
   const [row] = await session.query<Written>(FINISH, [worker, `[${outcomes.map(outcomeText).join(",")}]`]);
   return row ?? { written: 0, fenced: [], locked: [] };
+}
+
+/** Write one outcome in a transaction of somebody else's; resolves to whether the task was still the worker's. */
+export async function finishIn(transaction: Queryable, worker: string, outcome: Outcome): Promise<boolean> {
+  const { rows } = await transaction.query<Written>(FINISH.text, [worker, `[${outcomeText(outcome)}]`]);
+  return rows[0]?.written === 1;
 }
 
 /** The result is JSON text already: it is not encoded twice. */

@@ -233,7 +233,7 @@ export class Worker<P extends object = Record<string, protocol.Payload>> {
       return; // never claimed
     }
     const log = this.log.with({ task_id: task.id, task_type: task.task_type, attempt: task.attempt });
-    const attempt = new Attempt(task, leasedUntil, log, {
+    const attempt = new Attempt(task, this.id, leasedUntil, log, {
       report: (one, outcome) => this.finisher.put(one, outcome),
       left: (one) => this.left(one),
       progress: (one, value) => void this.showProgress(one, value),
@@ -246,7 +246,7 @@ export class Worker<P extends object = Record<string, protocol.Payload>> {
 
   private left(attempt: Attempt): void {
     this.occupied -= 1;
-    if (attempt.state === "dropped" && !this.stopping) {
+    if (attempt.state === "dropped" && !attempt.interrupted) {
       this.forget(attempt);
     }
     this.wakeup.wake();
