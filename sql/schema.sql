@@ -8228,8 +8228,8 @@ create function pgsched.protocol_version() returns integer
 language sql immutable parallel safe
 return 1;
 
--- For workers in other languages: puts a worker on the list, and its types into the register. Call it again when beat
--- says that the worker is not known. Returns the version of the protocol.
+-- Puts a worker on the list, and its types into the register. Call it again when beat says that the worker is not
+-- known. Returns the version of the protocol.
 -- worker: An id that the process makes up at each start.
 -- queues: The queues that it serves.
 -- task_types: The types that it has handlers for.
@@ -8273,8 +8273,7 @@ begin
   return pgsched.protocol_version();
 end $$;
 
--- For workers in other languages: takes a worker off the list. What it still has must be released before. False: it was
--- not on the list.
+-- Takes a worker off the list. What it still has must be released before. False: it was not on the list.
 -- worker: Its id.
 create function pgsched.unregister_worker(worker uuid) returns boolean
 language plpgsql
@@ -8286,9 +8285,9 @@ begin
   return found;
 end $$;
 
--- For workers in other languages: leases due tasks to a worker, in the order in which they are to start. Attempts are
--- counted; attempts that were lost are written to the history; tasks that expired or used up their attempts end; missed
--- ticks, limits and pauses are respected; groups are fired and joined.
+-- Leases due tasks to a worker, in the order in which they are to start. Attempts are counted; attempts that were lost
+-- are written to the history; tasks that expired or used up their attempts end; missed ticks, limits and pauses are
+-- respected; groups are fired and joined.
 -- worker: Its id.
 -- queues: Where to look, in this order.
 -- task_types: The types that it runs; others are left alone.
@@ -8320,7 +8319,6 @@ declare
   lost boolean[];
 begin
   perform pgsched.check_worker_call(queues, task_types, max_tasks, 1000, lease);
-  update pgsched.workers w set sleeping_until = null where w.id = worker and w.sleeping_until is not null;
   select coalesce(array_agg(q.name::text order by array_position(queues, q.name::text)), '{}') into limited
   from pgsched.queues q where q.apart and q.name = any(queues);
   common := case when limited = '{}' then queues else array(
@@ -8440,6 +8438,10 @@ begin
       end if;
       limited_turn := not limited_turn;
     end loop;
+    if taken > 0 and round = 1 then
+      -- It is awake: it looks again by itself.
+      update pgsched.workers w set sleeping_until = null where w.id = worker and w.sleeping_until is not null;
+    end if;
     exit when doubtful = '{}';
     return query
     select t.id, t.fencing_token, t.task_type::text, t.queue::text, t.payload::jsonb, t.attempts::integer, t.max_attempts::integer,
@@ -8455,10 +8457,10 @@ begin
   end loop;
 end $$;
 
--- For workers in other languages: writes what became of claimed tasks, in one transaction: history, retries by the
--- backoff of the task, dead letters, the next tick of a schedule, tasks that wait for these. Returns how many were
--- written (those that an earlier call has written, too), and the ids that are no longer the worker's (fenced: nothing
--- is written) or locked by another session (locked: send them again).
+-- Writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters,
+-- the next tick of a schedule, tasks that wait for these. Returns how many were written (those that an earlier call has
+-- written, too), and the ids that are no longer the worker's (fenced: nothing is written) or locked by another session
+-- (locked: send them again).
 -- worker: Its id.
 -- outcomes: 1 to 2000 objects with id, fencing_token, outcome (completed, failed, timed_out, discarded: no further
 -- attempt, snoozed: not counted, or ended: the schedule is over) and where they apply result, error, seconds (how long
@@ -8578,6 +8580,24 @@ begin
   select jsonb_agg(d) into others from jsonb_array_elements(outcomes) d
   where (d ->> 'id')::bigint <> all(ids) and (d ->> 'id')::bigint <> all(gone);
   ids := ids || pgsched.write_outcomes(worker, coalesce(others, '[]'));
+  if outcomes @> '[{"outcome": "ended"}]' then
+    -- A tick that is a task of its own (overlap = allow) ends the schedule that it belongs to.
+    with over as (
+      update pgsched.tasks p
+      set status = 'completed', next_run_at = null, completed_at = statement_timestamp(), attempts = 0, locked_by = null,
+        locked_until = null, result = t.result, updated_at = statement_timestamp()
+      from jsonb_to_recordset(outcomes) as d(id bigint, fencing_token bigint, outcome text)
+      join pgsched.tasks t on t.id = d.id and t.fencing_token = d.fencing_token and t.status = 'completed'
+      where d.outcome = 'ended' and d.id = any(ids) and p.id = t.parent_id and p.overlap = 'allow'
+        and p.status in ('pending', 'running')
+        and t.idempotency_key = format('tick:%s:%s', p.id, extract(epoch from t.scheduled_for))
+      returning p.id, p.observed
+    )
+    select array_agg(o.id) into ended from over o where o.observed;
+    if ended is not null then
+      perform pgsched.settle(ended);
+    end if;
+  end if;
   written := cardinality(ids) + cardinality(gone);
   if written = given then
     return;
@@ -8599,10 +8619,9 @@ begin
   ) m;
 end $$;
 
--- For workers in other languages: says that a worker lives, and renews its leases. Call it every third of a lease.
--- Returns whether the worker is on the list (if not, register it again), what it was asked to do (pause, drain or
--- null), how many leases were renewed, and the ids of tasks that were cancelled, or are another's: stop their handlers,
--- what they return is not written.
+-- Says that a worker lives, and renews its leases. Call it every third of a lease. Returns whether the worker is on the
+-- list (if not, register it again), what it was asked to do (pause, drain or null), how many leases were renewed, and
+-- the ids of tasks that were cancelled, or are another's: stop their handlers, what they return is not written.
 -- worker: Its id.
 -- ids: The tasks that it has.
 -- fencing_tokens: The tokens of their claims, in the same order.
@@ -8656,9 +8675,8 @@ begin
   from gone g;
 end $$;
 
--- For workers in other languages: gives claimed tasks back that were not begun, or that a stopping worker interrupted,
--- with the attempt that the claim counted. Returns how many; those that are another's, or locked by another session,
--- are left as they are.
+-- Gives claimed tasks back that were not begun, or that a stopping worker interrupted, with the attempt that the claim
+-- counted. Returns how many; those that are another's, or locked by another session, are left as they are.
 -- worker: Its id.
 -- ids: The tasks.
 -- fencing_tokens: The tokens of their claims, in the same order.
@@ -8697,10 +8715,9 @@ begin
   return released;
 end $$;
 
--- For workers in other languages: says that a worker sleeps, so that an insert into one of its queues that is due
--- before notifies the channel pgsched. Claim once more right after it: what was inserted while the worker fell asleep
--- notified nobody. Returns the seconds until the next task is due; null when the worker is not on the list. A claim
--- ends the sleep.
+-- Says that a worker sleeps, so that an insert into one of its queues that is due before notifies the channel pgsched.
+-- Claim once more right after it: what was inserted while the worker fell asleep notified nobody. Returns the seconds
+-- until the next task is due; null when the worker is not on the list. A claim that takes something ends the sleep.
 -- worker: Its id.
 -- longest: At most for so long, up to a minute.
 create function pgsched.sleep(worker uuid, longest interval default '00:01:00'::interval) returns double precision
@@ -8733,7 +8750,7 @@ begin
   return seconds;
 end $$;
 
--- For workers in other languages: shows people how far a running task is. False: it is no longer the worker's.
+-- Shows people how far a running task is. False: it is no longer the worker's.
 -- worker: Its id.
 -- id: The task.
 -- fencing_token: The token of its claim.
@@ -8748,8 +8765,8 @@ begin
   return found;
 end $$;
 
--- For workers in other languages: what must be done where no Python worker runs, once a minute: makes partitions of the
--- history, cancels tasks that expired unclaimed, takes workers off the list that died. Returns how many tasks expired.
+-- What must be done where no Python worker runs, once a minute: makes partitions of the history, cancels tasks that
+-- expired unclaimed, takes workers off the list that died. Returns how many tasks expired.
 create function pgsched.upkeep() returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -8767,7 +8784,7 @@ end $$;
 
 -- For workers: refuses what a worker must not ask for.
 create function pgsched.check_worker_call(
-  queues text[], task_types text[], number integer, most integer, lease interval
+  queues text[], task_types text[], number integer, highest integer, lease interval
 ) returns void
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
@@ -8779,9 +8796,9 @@ begin
   elsif task_types is null or cardinality(task_types) > 10000 or array_position(task_types, null) is not null then
     raise invalid_parameter_value using
       message = format('task_types must be at most 10000 names, got %s', coalesce(left(task_types::text, 100), 'null'));
-  elsif number is null or number not between 1 and most then
+  elsif number is null or number not between 1 and highest then
     raise invalid_parameter_value using
-      message = format('the number of tasks must be between 1 and %s, got %s', most, coalesce(number::text, 'null'));
+      message = format('the number of tasks must be between 1 and %s, got %s', highest, coalesce(number::text, 'null'));
   elsif lease is null or lease not between interval '1 second' and interval '1 day' then
     raise invalid_parameter_value using
       message = format('lease must be between 1 second and 1 day, got %s', coalesce(lease::text, 'null'));
@@ -9061,14 +9078,8 @@ begin
   return ids;
 end $$;
 
--- For workers: the seconds until the next attempt after one that failed.
--- backoff: exponential, linear or fixed.
--- attempt: The attempt that failed, from 1.
--- delay: Seconds before the first retry.
--- longest: The longest delay in seconds; delay counts where that is longer.
--- chance: A random number from 0 to 1, which spreads the retries of tasks that failed together.
--- factor: By which an exponential delay grows.
--- jitter: The share of the delay by which it is spread to either side.
+-- For workers: the seconds until the next attempt after one that failed. chance is a random number from 0 to 1, which
+-- spreads the retries of tasks that failed together.
 create function pgsched.retry_delay(
   backoff text, attempt integer, delay double precision, longest double precision, chance double precision,
   factor double precision default 2, jitter double precision default 0.2
@@ -11628,7 +11639,7 @@ comment on function pgsched.revoke_session is
   'For the web face: ends a session in all its processes, and forgets those that have ended by themselves.';
 comment on function pgsched.protocol_version is
   'The version of the worker protocol that this schema speaks. It grows when a client has to be changed.';
-comment on function pgsched.register_worker is 'For workers in other languages: puts a worker on the list, and its types into the register. Call it again when beat says that the worker is not known. Returns the version of the protocol.
+comment on function pgsched.register_worker is 'Puts a worker on the list, and its types into the register. Call it again when beat says that the worker is not known. Returns the version of the protocol.
 worker: An id that the process makes up at each start.
 queues: The queues that it serves.
 task_types: The types that it has handlers for.
@@ -11639,40 +11650,39 @@ code_version: The version of the application.
 hostname: Where it runs.
 pid: Its process there.
 protocol: The version of the protocol that the client was written for.';
-comment on function pgsched.unregister_worker is 'For workers in other languages: takes a worker off the list. What it still has must be released before. False: it was not on the list.
+comment on function pgsched.unregister_worker is 'Takes a worker off the list. What it still has must be released before. False: it was not on the list.
 worker: Its id.';
-comment on function pgsched.claim is 'For workers in other languages: leases due tasks to a worker, in the order in which they are to start. Attempts are counted; attempts that were lost are written to the history; tasks that expired or used up their attempts end; missed ticks, limits and pauses are respected; groups are fired and joined.
+comment on function pgsched.claim is 'Leases due tasks to a worker, in the order in which they are to start. Attempts are counted; attempts that were lost are written to the history; tasks that expired or used up their attempts end; missed ticks, limits and pauses are respected; groups are fired and joined.
 worker: Its id.
 queues: Where to look, in this order.
 task_types: The types that it runs; others are left alone.
 max_tasks: How many at most, 1 to 1000: as many as can begin at once.
 lease: For how long, without a beat: 1 second to 1 day.';
-comment on function pgsched.finish is 'For workers in other languages: writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters, the next tick of a schedule, tasks that wait for these. Returns how many were written (those that an earlier call has written, too), and the ids that are no longer the worker''s (fenced: nothing is written) or locked by another session (locked: send them again).
+comment on function pgsched.finish is 'Writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters, the next tick of a schedule, tasks that wait for these. Returns how many were written (those that an earlier call has written, too), and the ids that are no longer the worker''s (fenced: nothing is written) or locked by another session (locked: send them again).
 worker: Its id.
 outcomes: 1 to 2000 objects with id, fencing_token, outcome (completed, failed, timed_out, discarded: no further attempt, snoozed: not counted, or ended: the schedule is over) and where they apply result, error, seconds (how long the handler ran) and retry_in (seconds until the next attempt).';
-comment on function pgsched.beat is 'For workers in other languages: says that a worker lives, and renews its leases. Call it every third of a lease. Returns whether the worker is on the list (if not, register it again), what it was asked to do (pause, drain or null), how many leases were renewed, and the ids of tasks that were cancelled, or are another''s: stop their handlers, what they return is not written.
+comment on function pgsched.beat is 'Says that a worker lives, and renews its leases. Call it every third of a lease. Returns whether the worker is on the list (if not, register it again), what it was asked to do (pause, drain or null), how many leases were renewed, and the ids of tasks that were cancelled, or are another''s: stop their handlers, what they return is not written.
 worker: Its id.
 ids: The tasks that it has.
 fencing_tokens: The tokens of their claims, in the same order.
 running: How many of its slots are occupied.
 lease: For how long, from now on.
 state: active, paused or draining.';
-comment on function pgsched.release is 'For workers in other languages: gives claimed tasks back that were not begun, or that a stopping worker interrupted, with the attempt that the claim counted. Returns how many; those that are another''s, or locked by another session, are left as they are.
+comment on function pgsched.release is 'Gives claimed tasks back that were not begun, or that a stopping worker interrupted, with the attempt that the claim counted. Returns how many; those that are another''s, or locked by another session, are left as they are.
 worker: Its id.
 ids: The tasks.
 fencing_tokens: The tokens of their claims, in the same order.';
-comment on function pgsched.sleep is 'For workers in other languages: says that a worker sleeps, so that an insert into one of its queues that is due before notifies the channel pgsched. Claim once more right after it: what was inserted while the worker fell asleep notified nobody. Returns the seconds until the next task is due; null when the worker is not on the list. A claim ends the sleep.
+comment on function pgsched.sleep is 'Says that a worker sleeps, so that an insert into one of its queues that is due before notifies the channel pgsched. Claim once more right after it: what was inserted while the worker fell asleep notified nobody. Returns the seconds until the next task is due; null when the worker is not on the list. A claim that takes something ends the sleep.
 worker: Its id.
 longest: At most for so long, up to a minute.';
-comment on function pgsched.report_progress is 'For workers in other languages: shows people how far a running task is. False: it is no longer the worker''s.
+comment on function pgsched.report_progress is 'Shows people how far a running task is. False: it is no longer the worker''s.
 worker: Its id.
 id: The task.
 fencing_token: The token of its claim.
 progress: Any JSON value.';
 comment on function pgsched.upkeep is
-  'For workers in other languages: what must be done where no Python worker runs, once a minute: makes partitions'
-  ' of the history, cancels tasks that expired unclaimed, takes workers off the list that died. Returns how many '
-  'tasks expired.';
+  'What must be done where no Python worker runs, once a minute: makes partitions of the history, cancels tasks '
+  'that expired unclaimed, takes workers off the list that died. Returns how many tasks expired.';
 comment on function pgsched.check_worker_call is 'For workers: refuses what a worker must not ask for.';
 comment on function pgsched.claim_details is
   'For workers: what a claimed task says beside its payload; null when that is nothing.';
@@ -11682,14 +11692,9 @@ comment on function pgsched.judge_claimed is
 comment on function pgsched.write_outcomes is
   'For workers: what pgsched.finish and pgsched.claim write of tasks that are not simply completed. Returns the '
   'ids that passed the fence.';
-comment on function pgsched.retry_delay is 'For workers: the seconds until the next attempt after one that failed.
-backoff: exponential, linear or fixed.
-attempt: The attempt that failed, from 1.
-delay: Seconds before the first retry.
-longest: The longest delay in seconds; delay counts where that is longer.
-chance: A random number from 0 to 1, which spreads the retries of tasks that failed together.
-factor: By which an exponential delay grows.
-jitter: The share of the delay by which it is spread to either side.';
+comment on function pgsched.retry_delay is
+  'For workers: the seconds until the next attempt after one that failed. chance is a random number from 0 to 1, '
+  'which spreads the retries of tasks that failed together.';
 comment on function pgsched.admit_tick is
   'For workers: what on_missed decides of a due tick that makes its first attempt: the tick to run, or the one to'
   ' book instead, and how many were dropped.';

@@ -33,14 +33,8 @@ from (
           else coalesce(retry_delay.factor, 2) ^ (retry_delay.attempt - 1) end end) end as plain) d
 $$;
 comment on function pgsched.retry_delay is
-  'For workers: the seconds until the next attempt after one that failed.
-backoff: exponential, linear or fixed.
-attempt: The attempt that failed, from 1.
-delay: Seconds before the first retry.
-longest: The longest delay in seconds; delay counts where that is longer.
-chance: A random number from 0 to 1, which spreads the retries of tasks that failed together.
-factor: By which an exponential delay grows.
-jitter: The share of the delay by which it is spread to either side.';
+  'For workers: the seconds until the next attempt after one that failed. chance is a random number from 0 to 1, which '
+  'spreads the retries of tasks that failed together.';
 
 create function pgsched.tick_after(task pgsched.tasks, moment timestamptz) returns timestamptz
 language sql stable
@@ -477,7 +471,7 @@ begin
   return pgsched.protocol_version();
 end $$;
 comment on function pgsched.register_worker is
-  'For workers in other languages: puts a worker on the list, and its types into the register. Call it again when beat says that the worker is not known. Returns the version of the protocol.
+  'Puts a worker on the list, and its types into the register. Call it again when beat says that the worker is not known. Returns the version of the protocol.
 worker: An id that the process makes up at each start.
 queues: The queues that it serves.
 task_types: The types that it has handlers for.
@@ -490,7 +484,7 @@ pid: Its process there.
 protocol: The version of the protocol that the client was written for.';
 
 create function pgsched.check_worker_call(
-  queues text[], task_types text[], number integer, most integer, lease interval
+  queues text[], task_types text[], number integer, highest integer, lease interval
 ) returns void
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
@@ -502,9 +496,9 @@ begin
   elsif task_types is null or cardinality(task_types) > 10000 or array_position(task_types, null) is not null then
     raise invalid_parameter_value using
       message = format('task_types must be at most 10000 names, got %s', coalesce(left(task_types::text, 100), 'null'));
-  elsif number is null or number not between 1 and most then
+  elsif number is null or number not between 1 and highest then
     raise invalid_parameter_value using
-      message = format('the number of tasks must be between 1 and %s, got %s', most, coalesce(number::text, 'null'));
+      message = format('the number of tasks must be between 1 and %s, got %s', highest, coalesce(number::text, 'null'));
   elsif lease is null or lease not between interval '1 second' and interval '1 day' then
     raise invalid_parameter_value using
       message = format('lease must be between 1 second and 1 day, got %s', coalesce(lease::text, 'null'));
@@ -522,7 +516,7 @@ begin
   return found;
 end $$;
 comment on function pgsched.unregister_worker is
-  'For workers in other languages: takes a worker off the list. What it still has must be released before. False: it was not on the list.
+  'Takes a worker off the list. What it still has must be released before. False: it was not on the list.
 worker: Its id.';
 
 create function pgsched.claim(
@@ -689,7 +683,7 @@ begin
   end loop;
 end $$;
 comment on function pgsched.claim is
-  'For workers in other languages: leases due tasks to a worker, in the order in which they are to start. Attempts are counted; attempts that were lost are written to the history; tasks that expired or used up their attempts end; missed ticks, limits and pauses are respected; groups are fired and joined.
+  'Leases due tasks to a worker, in the order in which they are to start. Attempts are counted; attempts that were lost are written to the history; tasks that expired or used up their attempts end; missed ticks, limits and pauses are respected; groups are fired and joined.
 worker: Its id.
 queues: Where to look, in this order.
 task_types: The types that it runs; others are left alone.
@@ -865,7 +859,7 @@ begin
   ) m;
 end $$;
 comment on function pgsched.finish is
-  'For workers in other languages: writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters, the next tick of a schedule, tasks that wait for these. Returns how many were written (those that an earlier call has written, too), and the ids that are no longer the worker''s (fenced: nothing is written) or locked by another session (locked: send them again).
+  'Writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters, the next tick of a schedule, tasks that wait for these. Returns how many were written (those that an earlier call has written, too), and the ids that are no longer the worker''s (fenced: nothing is written) or locked by another session (locked: send them again).
 worker: Its id.
 outcomes: 1 to 2000 objects with id, fencing_token, outcome (completed, failed, timed_out, discarded: no further attempt, snoozed: not counted, or ended: the schedule is over) and where they apply result, error, seconds (how long the handler ran) and retry_in (seconds until the next attempt).';
 
@@ -917,7 +911,7 @@ begin
   from gone g;
 end $$;
 comment on function pgsched.beat is
-  'For workers in other languages: says that a worker lives, and renews its leases. Call it every third of a lease. Returns whether the worker is on the list (if not, register it again), what it was asked to do (pause, drain or null), how many leases were renewed, and the ids of tasks that were cancelled, or are another''s: stop their handlers, what they return is not written.
+  'Says that a worker lives, and renews its leases. Call it every third of a lease. Returns whether the worker is on the list (if not, register it again), what it was asked to do (pause, drain or null), how many leases were renewed, and the ids of tasks that were cancelled, or are another''s: stop their handlers, what they return is not written.
 worker: Its id.
 ids: The tasks that it has.
 fencing_tokens: The tokens of their claims, in the same order.
@@ -961,7 +955,7 @@ begin
   return released;
 end $$;
 comment on function pgsched.release is
-  'For workers in other languages: gives claimed tasks back that were not begun, or that a stopping worker interrupted, with the attempt that the claim counted. Returns how many; those that are another''s, or locked by another session, are left as they are.
+  'Gives claimed tasks back that were not begun, or that a stopping worker interrupted, with the attempt that the claim counted. Returns how many; those that are another''s, or locked by another session, are left as they are.
 worker: Its id.
 ids: The tasks.
 fencing_tokens: The tokens of their claims, in the same order.';
@@ -996,7 +990,7 @@ begin
   return seconds;
 end $$;
 comment on function pgsched.sleep is
-  'For workers in other languages: says that a worker sleeps, so that an insert into one of its queues that is due before notifies the channel pgsched. Claim once more right after it: what was inserted while the worker fell asleep notified nobody. Returns the seconds until the next task is due; null when the worker is not on the list. A claim that takes something ends the sleep.
+  'Says that a worker sleeps, so that an insert into one of its queues that is due before notifies the channel pgsched. Claim once more right after it: what was inserted while the worker fell asleep notified nobody. Returns the seconds until the next task is due; null when the worker is not on the list. A claim that takes something ends the sleep.
 worker: Its id.
 longest: At most for so long, up to a minute.';
 
@@ -1010,7 +1004,7 @@ begin
   return found;
 end $$;
 comment on function pgsched.report_progress is
-  'For workers in other languages: shows people how far a running task is. False: it is no longer the worker''s.
+  'Shows people how far a running task is. False: it is no longer the worker''s.
 worker: Its id.
 id: The task.
 fencing_token: The token of its claim.
@@ -1031,7 +1025,7 @@ begin
   return expired;
 end $$;
 comment on function pgsched.upkeep is
-  'For workers in other languages: what must be done where no Python worker runs, once a minute: makes partitions of the history, cancels tasks that expired unclaimed, takes workers off the list that died. Returns how many tasks expired.';
+  'What must be done where no Python worker runs, once a minute: makes partitions of the history, cancels tasks that expired unclaimed, takes workers off the list that died. Returns how many tasks expired.';
 
 revoke execute on function
   pgsched.retry_delay, pgsched.tick_after, pgsched.latest_tick, pgsched.count_ticks, pgsched.admit_tick,
