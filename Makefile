@@ -28,7 +28,7 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-browser test-conformance lint format sync bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -40,6 +40,10 @@ test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit,
 test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
 	@sh tests/browser/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
+
+test-conformance: $(DEV) ## Run the same tests against the workers of every language (apt-get installs node and npm where they are missing)
+	@sh clients/typescript/install.sh
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/conformance
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -60,6 +64,7 @@ bench: $(BENCH) ## Measure beside peers and against targets, long; a short look:
 
 chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then the long tests: REST API, kills
 	@sh chaos/install.sh
+	@sh clients/typescript/install.sh || echo "make chaos: goes on without the TypeScript worker"
 	$(BIN)/python -m chaos $(TRIALS)
 	$(BIN)/pytest -m long $(ARGS) $(TESTS)
 
@@ -88,11 +93,11 @@ COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-versi
 RUN_SOURCES = --extra embedded --extra web --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules clients/typescript/node_modules clients/typescript/dist
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One environment. A stamp is older than the file it depends on only when that file changed, so a second call installs
 # nothing. The project is installed without build isolation and without dependencies: everything comes from the lock.

@@ -48,7 +48,9 @@ class Peers:
     def set_up(self, needs: Iterable[str]) -> None:
         """Set up what the chosen sides need."""
         for need in sorted(set(needs)):
-            problem = {"node": self._install_node, "redis": self._start_redis, "typescript": _build_typescript}.get(need)
+            problem = {"node": self._install_node, "redis": self._start_redis, "typescript": _build_typescript}.get(
+                need
+            )
             cause = problem() if problem else _missing_package(need)
             if cause:
                 self.missing[need] = cause

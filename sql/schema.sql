@@ -8613,7 +8613,7 @@ begin
       exists (
         select from pgsched.executions e
         where e.task_id = d.id and e.fencing_token = d.fencing_token and e.worker_id = worker
-          and e.status not in ('lost', 'cancelled')) as noted
+          and e.status <> 'lost' and (e.status <> 'cancelled' or e.attempt = 0)) as noted
     from jsonb_to_recordset(outcomes) as d(id bigint, fencing_token bigint)
     where d.id <> all(ids) and d.id <> all(gone)
   ) m;

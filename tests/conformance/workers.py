@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -9,9 +10,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import psycopg
@@ -36,6 +38,13 @@ create table gates (task_id bigint)
 """
 
 
+def url_of(dsn: str) -> str:
+    """A DSN as every driver reads it: user, host (perhaps a folder), port and database in their places."""
+    parts = conninfo_to_dict(dsn)
+    given = {name: quote(str(parts.get(name) or ""), safe="") for name in ("user", "password", "host", "dbname")}
+    return f"postgresql://{given['user']}:{given['password']}@{given['host']}:{parts.get('port') or 5432}/{given['dbname']}"
+
+
 class WorkerProcess:
     """One worker, in a process group of its own, with its output in a file."""
 
@@ -43,7 +52,13 @@ class WorkerProcess:
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         self.pid = self._process.pid
 
@@ -108,7 +123,16 @@ class Stage:
         if self.language == "python":
             options = [f"--lease={lease:g}", f"--concurrency={concurrency}", f"--shutdown-timeout={shutdown_timeout:g}"]
             options += [f"--queue={queue}" for queue in queues]
-            command = [sys.executable, "-m", "pgsched", "worker", "--app", "handlers:app", "--poll-interval=0.2", *options]
+            command = [
+                sys.executable,
+                "-m",
+                "pgsched",
+                "worker",
+                "--app",
+                "handlers:app",
+                "--poll-interval=0.2",
+                *options,
+            ]
             env |= {"PGSCHED_DSN": self.dsn, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(HERE)])}
         else:
             parts = conninfo_to_dict(self.dsn)
@@ -202,10 +226,27 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(dsn: str, folder: Path, language: str) -> Any:
+def stage(dsn: str, folder: Path, language: str) -> Iterator[Stage]:
+    """A stage whose workers are killed at the end."""
     with database(dsn) as connection:
         made = Stage(dsn, folder, language, connection)
         try:
             yield made
         finally:
             made.kill_all()
+
+
+def cases() -> dict[str, str]:
+    """What each test of test_workers.py shows, by its name: the first line of its docstring."""
+    module = ast.parse((HERE / "test_workers.py").read_text(encoding="utf-8"))
+    tests = [one for one in module.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")]
+    return {one.name: (ast.get_docstring(one) or "").split("\n")[0] for one in tests}
+
+
+def conformance_table(results: Mapping[tuple[str, str], str]) -> str:
+    """The table of docs/worker_protocol.md, from the outcomes by test and language."""
+    lines = ["| what every worker does | Python | TypeScript |", "|---|---|---|"]
+    for name, meaning in cases().items():
+        cells = [results.get((name, language), "not run") for language in LANGUAGES]
+        lines.append(f"| {' | '.join([meaning, *cells])} |")
+    return "\n".join(lines)
