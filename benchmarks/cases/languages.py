@@ -1,4 +1,4 @@
-"""A full queue of no-op tasks: the Python worker, the worker in TypeScript, and Graphile Worker, which is in Node.js too."""
+"""A full queue of no-op tasks: the Python worker, the TypeScript worker, and Graphile Worker, also in Node.js."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ class TypescriptSigkill(Sigkill):
 
     name = "typescript-sigkill"
     does = (
-        "As worker-sigkill, with the workers of clients/typescript: they claim and finish by the SQL functions of the worker"
-        " protocol, and their transactional handlers call `ctx.finish` in their own transaction."
+        "As `worker-sigkill`, with the workers of clients/typescript: they claim and finish by the SQL functions of the"
+        " worker protocol, and their transactional handlers call `ctx.finish` in their own transaction."
     )
     in_tests = False
 

@@ -1,4 +1,4 @@
-"""One fixture: a database, and workers on it, once for each language. At the end the table of docs/worker_protocol.md."""
+"""A database, and workers on it, once for each language; at the end the table of docs/worker_protocol.md."""
 
 from __future__ import annotations
 

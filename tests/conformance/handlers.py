@@ -56,7 +56,7 @@ async def brief(seconds: float) -> None:
 async def hold(ctx: Context) -> int:
     await _note(ctx, "began")
     try:
-        while not await _query("select from gates where task_id = %s", ctx.id):
+        while not await _query("select from gates where task_id = %s", ctx.id):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     except asyncio.CancelledError:
         await asyncio.shield(asyncio.ensure_future(_note(ctx, "stopped")))

@@ -42,7 +42,8 @@ def url_of(dsn: str) -> str:
     """A DSN as every driver reads it: user, host (perhaps a folder), port and database in their places."""
     parts = conninfo_to_dict(dsn)
     given = {name: quote(str(parts.get(name) or ""), safe="") for name in ("user", "password", "host", "dbname")}
-    return f"postgresql://{given['user']}:{given['password']}@{given['host']}:{parts.get('port') or 5432}/{given['dbname']}"
+    place = f"{given['host']}:{parts.get('port') or 5432}/{given['dbname']}"
+    return f"postgresql://{given['user']}:{given['password']}@{place}"
 
 
 class WorkerProcess:

@@ -1,4 +1,4 @@
-"""What the worker protocol decides in SQL is what the Python worker decides: backoff, and what becomes of missed ticks."""
+"""What the worker protocol decides in SQL is what the Python worker decides: backoff, and missed ticks."""
 
 from __future__ import annotations
 
