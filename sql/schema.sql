@@ -8293,9 +8293,10 @@ end $$;
 -- task_types: The types that it runs; others are left alone.
 -- max_tasks: How many at most, 1 to 1000: as many as can begin at once.
 -- lease: For how long, without a beat: 1 second to 1 day.
+-- passed_over: Tasks that are left out, as those that pgsched.look_at_refused returns.
 create function pgsched.claim(
   worker uuid, queues text[], task_types text[], max_tasks integer default 1,
-  lease interval default '00:00:30'::interval
+  lease interval default '00:00:30'::interval, passed_over bigint[] default '{}'::bigint[]
 ) returns table (
   id bigint, fencing_token bigint, task_type text, queue text, payload jsonb, attempt integer, max_attempts integer,
   timeout double precision, scheduled_for timestamptz, details jsonb
@@ -8354,7 +8355,7 @@ begin
                 where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
                   and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
                   and (t.locked_until is null or t.locked_until < now())
-                  and t.task_type = any(types)
+                  and t.task_type = any(types) and t.id <> all(passed_over)
                 order by t.next_run_at, t.id
                 limit room - taken
                 for no key update skip locked) first_in
@@ -8365,7 +8366,7 @@ begin
                 where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
                   and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
                   and (t.locked_until is null or t.locked_until < now())
-                  and t.task_type = any(types)
+                  and t.task_type = any(types) and t.id <> all(passed_over)
                 order by t.next_run_at desc, t.id desc
                 limit room - taken
                 for no key update skip locked) last_in
@@ -8428,7 +8429,7 @@ begin
           select c.lease_expired as lost, (c.task).id as id
           from pgsched.claim_limited(
             limited, array_fill(room - taken, array[cardinality(limited)]), room - taken, most_bytes, worker,
-            extract(epoch from lease)::double precision, types, '{}', false) as c
+            extract(epoch from lease)::double precision, types, passed_over, false) as c
           where c.size is not null
         loop
           taken := taken + 1;
@@ -8455,6 +8456,57 @@ begin
     room := room - taken;
     exit when taken = cardinality(doubtful) or room <= 0;
   end loop;
+end $$;
+
+-- To be called when the database has refused a claim: tries the claim of each task by itself, and ends as dead those
+-- that cannot be claimed. Returns them, and whether each is dead; those that are not are to be passed over for a while.
+-- worker: Its id.
+-- queues: As for the claim.
+-- task_types: As for the claim.
+-- max_tasks: As for the claim.
+-- passed_over: As for the claim.
+create function pgsched.look_at_refused(
+  worker uuid, queues text[], task_types text[], max_tasks integer default 1,
+  passed_over bigint[] default '{}'::bigint[]
+) returns table (id bigint, task_type text, message text, dead boolean)
+language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_bitmapscan = 'off' set jit = 'off' as $$
+#variable_conflict use_variable
+-- As the Python worker does it (pgsched/worker/set_aside.py). When more than 10 tasks are tried and all fail, the reason is not theirs.
+declare
+  tried record;
+  ids bigint[];
+  refused bigint[] := '{}';
+  errors text[] := '{}';
+begin
+  perform pgsched.check_worker_call(queues, task_types, max_tasks, 1000, '1 minute');
+  ids := array(
+    select f.id
+    from unnest(queues) with ordinality as o(name, place)
+    cross join generate_series(10, 1, -1) as p(priority)
+    left join pgsched.queues q on q.name = o.name
+    cross join lateral (
+      select t.id
+      from pgsched.tasks t
+      where t.queue = o.name and t.priority = p.priority and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+        and (t.locked_until is null or t.locked_until < now())
+        and t.task_type = any(task_types || 'pgsched.group'::text) and t.id <> all(passed_over)
+      order by case when q.ordering = 'lifo' then extract(epoch from t.next_run_at) * -1 else extract(epoch from t.next_run_at) end, t.id
+      limit max_tasks) f
+    where q.paused is not true
+    order by o.place, p.priority desc
+    limit max_tasks);
+  for tried in select t.* from pgsched.try_claims(ids, worker) t where t.state is not null loop
+    refused := refused || tried.id;
+    errors := errors || format('the task cannot be claimed: %s', tried.message);
+  end loop;
+  return query
+  select r.id, t.task_type::text, r.error, coalesce(b.refused is null and b.id is not null, false)
+  from unnest(refused, errors) as r(id, error)
+  join pgsched.tasks t on t.id = r.id
+  left join pgsched.bury_unclaimed(
+    case when cardinality(refused) > 10 and cardinality(refused) = cardinality(ids) then '{}' else refused end, errors) b
+    on b.id = r.id;
 end $$;
 
 -- Writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters,
@@ -8899,7 +8951,18 @@ begin
     end if;
   end loop;
   if outcomes <> '[]' then
-    perform pgsched.write_outcomes(worker, outcomes);
+    begin
+      perform pgsched.write_outcomes(worker, outcomes);
+    exception when integrity_constraint_violation or data_exception or raise_exception or triggered_action_exception then
+      -- One that the database refuses costs no other; its lease runs out, and it is judged again.
+      for place in 0..jsonb_array_length(outcomes) - 1 loop
+        begin
+          perform pgsched.write_outcomes(worker, jsonb_build_array(outcomes -> place));
+        exception when integrity_constraint_violation or data_exception or raise_exception or triggered_action_exception then
+          raise warning 'the end of task % is refused: %', outcomes -> place ->> 'id', sqlerrm;
+        end;
+      end loop;
+    end;
   end if;
 end $$;
 
@@ -11657,7 +11720,14 @@ worker: Its id.
 queues: Where to look, in this order.
 task_types: The types that it runs; others are left alone.
 max_tasks: How many at most, 1 to 1000: as many as can begin at once.
-lease: For how long, without a beat: 1 second to 1 day.';
+lease: For how long, without a beat: 1 second to 1 day.
+passed_over: Tasks that are left out, as those that pgsched.look_at_refused returns.';
+comment on function pgsched.look_at_refused is 'To be called when the database has refused a claim: tries the claim of each task by itself, and ends as dead those that cannot be claimed. Returns them, and whether each is dead; those that are not are to be passed over for a while.
+worker: Its id.
+queues: As for the claim.
+task_types: As for the claim.
+max_tasks: As for the claim.
+passed_over: As for the claim.';
 comment on function pgsched.finish is 'Writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters, the next tick of a schedule, tasks that wait for these. Returns how many were written (those that an earlier call has written, too), and the ids that are no longer the worker''s (fenced: nothing is written) or locked by another session (locked: send them again).
 worker: Its id.
 outcomes: 1 to 2000 objects with id, fencing_token, outcome (completed, failed, timed_out, discarded: no further attempt, snoozed: not counted, or ended: the schedule is over) and where they apply result, error, seconds (how long the handler ran) and retry_in (seconds until the next attempt).';

@@ -405,6 +405,27 @@ def test_refused_outcome_costs_no_other(workers: Stage) -> None:
         workers.ended(task)
 
 
+def test_refused_claim_costs_no_other(workers: Stage) -> None:
+    """A task that the database lets nobody claim is dead, with the reason, and others run"""
+    poison = workers.insert("echo", {"poison": True}, priority=9)
+    workers.db.execute(
+        """
+        create function refuse() returns trigger language plpgsql as $$
+        begin
+          raise exception 'nobody runs that';
+        end $$;
+        create trigger refuse before update on pgsched.tasks
+          for each row when (new.payload = '{"poison": true}' and new.status = 'running') execute function refuse()
+        """
+    )
+    others = [workers.insert("note") for _ in range(10)]
+    workers.start()
+    assert "nobody runs that" in workers.ended(poison, "dead")["last_error"]
+    for task in others:
+        workers.ended(task)
+    assert workers.effects(poison) == []
+
+
 def test_dependencies(workers: Stage) -> None:
     """A task that waits for others runs when they have ended"""
     workers.start()

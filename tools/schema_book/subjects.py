@@ -350,6 +350,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "register_worker",
             "unregister_worker",
             "claim",
+            "look_at_refused",
             "finish",
             "beat",
             "release",

@@ -88,7 +88,8 @@ const REGISTER = call(
   `select pgsched.register_worker(worker => $1, queues => $2, task_types => $3, concurrency => $4,
     lease => make_interval(secs => $5), client => $6, code_version => $7, hostname => $8, pid => $9, protocol => $10)`,
 );
-const CLAIM = call("claim", "select * from pgsched.claim($1, $2, $3, $4, make_interval(secs => $5))");
+const CLAIM = call("claim", "select * from pgsched.claim($1, $2, $3, $4, make_interval(secs => $5), $6)");
+const LOOK = call("look_at_refused", "select * from pgsched.look_at_refused($1, $2, $3, $4, $5)");
 const FINISH = call("finish", "select * from pgsched.finish($1, $2)");
 const BEAT = call(
   "beat",
@@ -101,22 +102,33 @@ const UPKEEP = call("upkeep", "select pgsched.upkeep()");
 const LEAVE = call("leave", "select pgsched.unregister_worker($1)");
 
 export async function register(session: Session, who: Identity): Promise<void> {
-  await session.query(REGISTER, [
-    who.id,
-    who.queues,
-    who.taskTypes,
-    who.concurrency,
-    who.lease,
-    who.client,
-    who.codeVersion,
-    who.hostname,
-    who.pid,
-    PROTOCOL,
-  ]);
+  const { id, queues, taskTypes, concurrency, lease, client, codeVersion, hostname, pid } = who;
+  const values = [id, queues, taskTypes, concurrency, lease, client, codeVersion, hostname, pid, PROTOCOL];
+  await session.query(REGISTER, values);
 }
 
-export async function claim(session: Session, who: Identity, queues: readonly string[], most: number): Promise<Claimed[]> {
-  return session.query<Claimed>(CLAIM, [who.id, queues, who.taskTypes, most, who.lease]);
+/** What a claim looks at. */
+export interface Wanted {
+  readonly queues: readonly string[];
+  readonly most: number;
+  readonly passedOver: readonly string[];
+}
+
+export async function claim(session: Session, who: Identity, { queues, most, passedOver }: Wanted): Promise<Claimed[]> {
+  return session.query<Claimed>(CLAIM, [who.id, queues, who.taskTypes, most, who.lease, passedOver]);
+}
+
+/** A task that the database lets nobody claim. */
+export interface RefusedTask {
+  readonly id: string;
+  readonly task_type: string;
+  readonly message: string;
+  readonly dead: boolean;
+}
+
+/** After a claim that was refused: find the tasks that are the reason. */
+export async function lookAtRefused(session: Session, who: Identity, wanted: Wanted): Promise<RefusedTask[]> {
+  return session.query<RefusedTask>(LOOK, [who.id, wanted.queues, who.taskTypes, wanted.most, wanted.passedOver]);
 }
 
 /** Write outcomes in one transaction. */

@@ -23,6 +23,8 @@ const BUSY_PAUSE = 5;
 const ABORT_GRACE = 2_000;
 const FLUSH_GRACE = 8_000;
 const UPKEEP_EVERY = 60_000;
+/** Milliseconds until a task that can neither be claimed nor ended is tried again. */
+const SET_ASIDE = 60_000;
 
 export interface WorkerOptions<P extends object> {
   /** Where PostgreSQL is. The worker opens four connections. */
@@ -63,6 +65,7 @@ export class Worker<P extends object = Record<string, protocol.Payload>> {
   private readonly finisher: Finisher;
   private readonly listener: Listener;
   private readonly held = new Map<string, Attempt>();
+  private readonly passedOver = new Map<string, number>();
   private readonly wakeup = new Wakeup();
   private readonly beatNow = new Wakeup();
   private readonly stopped = new Wakeup();
@@ -204,7 +207,7 @@ export class Worker<P extends object = Record<string, protocol.Payload>> {
 
   private async claim(wanted: number): Promise<number> {
     const sent = performance.now();
-    const tasks = await protocol.claim(this.claims, this.who, this.queuesInTurn(), wanted);
+    const tasks = await this.claimPassable(this.queuesInTurn(), wanted);
     const leasedUntil = sent + this.who.lease * 1000;
     if (performance.now() >= leasedUntil) {
       // The process or the machine stood still: these are no longer ours.
@@ -215,6 +218,30 @@ export class Worker<P extends object = Record<string, protocol.Payload>> {
       this.begin(task, leasedUntil);
     }
     return tasks.length;
+  }
+
+  private async claimPassable(queues: readonly string[], wanted: number): Promise<protocol.Claimed[]> {
+    const now = performance.now();
+    const passedOver = [...this.passedOver].filter(([, until]) => until > now).map(([id]) => id);
+    const first = { queues, most: wanted, passedOver };
+    try {
+      return await protocol.claim(this.claims, this.who, first);
+    } catch (error) {
+      if (error instanceof Unavailable) {
+        throw error;
+      }
+      const refused = await protocol.lookAtRefused(this.claims, this.who, first);
+      for (const { id, task_type, message, dead } of refused) {
+        this.log.error(dead ? "task_dead" : "task_set_aside", { task_id: id, task_type, error: message });
+        if (!dead) {
+          this.passedOver.set(id, now + SET_ASIDE);
+        }
+      }
+      if (refused.length === 0) {
+        throw error;
+      }
+      return protocol.claim(this.claims, this.who, { ...first, passedOver: [...this.passedOver.keys()] });
+    }
   }
 
   /** Each claim begins with another queue. */
