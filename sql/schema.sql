@@ -8506,7 +8506,8 @@ begin
   join pgsched.tasks t on t.id = r.id
   left join pgsched.bury_unclaimed(
     case when cardinality(refused) > 10 and cardinality(refused) = cardinality(ids) then '{}' else refused end, errors) b
-    on b.id = r.id;
+    on b.id = r.id
+  order by r.id;
 end $$;
 
 -- Writes what became of claimed tasks, in one transaction: history, retries by the backoff of the task, dead letters,

@@ -744,7 +744,8 @@ begin
   join pgsched.tasks t on t.id = r.id
   left join pgsched.bury_unclaimed(
     case when cardinality(refused) > 10 and cardinality(refused) = cardinality(ids) then '{}' else refused end, errors) b
-    on b.id = r.id;
+    on b.id = r.id
+  order by r.id;
 end $$;
 comment on function pgsched.look_at_refused is
   'To be called when the database has refused a claim: tries the claim of each task by itself, and ends as dead those that cannot be claimed. Returns them, and whether each is dead; those that are not are to be passed over for a while.

@@ -147,6 +147,63 @@ def test_beat_tells_what_a_worker_was_asked_to_do(db: Connection) -> None:
     assert (beat["registered"], beat["request"]) == (True, "pause")
 
 
+def refuse_claims(db: Connection) -> None:
+    db.execute(
+        """
+        create function refuse() returns trigger language plpgsql as $$
+        begin
+          raise exception 'nobody runs that';
+        end $$;
+        create trigger refuse before update on pgsched.tasks
+          for each row when (new.priority = 9 and new.status = 'running') execute function refuse()
+        """
+    )
+
+
+def look(db: Connection, *passed_over: int) -> list[dict[str, Any]]:
+    statement = "select * from pgsched.look_at_refused(%s, '{default}', '{mail}', 100, %s::bigint[])"
+    return db.execute(statement, (ME, list(passed_over))).fetchall()
+
+
+def test_task_that_nobody_can_claim_is_dead(db: Connection) -> None:
+    refuse_claims(db)
+    poison, other = insert_task(db, priority=9), insert_task(db)
+    with pytest.raises(psycopg.errors.RaiseException, match="nobody runs that"):
+        claim(db)
+    message = "the task cannot be claimed: nobody runs that"
+    assert look(db) == [{"id": poison, "task_type": "mail", "message": message, "dead": True}]
+    assert task_row(db, poison)["last_error"] == message
+    assert [row["id"] for row in claim(db)] == [other]
+    assert look(db) == []
+
+
+def test_when_all_of_many_are_refused_the_reason_is_not_theirs(db: Connection) -> None:
+    refuse_claims(db)
+    poison = [insert_task(db, priority=9) for _ in range(11)]
+    assert [(row["id"], row["dead"]) for row in look(db)] == [(one, False) for one in poison]
+    assert {task_row(db, one)["status"] for one in poison} == {"pending"}
+    other = insert_task(db)
+    assert [row["id"] for row in claim(db, passed_over=poison)] == [other]
+    assert look(db, *poison) == []
+
+
+def test_end_that_is_refused_costs_no_other_claim(db: Connection) -> None:
+    expired, other = insert_task(db, expires_at=datetime.now(UTC) + timedelta(seconds=0.5), priority=9), insert_task(db)
+    db.execute(
+        """
+        create function refuse() returns trigger language plpgsql as $$
+        begin
+          raise exception 'nothing expires here';
+        end $$;
+        create trigger refuse before update on pgsched.tasks
+          for each row when (new.status = 'cancelled') execute function refuse()
+        """
+    )
+    wait_until(lambda: task_row(db, expired)["expires_at"] < datetime.now(UTC), message="it has expired")
+    assert [row["id"] for row in claim(db)] == [other]
+    assert task_row(db, expired)["status"] == "running"  # until its lease is over
+
+
 def test_release_takes_back_the_attempt_and_nothing_of_others(db: Connection) -> None:
     task = insert_task(db)
     (mine,) = claim(db)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -94,6 +95,7 @@ def _text(value: Any) -> Any:
 def test_what_becomes_of_missed_ticks_is_what_the_python_worker_decides(dsn: str) -> None:
     random = Random(46)
     cases = [_case(random) for _ in range(250)]
+    verdicts = Counter[tuple[bool, bool]]()
     with database(dsn) as connection:
         connection.execute("set timezone = 'UTC'")
         for case in cases:
@@ -132,8 +134,13 @@ def test_what_becomes_of_missed_ticks_is_what_the_python_worker_decides(dsn: str
                 (json.dumps(columns), case["now"]),
             ).fetchone()
             assert found is not None
+            verdicts[expected.run is not None, expected.missed > 0] += 1
             assert (found["run"], found["next_tick"]) == (expected.run, expected.next_tick), case
             if expected.missed < COUNT_LIMIT - 1:
                 assert found["missed"] == expected.missed, case
             else:
                 assert found["missed"] >= COUNT_LIMIT - 1, case
+    # Ran as they were, later ones ran instead, none ran; the fourth is a schedule that has had all its ticks.
+    assert all(verdicts[verdict] >= 5 for verdict in [(True, False), (True, True), (False, True), (False, False)]), (
+        verdicts
+    )
