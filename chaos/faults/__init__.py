@@ -16,7 +16,7 @@ from chaos.faults.refusals import Defaults, Refusals
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
-from chaos.faults.typescript import TypescriptSigkill
+from chaos.faults.typescript import TypescriptSigkill, TypescriptSigstop
 from chaos.faults.versions import Migration
 
 _ALL: tuple[type[Fault], ...] = (
@@ -25,6 +25,7 @@ _ALL: tuple[type[Fault], ...] = (
     TypescriptSigkill,
     KillStorm,
     Sigstop,
+    TypescriptSigstop,
     HandlerExits,
     HandlerMisbehaves,
     WrongClock,

@@ -47,7 +47,7 @@ export function contextOf(
     queue: task.queue,
     attempt: task.attempt,
     maxAttempts: task.max_attempts,
-    scheduledFor: task.scheduled_for,
+    scheduledFor: task.scheduled_for === null ? null : new Date(task.scheduled_for),
     fencingToken: task.fencing_token,
     details: task.details ?? {},
     signal,

@@ -1,5 +1,4 @@
 /** What a handler throws to say what is to follow, and why the signal of an attempt is aborted. */
-
 /** The attempt failed and is to be made again after so many seconds, if attempts are left. */
 export class Retry extends Error {
   override readonly name = "Retry";

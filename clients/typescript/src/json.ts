@@ -16,7 +16,7 @@ export interface Encoded {
   readonly warning?: string;
 }
 
-/** The JSON text of a result. What JSON does not have is stored as text: the work is done, and must not be done again. */
+/** The JSON text of a result. What JSON cannot hold is stored as text: the work is done, and not done again. */
 export function encode(value: unknown): Encoded {
   try {
     const text = JSON.stringify(value) ?? "null";

@@ -26,16 +26,12 @@ export class Logger {
   with(fields: Fields): Logger {
     return new Logger(this.sink, { ...this.fields, ...fields });
   }
-  debug(event: string, fields: Fields = {}): void {
-    this.sink("debug", event, { ...this.fields, ...fields });
-  }
-  info(event: string, fields: Fields = {}): void {
-    this.sink("info", event, { ...this.fields, ...fields });
-  }
-  warning(event: string, fields: Fields = {}): void {
-    this.sink("warning", event, { ...this.fields, ...fields });
-  }
-  error(event: string, fields: Fields = {}): void {
-    this.sink("error", event, { ...this.fields, ...fields });
+  readonly debug = this.at("debug");
+  readonly info = this.at("info");
+  readonly warning = this.at("warning");
+  readonly error = this.at("error");
+
+  private at(level: Level): (event: string, fields?: Fields) => void {
+    return (event, fields = {}) => this.sink(level, event, { ...this.fields, ...fields });
   }
 }

@@ -1,4 +1,4 @@
-/** The worker protocol, version 1: one function of the database for each call. docs/worker_protocol.md says what they do. */
+/** The worker protocol, version 1: one function of the database for each call. See docs/worker_protocol.md. */
 
 import type { Queryable } from "./schedule.js";
 import type { Session, Statement } from "./session.js";
@@ -16,7 +16,8 @@ export interface Claimed {
   readonly max_attempts: number;
   /** Seconds. */
   readonly timeout: number | null;
-  readonly scheduled_for: Date | null;
+  /** Milliseconds: a session may show dates in any style. */
+  readonly scheduled_for: number | null;
   readonly details: Details | null;
 }
 
@@ -79,6 +80,8 @@ export interface Identity {
   readonly codeVersion: string | null;
   readonly hostname: string;
   readonly pid: number;
+  /** How many of its slots are occupied. */
+  running(): number;
 }
 
 const call = (name: string, text: string): Statement => ({ name: `pgsched_${name}`, text });
@@ -88,7 +91,12 @@ const REGISTER = call(
   `select pgsched.register_worker(worker => $1, queues => $2, task_types => $3, concurrency => $4,
     lease => make_interval(secs => $5), client => $6, code_version => $7, hostname => $8, pid => $9, protocol => $10)`,
 );
-const CLAIM = call("claim", "select * from pgsched.claim($1, $2, $3, $4, make_interval(secs => $5), $6)");
+const CLAIM = call(
+  "claim",
+  `select id, fencing_token, task_type, queue, payload, attempt, max_attempts, timeout, details,
+    (extract(epoch from scheduled_for) * 1000)::float8 as scheduled_for
+  from pgsched.claim($1, $2, $3, $4, make_interval(secs => $5), $6)`,
+);
 const LOOK = call("look_at_refused", "select * from pgsched.look_at_refused($1, $2, $3, $4, $5)");
 const FINISH = call("finish", "select * from pgsched.finish($1, $2)");
 const BEAT = call(
@@ -149,14 +157,8 @@ function outcomeText({ result, ...rest }: Outcome): string {
   return result === undefined ? text : `${text.slice(0, -1)},"result":${result}}`;
 }
 
-export async function beat(
-  session: Session,
-  who: Identity,
-  held: readonly Claim[],
-  running: number,
-  state: string,
-): Promise<Beat> {
-  const [row] = await session.query<Beat>(BEAT, [who.id, ...columns(held), running, who.lease, state]);
+export async function beat(session: Session, who: Identity, held: readonly Claim[], state: string): Promise<Beat> {
+  const [row] = await session.query<Beat>(BEAT, [who.id, ...columns(held), who.running(), who.lease, state]);
   return row ?? { registered: false, request: null, cancelled: [], lost: [] };
 }
 

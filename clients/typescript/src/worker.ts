@@ -101,6 +101,7 @@ export class Worker<P extends object = Record<string, protocol.Payload>> {
       codeVersion: options.codeVersion ?? null,
       hostname: hostname(),
       pid: process.pid,
+      running: () => this.occupied,
     };
     this.pollInterval = pollInterval * 1000;
     this.shutdownTimeout = shutdownTimeout * 1000;
@@ -363,7 +364,7 @@ export class Worker<P extends object = Record<string, protocol.Payload>> {
   private async beat(): Promise<void> {
     const sent = performance.now();
     const held = [...this.held.values()].filter((one) => one.state !== "dropped");
-    const answer = await protocol.beat(this.beats, this.who, held.map((one) => one.task), this.occupied, this.state);
+    const answer = await protocol.beat(this.beats, this.who, held.map((one) => one.task), this.state);
     const lost = new Set([...answer.lost, ...answer.cancelled]);
     for (const attempt of held) {
       if (!lost.has(attempt.task.id)) {
