@@ -8302,8 +8302,8 @@ create function pgsched.claim(
   timeout double precision, scheduled_for timestamptz, details jsonb
 )
 language plpgsql rows 100
-set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_bitmapscan = 'off'
-  set enable_hashjoin = 'off' set enable_mergejoin = 'off' set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- The statement of sql/queries/claim_tasks.sql, without the positions that a Python worker remembers, and without tasks that
 -- are held in advance: what is claimed is to begin at once.
@@ -8470,7 +8470,7 @@ create function pgsched.look_at_refused(
   passed_over bigint[] default '{}'::bigint[]
 ) returns table (id bigint, task_type text, message text, dead boolean)
 language plpgsql
-set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_bitmapscan = 'off' set jit = 'off' as $$
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set jit = 'off' as $$
 #variable_conflict use_variable
 -- As the Python worker does it (pgsched/worker/set_aside.py). When more than 10 tasks are tried and all fail, the reason is not theirs.
 declare
@@ -8522,8 +8522,8 @@ create function pgsched.finish(
   worker uuid, outcomes jsonb, out written integer, out fenced bigint[], out locked bigint[]
 ) returns record
 language plpgsql
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' set enable_seqscan = 'off' set enable_bitmapscan = 'off'
-  set enable_hashjoin = 'off' set enable_mergejoin = 'off' set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- The common end first, as in sql/queries/finish_completed.sql: a one-time task that was completed. Rows that another
 -- session has locked are not waited for.
@@ -8569,7 +8569,7 @@ begin
     if tells and gone <> '{}' then
       perform pg_notify('pgsched_events', json_build_object(
         'event', 'completed', 'id', e.task_id, 'task_type', e.task_type, 'queue', e.queue, 'attempt', e.attempt,
-        'at', to_char(e.finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', round((e.duration_ms / 1000)::numeric, 6),
+        'at', to_char(e.finished_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', round((e.duration_ms / 1000)::numeric, 6),
         'error', null)::text)
       from jsonb_to_recordset(outcomes) as d(id bigint, fencing_token bigint)
       join pgsched.executions e on e.task_id = d.id and e.fencing_token = d.fencing_token and e.worker_id = worker
@@ -8614,7 +8614,7 @@ begin
   told as (
     select pg_notify('pgsched_events', json_build_object(
       'event', 'completed', 'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempts,
-      'at', to_char(f.completed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'at', to_char(f.completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', round(extract(epoch from f.completed_at - f.last_run_at), 6), 'error', null)::text)
     from finished f join pgsched.queues q on q.name = f.queue
     where tells and q.events
@@ -8687,8 +8687,8 @@ create function pgsched.beat(
   out renewed integer, out cancelled bigint[], out lost bigint[]
 ) returns record
 language plpgsql
-set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_bitmapscan = 'off'
-  set enable_hashjoin = 'off' set enable_mergejoin = 'off' set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- As sql/queries/beat.sql: a row that another session has locked is not waited for, and a later beat renews it.
 begin
@@ -8735,8 +8735,8 @@ end $$;
 -- fencing_tokens: The tokens of their claims, in the same order.
 create function pgsched.release(worker uuid, ids bigint[], fencing_tokens bigint[]) returns integer
 language plpgsql
-set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_bitmapscan = 'off'
-  set enable_hashjoin = 'off' set enable_mergejoin = 'off' set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- As sql/queries/release_tasks.sql.
 declare
@@ -8809,8 +8809,7 @@ end $$;
 -- fencing_token: The token of its claim.
 -- progress: Any JSON value.
 create function pgsched.report_progress(worker uuid, id bigint, fencing_token bigint, progress jsonb) returns boolean
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql as $$
 #variable_conflict use_variable
 begin
   update pgsched.tasks t set progress = report_progress.progress
@@ -8875,8 +8874,7 @@ $$;
 -- For workers: decides what becomes of claimed tasks that a handler may not simply run: schedules, groups, tasks that
 -- expired or used up their attempts. Returns the ids of those to run.
 create function pgsched.judge_claimed(worker uuid, ids bigint[], lost boolean[]) returns setof bigint
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql as $$
 #variable_conflict use_variable
 -- As judge in pgsched/domain/lifecycle.py, for rows that this transaction has claimed. Groups are fired and joined here.
 declare
@@ -8971,8 +8969,8 @@ end $$;
 -- passed the fence.
 create function pgsched.write_outcomes(worker uuid, outcomes jsonb) returns bigint[]
 language plpgsql
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' set enable_seqscan = 'off' set enable_bitmapscan = 'off'
-  set enable_hashjoin = 'off' set enable_mergejoin = 'off' set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- The rules of conclude and judge in pgsched/domain/lifecycle.py and the statement of sql/queries/finish_tasks.sql in one:
 -- what follows from an outcome is read from the row, which is locked first. Beside the outcomes that workers report there
@@ -9125,7 +9123,7 @@ begin
       'event', case when f.dead_lettered or f.status = 'dead' then 'dead' when f.execution = 'cancelled' then 'cancelled'
         when f.execution = 'completed' then 'completed' else 'failed' end,
       'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempt,
-      'at', to_char(statement_timestamp(), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'at', to_char(statement_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', case when f.execution is not null then round(f.seconds::numeric, 6) end,
       'error', left(split_part(f.error, e'\n', 1), 500))::text)
     from finished f

@@ -4,6 +4,8 @@
 -- Python worker decides in its process (attempts that are used up, expiry, missed ticks, backoff, the next tick, groups)
 -- is decided here in the database, so that a client has nothing to do but to run handlers. docs/worker_protocol.md is the
 -- protocol; workers of either kind serve the same queues side by side.
+--
+-- Functions that change tasks set no search_path and no timezone: triggers of the application run in them as in a session of its own.
 
 comment on column pgsched.workers.pgsched_version is
   'The version of pgsched that it runs; of a worker in another language, the language and version of its client. Null: one that does not tell.';
@@ -178,7 +180,6 @@ comment on function pgsched.admit_tick is
 
 create function pgsched.write_outcomes(worker uuid, outcomes jsonb) returns bigint[]
 language plpgsql
-set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
 #variable_conflict use_variable
@@ -333,7 +334,7 @@ begin
       'event', case when f.dead_lettered or f.status = 'dead' then 'dead' when f.execution = 'cancelled' then 'cancelled'
         when f.execution = 'completed' then 'completed' else 'failed' end,
       'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempt,
-      'at', to_char(statement_timestamp(), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'at', to_char(statement_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', case when f.execution is not null then round(f.seconds::numeric, 6) end,
       'error', left(split_part(f.error, e'\n', 1), 500))::text)
     from finished f
@@ -355,7 +356,7 @@ comment on function pgsched.write_outcomes is
 
 create function pgsched.judge_claimed(worker uuid, ids bigint[], lost boolean[]) returns setof bigint
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+as $$
 #variable_conflict use_variable
 -- As judge in pgsched/domain/lifecycle.py, for rows that this transaction has claimed. Groups are fired and joined here.
 declare
@@ -538,7 +539,6 @@ create function pgsched.claim(
   timeout double precision, scheduled_for timestamptz, details jsonb
 )
 language plpgsql rows 100
-set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
 #variable_conflict use_variable
@@ -707,7 +707,6 @@ create function pgsched.look_at_refused(
   worker uuid, queues text[], task_types text[], max_tasks integer default 1, passed_over bigint[] default '{}'
 ) returns table (id bigint, task_type text, message text, dead boolean)
 language plpgsql
-set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 #variable_conflict use_variable
 -- As the Python worker does it (pgsched/worker/set_aside.py). When more than 10 tasks are tried and all fail, the reason is not theirs.
@@ -773,7 +772,6 @@ create function pgsched.finish(
   worker uuid, outcomes jsonb, out written integer, out fenced bigint[], out locked bigint[]
 ) returns record
 language plpgsql
-set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
 #variable_conflict use_variable
@@ -821,7 +819,7 @@ begin
     if tells and gone <> '{}' then
       perform pg_notify('pgsched_events', json_build_object(
         'event', 'completed', 'id', e.task_id, 'task_type', e.task_type, 'queue', e.queue, 'attempt', e.attempt,
-        'at', to_char(e.finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', round((e.duration_ms / 1000)::numeric, 6),
+        'at', to_char(e.finished_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', round((e.duration_ms / 1000)::numeric, 6),
         'error', null)::text)
       from jsonb_to_recordset(outcomes) as d(id bigint, fencing_token bigint)
       join pgsched.executions e on e.task_id = d.id and e.fencing_token = d.fencing_token and e.worker_id = worker
@@ -866,7 +864,7 @@ begin
   told as (
     select pg_notify('pgsched_events', json_build_object(
       'event', 'completed', 'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempts,
-      'at', to_char(f.completed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'at', to_char(f.completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', round(extract(epoch from f.completed_at - f.last_run_at), 6), 'error', null)::text)
     from finished f join pgsched.queues q on q.name = f.queue
     where tells and q.events
@@ -934,7 +932,6 @@ create function pgsched.beat(
   out registered boolean, out request text, out renewed integer, out cancelled bigint[], out lost bigint[]
 ) returns record
 language plpgsql
-set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
 #variable_conflict use_variable
@@ -986,7 +983,6 @@ state: active, paused or draining.';
 
 create function pgsched.release(worker uuid, ids bigint[], fencing_tokens bigint[]) returns integer
 language plpgsql
-set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
 #variable_conflict use_variable
@@ -1061,7 +1057,7 @@ longest: At most for so long, up to a minute.';
 
 create function pgsched.report_progress(worker uuid, id bigint, fencing_token bigint, progress jsonb) returns boolean
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+as $$
 #variable_conflict use_variable
 begin
   update pgsched.tasks t set progress = report_progress.progress

@@ -405,6 +405,27 @@ def test_refused_outcome_costs_no_other(workers: Stage) -> None:
         workers.ended(task)
 
 
+def test_triggers_of_the_application(workers: Stage) -> None:
+    """Triggers of the application on tasks find its tables, as in its own sessions"""
+    workers.db.execute(
+        """
+        create table changes (id bigint, status text);
+        create function follow() returns trigger language plpgsql as $$
+        begin
+          insert into changes values (new.id, new.status);
+          return null;
+        end $$;
+        create trigger follow after update on pgsched.tasks for each row execute function follow()
+        """
+    )
+    workers.start()
+    done, dead = workers.insert("note"), workers.insert("discard")
+    workers.ended(done)
+    workers.ended(dead, "dead")
+    rows = workers.db.execute("select distinct id, status from changes where status <> 'running'").fetchall()
+    assert {(row["id"], row["status"]) for row in rows} == {(done, "completed"), (dead, "dead")}
+
+
 def test_refused_claim_costs_no_other(workers: Stage) -> None:
     """A task that the database lets nobody claim is dead, with the reason, and others run"""
     poison = workers.insert("echo", {"poison": True}, priority=9)
