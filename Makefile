@@ -29,7 +29,7 @@ DOCS    := $(VENV)/.docs-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser test-agents test-generated lint format sync bench chaos chaos-peers docs docs-site docs-serve schema lock clean help
+.PHONY: run test test-browser test-conformance test-agents test-generated lint format sync bench chaos chaos-peers docs docs-site docs-serve schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -42,6 +42,10 @@ test-browser: $(BROWSER) $(DOCS) ## Test the dashboard and the documentation sit
 	@sh tests/browser/install.sh
 	@sh tools/docs_site/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
+
+test-conformance: $(DEV) ## Run the same tests against the workers of every language (apt-get installs node and npm where they are missing)
+	@sh clients/typescript/install.sh
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/conformance
 
 test-agents: $(DEV) ## Plant twenty faults and let an agent-like script find them by the tools of pgsched mcp
 	$(BIN)/pytest -s $(ARGS) tests/e2e/test_mcp_faults.py
@@ -69,6 +73,7 @@ bench: $(BENCH) ## Measure beside peers and against targets, long; a short look:
 
 chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then the long tests: REST API, kills
 	@sh chaos/install.sh
+	@sh clients/typescript/install.sh || echo "make chaos: goes on without the TypeScript worker"
 	$(BIN)/python -m chaos $(TRIALS)
 	$(BIN)/pytest -m long $(ARGS) $(TESTS)
 
@@ -108,10 +113,11 @@ RUN_SOURCES = --extra embedded --extra web --extra mcp --extra oidc --extra top 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules \
 	  tests/generated/node/node_modules tests/generated/node/build
+	rm -rf clients/typescript/node_modules clients/typescript/dist
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One environment. A stamp is older than the file it depends on only when that file changed, so a second call installs
 # nothing. The project is installed without build isolation and without dependencies: everything comes from the lock.

@@ -48,7 +48,9 @@ class Peers:
     def set_up(self, needs: Iterable[str]) -> None:
         """Set up what the chosen sides need."""
         for need in sorted(set(needs)):
-            problem = {"node": self._install_node, "redis": self._start_redis}.get(need)
+            problem = {"node": self._install_node, "redis": self._start_redis, "typescript": _build_typescript}.get(
+                need
+            )
             cause = problem() if problem else _missing_package(need)
             if cause:
                 self.missing[need] = cause
@@ -99,6 +101,13 @@ class Peers:
                 return "redis-server did not start"
             time.sleep(0.05)
         return None
+
+
+def _build_typescript() -> str | None:
+    """Build the worker of clients/typescript; returns what went wrong."""
+    script = NODE.parents[1] / "clients" / "typescript" / "install.sh"
+    done = subprocess.run([str(script)], capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it could not be built"])[-1]
 
 
 def _missing_package(name: str) -> str | None:

@@ -10,6 +10,7 @@ from benchmarks.cases import (
     future_rows,
     idle,
     inserts,
+    languages,
     leased_rows,
     leaving,
     memory,
@@ -41,6 +42,7 @@ MODULES = (
     wal,
     memory,
     idle,
+    languages,
     durable,
     suspended,
 )

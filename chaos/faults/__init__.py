@@ -16,13 +16,16 @@ from chaos.faults.refusals import Defaults, Refusals
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
+from chaos.faults.typescript import TypescriptSigkill, TypescriptSigstop
 from chaos.faults.versions import Migration
 
 _ALL: tuple[type[Fault], ...] = (
     # Processes.
     Sigkill,
+    TypescriptSigkill,
     KillStorm,
     Sigstop,
+    TypescriptSigstop,
     HandlerExits,
     HandlerMisbehaves,
     WrongClock,

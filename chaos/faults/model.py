@@ -44,6 +44,8 @@ class Shape:
     poll_interval: float = 0.5
     shutdown_timeout: float = 10.0
     app: str = "chaos.load.app:app"
+    language: str = "python"
+    """``typescript``: the worker of clients/typescript, with the steady handlers."""
     options: tuple[str, ...] = ()
     """Further arguments of the workers' command."""
 

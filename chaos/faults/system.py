@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -78,6 +79,15 @@ class Pgsched:
             books.execute("insert into ledger select n, 0 from generate_series(0, %s - 1) n", (PLACES,))
 
     def worker(self, shape: Shape, size: Size) -> Command:
+        if shape.language == "typescript":
+            chosen = {
+                "concurrency": shape.concurrency,
+                "transactions": shape.transactions,
+                "lease": size.lease,
+                "pollInterval": shape.poll_interval,
+                "shutdownTimeout": shape.shutdown_timeout,
+            }
+            return Command(module="chaos.load.typescript", arguments=(json.dumps(chosen),))
         options = {
             "--app": shape.app,
             "--concurrency": shape.concurrency,

@@ -54,6 +54,12 @@ begin
     pgsched.recheck_runs,
     pgsched.resume_run, pgsched.wake_suspended, pgsched.start_child, pgsched.move_steps
     to pgsched_worker;
+  grant execute on function
+    pgsched.register_worker, pgsched.check_worker_call, pgsched.unregister_worker, pgsched.claim,
+    pgsched.look_at_refused, pgsched.claim_details, pgsched.judge_claimed, pgsched.write_outcomes, pgsched.finish,
+    pgsched.beat, pgsched.release, pgsched.sleep, pgsched.report_progress, pgsched.upkeep, pgsched.retry_delay,
+    pgsched.admit_tick, pgsched.latest_tick, pgsched.tick_after, pgsched.count_ticks
+    to pgsched_worker;
   grant execute on function pgsched.register, pgsched.lock_steps, pgsched.note_misfit
     to pgsched_worker, pgsched_operator;
   grant execute on function

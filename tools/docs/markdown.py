@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table, with a line at its end; nothing for one without rows."""
-    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    body = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
     if not body:
         return ""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *body]

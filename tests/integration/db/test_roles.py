@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -557,6 +558,43 @@ async def fails() -> None:
 async def more(ctx: Context) -> None:
     app.client().schedule("plain")
 """
+
+
+def test_protocol_works_as_pgsched_worker_and_for_nobody_else(dsn: str, somebody: As) -> None:
+    me = "11111111-1111-1111-1111-111111111111"
+    with database(dsn) as connection:
+        connection.execute(
+            "insert into pgsched.queues (name, limits) values ('rated', '{\"rate\": 50, \"concurrency\": 9}')"
+        )
+        connection.execute("insert into pgsched.queues (name, retention, events) values ('leaving', '0', true)")
+        for queue in ("default", "rated", "leaving"):
+            insert_task(connection, queue=queue)
+        insert_task(connection, "mail", cron_expression="* * * * * *")
+        insert_task(connection, "mail", repeat_interval="1 second", overlap="allow")
+        insert_task(connection, "pgsched.group", payload='{"steps": [{"task_type": "mail"}]}')
+    with database(somebody("pgsched_worker")) as connection:
+        ask = connection.execute
+        ask("select pgsched.register_worker(%s, '{default,rated,leaving}', '{mail}', 10)", (me,))
+        ended = set()
+
+        def work() -> bool:
+            claimed = ask("select * from pgsched.claim(%s, '{rated,default,leaving}', '{mail}', 10)", (me,)).fetchall()
+            for task in claimed:
+                ask("select pgsched.beat(%s, %s, %s)", (me, [task["id"]], [task["fencing_token"]]))
+                ask("select pgsched.report_progress(%s, %s, %s, '1')", (me, task["id"], task["fencing_token"]))
+                outcome = {"outcome": "failed" if task["id"] == 1 else "completed", "error": "no luck"}
+                outcome |= {"id": task["id"], "fencing_token": task["fencing_token"]}
+                written = ask("select (pgsched.finish(%s, %s)).written as n", (me, json.dumps([outcome]))).fetchone()
+                assert written == {"n": 1}
+                ended.add(task["id"])
+            return len(ended) >= 7
+
+        wait_until(work, message="every kind of task has run")
+        ask("select pgsched.release(%s, '{1}', '{1}'), pgsched.sleep(%s), pgsched.upkeep()", (me, me))
+        assert ask("select pgsched.unregister_worker(%s) as gone", (me,)).fetchone() == {"gone": True}
+    for role in ("pgsched_producer", "pgsched_viewer", "pgsched_operator"):
+        with database(somebody(role)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select * from pgsched.claim(%s, '{default}', '{mail}')", (me,))
 
 
 def test_worker_works_as_pgsched_worker(dsn: str, somebody: As, run_pgsched: PgschedRunner, tmp_path: Path) -> None:
