@@ -24,22 +24,33 @@ RUN     := $(VENV)/.run-$(VERSION)
 DEV     := $(VENV)/.dev-$(VERSION)
 BENCH   := $(VENV)/.bench-$(VERSION)
 BROWSER := $(VENV)/.browser-$(VERSION)
+DIST    := $(VENV)/.dist-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-browser test-package dist lint format sync bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
 
 test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
 	@sh tests/deploy/install-prometheus.sh $(BIN)
+	@sh tests/deploy/install-helm.sh $(BIN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
 
 test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
 	@sh tests/browser/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
+
+test-package: $(DIST) ## Install the built wheel as users do: in an empty environment, by uvx and by pipx, long
+	$(BIN)/pytest -m long $(ARGS) tests/package
+
+dist: $(DIST) ## Build the sdist and the wheel into dist/, and check them as PyPI does
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -66,10 +77,12 @@ chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then t
 chaos-peers: $(BENCH) ## Do some of it to PgQueuer and Procrastinate too, five minutes (options: TRIALS="--seed 7")
 	$(BIN)/python -m chaos --peers $(TRIALS)
 
-docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_conformance.md, the alert rules for Kubernetes
+docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_conformance.md, alert rules, manifests
+	@sh tests/deploy/install-helm.sh $(BIN)
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tools.dst_conformance
 	$(BIN)/python -m tools.prometheusrule
+	$(BIN)/python -m tools.manifests
 
 schema: $(DEV) ## Write what is generated from the migrations again: sql/schema.sql, what the doctor compares with
 	$(BIN)/python -m tools.schema_book
@@ -82,6 +95,7 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/run.txt --group dev $(RUN_SOURCES)
 	$(COMPILE) --output-file requirements/bench.txt --constraint requirements/dev.txt --group bench
 	$(COMPILE) --output-file requirements/browser.txt --constraint requirements/dev.txt --group browser
+	$(COMPILE) --output-file requirements/dist.txt --constraint requirements/dev.txt --group dist
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
@@ -127,4 +141,10 @@ $(BENCH): $(DEV) requirements/bench.txt
 $(BROWSER): $(DEV) requirements/browser.txt
 	@echo "Installing requirements/browser.txt into $(VENV)"
 	@$(PIP) --require-hashes -r requirements/browser.txt
+	@touch $@
+
+# What builds and checks the package, in the same environment.
+$(DIST): $(DEV) requirements/dist.txt
+	@echo "Installing requirements/dist.txt into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/dist.txt
 	@touch $@

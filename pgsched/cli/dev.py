@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -77,8 +78,8 @@ def dev(
 ) -> None:
     """Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.
 
-    With --dsn it uses your database and starts no PostgreSQL. PGSCHED_DSN and libpq's PG* variables belong to other
-    programs and are ignored.
+    The PostgreSQL is that of the extra `embedded`, or without it the newest installation of this machine. With --dsn it
+    uses your database and starts none. PGSCHED_DSN and libpq's PG* variables belong to other programs and are ignored.
     """
     if demo and app is not None:
         if context.get_parameter_source("app") is ParameterSource.COMMANDLINE:
@@ -177,9 +178,10 @@ def _psql(given: str, dsn: str) -> str:
     """The psql command line. A DSN given by the user is not printed: it may contain a password."""
     if not given.startswith(EMBEDDED):
         return "psql 'the DSN that you gave'"
-    from pgsched.db.embedded.server import packaged_binaries  # not on Windows
+    from pgsched.db.embedded.programs import server_programs  # imported late: only this needs it
 
-    program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
+    data = Path(given.removeprefix(EMBEDDED)) / "data"
+    program = "psql" if shutil.which("psql") else str(server_programs(data) / "psql")
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +60,3 @@ def _href_in_template(context: jinja2.runtime.Context, path: str) -> str:
 @jinja2.pass_context
 def _static_in_template(context: jinja2.runtime.Context, name: str) -> str:
     return href(context["request"], f"/static/{content_name()}/{name}")
-
-
-def program() -> str:
-    """The version of pgsched, as it is installed."""
-    try:
-        return version("pgsched")
-    except PackageNotFoundError:
-        return "checkout"
