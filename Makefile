@@ -29,7 +29,7 @@ DIST    := $(VENV)/.dist-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser test-package dist lint format sync bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-browser test-package test-image dist lint format sync bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -44,7 +44,11 @@ test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chr
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
 
 test-package: $(DIST) ## Install the built wheel as users do: in an empty environment, by uvx and by pipx, long
-	$(BIN)/pytest -m long $(ARGS) tests/package
+	$(BIN)/pytest -m long $(ARGS) tests/package/test_install.py
+
+test-image: $(DEV) ## Build the image by buildah and run it by runc, long; needs root (apt-get installs both)
+	@sh tests/package/install-image-tools.sh
+	$(BIN)/pytest -m long $(ARGS) tests/package/test_image.py
 
 dist: $(DIST) ## Build the sdist and the wheel into dist/, and check them as PyPI does
 	rm -rf dist

@@ -215,6 +215,17 @@ def test_wrong_values_are_refused_with_the_rule(values: Mapping[str, Any], messa
     assert message in refused(values)
 
 
+def test_values_that_the_page_shows_are_taken() -> None:
+    page = (DEPLOY.parent / "docs" / "deploy.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(image: .*?)```", page, re.DOTALL)
+    resources = render(yaml.safe_load(shown))
+    for resource in resources:
+        validate(resource)
+    kinds = [one["kind"] for one in resources]
+    assert {"Ingress", "ScaledObject", "ServiceMonitor", "PrometheusRule"} <= {*kinds}
+    assert kinds.count("Deployment") == 3
+
+
 def test_schema_knows_every_value_and_no_other() -> None:
     """A name that one of the two lacks is a value that cannot be given, or one that does nothing."""
     schema = json.loads((CHART / "values.schema.json").read_text())
