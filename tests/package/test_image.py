@@ -240,7 +240,7 @@ def test_worker_of_the_image_migrates_runs_a_task_says_that_it_is_well_and_drain
 ) -> None:
     with container(image, work, "migrate", ["migrate"], PGSCHED_DSN=address) as migrations:
         assert migrations.end() == 0, migrations.output
-        assert f"version {program_version()}" in migrations.output
+        assert f"applied {program_version():04d}_" in migrations.output
     settings = {"PGSCHED_DSN": address, "PGSCHED_APP": "pgsched.demo:app", "PGSCHED_METRICS_PORT": "19464"}
     with container(image, work, "worker", **settings) as worker, Client(empty_dsn) as client:
         worker.wait_for("worker_started")
