@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from benchmarks.databases import keep_constants
 from benchmarks.sides.measure import arguments, report
 from benchmarks.sides.worker_process import worker
-from pgsched.db.embedded.programs import packaged_binaries
+from pgsched.db.embedded.server import packaged_binaries
 
 CONNECTIONS = 8
 WITH_TRIGGERS = "insert into pgsched.tasks (task_type) values ('noop');"

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.db.embedded.programs import packaged_binaries
+from pgsched.db.embedded.server import packaged_binaries
 from pgsched.db.embedded.system_user import server_user
 from tests.support.servers import fast_folder
 from tests.support.waiting import wait_until

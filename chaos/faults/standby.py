@@ -14,8 +14,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 
 from chaos.faults.own_server import OwnServer
-from pgsched.db.embedded.programs import packaged_binaries
-from pgsched.db.embedded.server import SUPERUSER
+from pgsched.db.embedded.server import SUPERUSER, packaged_binaries
 from pgsched.db.embedded.system_user import server_user
 from tests.support.servers import fast_folder
 from tests.support.waiting import wait_until

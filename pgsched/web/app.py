@@ -10,7 +10,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response
 
-from pgsched import __version__
 from pgsched.client.async_client import AsyncClient
 from pgsched.web.api import router as api_router
 from pgsched.web.api.description import described, operation_id
@@ -26,7 +25,7 @@ from pgsched.web.middleware import Headers, KeyInPath
 from pgsched.web.paths import Root, href
 from pgsched.web.probes import router as probes_router
 from pgsched.web.problems import Catcher, register_problems
-from pgsched.web.rendering import make_templates
+from pgsched.web.rendering import make_templates, program
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import Front, WebState
 from pgsched.web.static_files import NamedFiles
@@ -71,7 +70,7 @@ def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
 
     app = FastAPI(
         title="pgsched",
-        version=__version__,
+        version=program(),
         description="A job queue and scheduler that needs PostgreSQL and nothing else.",
         lifespan=lifespan,
         # The outermost first. What FastAPI serves by itself is open to all and loads from elsewhere: none of that.

@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.templating import Jinja2Templates
 
+from pgsched import __version__
 from pgsched.web import parts
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
@@ -60,3 +61,8 @@ def _href_in_template(context: jinja2.runtime.Context, path: str) -> str:
 @jinja2.pass_context
 def _static_in_template(context: jinja2.runtime.Context, name: str) -> str:
     return href(context["request"], f"/static/{content_name()}/{name}")
+
+
+def program() -> str:
+    """The version of pgsched."""
+    return __version__

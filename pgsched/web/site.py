@@ -10,7 +10,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
-from pgsched import __version__
 from pgsched.client.async_client import AsyncClient
 from pgsched.web.app import COMPRESSION, MIN_COMPRESSED, POOL_SIZE, app_of
 from pgsched.web.auth.access import viewer
@@ -25,7 +24,7 @@ from pgsched.web.methods import Head
 from pgsched.web.middleware import Headers
 from pgsched.web.paths import Root, part_of_site
 from pgsched.web.problems import Catcher, register_problems
-from pgsched.web.rendering import make_templates
+from pgsched.web.rendering import make_templates, program
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import Front, WebState
 from pgsched.web.static_files import NamedFiles
@@ -90,7 +89,7 @@ def _first(front: Front, states: Mapping[str, WebState]) -> FastAPI:
 
     app = FastAPI(
         title="pgsched",
-        version=__version__,
+        version=program(),
         lifespan=lifespan,
         middleware=[
             Middleware(Root, prefix=front.settings.path_prefix),

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
-from pgsched.db.embedded.programs import packaged_binaries
+from pgsched.db.embedded.server import packaged_binaries
 from tests.e2e.relay import relay_to
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, task_row

@@ -28,7 +28,7 @@ from typing import Any
 
 import psycopg
 
-from pgsched.db.embedded.programs import packaged_binaries
+from pgsched.db.embedded.server import packaged_binaries
 from tests.support.doc_programs import put
 from tests.support.processes import CHECKOUT, PgschedProcess, PgschedRunner
 

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 
-from pgsched.db.embedded.programs import packaged_binaries
+from pgsched.db.embedded.server import packaged_binaries
 from tests.support.tables import database
 
 

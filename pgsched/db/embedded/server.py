@@ -39,10 +39,12 @@ from urllib.parse import quote
 from psycopg.pq import PGconn, Ping
 
 from pgsched.db.embedded.processes import command_line, exists
-from pgsched.db.embedded.programs import server_programs
+from pgsched.db.embedded.programs import packaged_binaries, server_programs
 from pgsched.db.embedded.system_user import ServerUser, server_user
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
+
+__all__ = ["NO_ENVIRONMENT", "SUPERUSER", "EmbeddedServer", "packaged_binaries"]
 
 SUPERUSER = "postgres"  # the database role that we connect as
 PORT = 5432  # names the socket's file; nothing listens on a network
