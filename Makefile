@@ -30,8 +30,8 @@ DOCS    := $(VENV)/.docs-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser test-package test-image dist lint format sync bench chaos chaos-peers docs docs-site docs-serve schema lock \
-        clean help
+.PHONY: run test test-browser test-package test-image test-agents test-generated dist lint format sync bench chaos chaos-peers docs \
+        docs-site docs-serve schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -58,6 +58,13 @@ dist: $(DIST) ## Build the sdist and the wheel into dist/, and check them as PyP
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+test-agents: $(DEV) ## Plant twenty faults and let an agent-like script find them by the tools of pgsched mcp
+	$(BIN)/pytest -s $(ARGS) tests/e2e/test_mcp_faults.py
+
+test-generated: $(DEV) ## Compile generated clients and run them (apt-get installs Go and npm where they are missing)
+	@sh tests/generated/install.sh
+	$(BIN)/pytest $(ARGS) tests/generated
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -115,10 +122,11 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
-RUN_SOURCES = --extra embedded --extra web --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
+RUN_SOURCES = --extra embedded --extra web --extra mcp --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules \
+	  tests/generated/node/node_modules tests/generated/node/build
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets
