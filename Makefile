@@ -24,18 +24,21 @@ RUN     := $(VENV)/.run-$(VERSION)
 DEV     := $(VENV)/.dev-$(VERSION)
 BENCH   := $(VENV)/.bench-$(VERSION)
 BROWSER := $(VENV)/.browser-$(VERSION)
+DIST    := $(VENV)/.dist-$(VERSION)
 DOCS    := $(VENV)/.docs-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser test-conformance test-agents test-generated lint format sync bench chaos chaos-peers docs docs-site docs-serve schema lock clean help
+.PHONY: run test test-browser test-conformance test-package test-image test-agents test-generated dist lint format sync bench chaos chaos-peers docs \
+        docs-site docs-serve schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
 
 test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
 	@sh tests/deploy/install-prometheus.sh $(BIN)
+	@sh tests/deploy/install-helm.sh $(BIN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
 
 test-browser: $(BROWSER) $(DOCS) ## Test the dashboard and the documentation site in Chromium (apt-get installs chromium and npm where they are missing)
@@ -46,6 +49,19 @@ test-browser: $(BROWSER) $(DOCS) ## Test the dashboard and the documentation sit
 test-conformance: $(DEV) ## Run the same tests against the workers of every language (apt-get installs node and npm where they are missing)
 	@sh clients/typescript/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/conformance
+
+test-package: $(DIST) ## Install the built wheel as users do: in an empty environment, by uvx and by pipx, long
+	$(BIN)/pytest -m long $(ARGS) tests/package/test_install.py
+
+test-image: $(DEV) ## Build the image by buildah and run it by runc, long; needs root (apt-get installs both)
+	@sh tests/package/install-image-tools.sh
+	$(BIN)/pytest -m long $(ARGS) tests/package/test_image.py
+
+dist: $(DIST) ## Build the sdist and the wheel into dist/, and check them as PyPI does
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 test-agents: $(DEV) ## Plant twenty faults and let an agent-like script find them by the tools of pgsched mcp
 	$(BIN)/pytest -s $(ARGS) tests/e2e/test_mcp_faults.py
@@ -80,10 +96,12 @@ chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then t
 chaos-peers: $(BENCH) ## Do some of it to PgQueuer and Procrastinate too, five minutes (options: TRIALS="--seed 7")
 	$(BIN)/python -m chaos --peers $(TRIALS)
 
-docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_conformance.md, the alert rules for Kubernetes
+docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_conformance.md, alert rules, manifests
+	@sh tests/deploy/install-helm.sh $(BIN)
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tools.dst_conformance
 	$(BIN)/python -m tools.prometheusrule
+	$(BIN)/python -m tools.manifests
 
 docs-site: $(DOCS) ## Build the documentation site into site/; a warning or a broken link fails it (list other sites: ARGS=--external)
 	@sh tools/docs_site/install.sh
@@ -104,6 +122,7 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/run.txt --group dev $(RUN_SOURCES)
 	$(COMPILE) --output-file requirements/bench.txt --constraint requirements/dev.txt --group bench
 	$(COMPILE) --output-file requirements/browser.txt --constraint requirements/dev.txt --group browser
+	$(COMPILE) --output-file requirements/dist.txt --constraint requirements/dev.txt --group dist
 	$(COMPILE) --output-file requirements/docs.txt --constraint requirements/dev.txt --group docs
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -152,6 +171,12 @@ $(BENCH): $(DEV) requirements/bench.txt
 $(BROWSER): $(DEV) requirements/browser.txt
 	@echo "Installing requirements/browser.txt into $(VENV)"
 	@$(PIP) --require-hashes -r requirements/browser.txt
+	@touch $@
+
+# What builds and checks the package, in the same environment.
+$(DIST): $(DEV) requirements/dist.txt
+	@echo "Installing requirements/dist.txt into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/dist.txt
 	@touch $@
 
 # What builds the documentation site, in the same environment; install.sh brings the script that draws diagrams.

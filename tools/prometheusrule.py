@@ -1,7 +1,6 @@
-"""The alert rules of deploy/: those that ``pgsched alerts`` prints, and the same as the Prometheus operator takes them.
+"""The alert rules of deploy/: those that ``pgsched alerts`` prints, for Prometheus and for the chart.
 
-``make docs`` runs it as a program, which writes deploy/prometheus/pgsched.rules.yml and
-deploy/kubernetes/components/monitoring/prometheusrule.yaml.
+``make docs`` runs it as a program. The chart can read only files of its own folder, so it has a copy.
 """
 
 from __future__ import annotations
@@ -9,27 +8,8 @@ from __future__ import annotations
 from pgsched.ops.alerts import Thresholds, rules
 from tests.deploy.parts import DEPLOY
 
-SOURCE = DEPLOY / "prometheus" / "pgsched.rules.yml"
-TARGET = DEPLOY / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
-HEAD = """\
-# What `pgsched alerts` prints, in this shape by `make docs`.
-apiVersion: monitoring.coreos.com/v1
-kind: PrometheusRule
-metadata:
-  name: pgsched
-  labels:
-    app.kubernetes.io/name: pgsched
-spec:
-"""
-
-
-def render() -> str:
-    """The text of the manifest."""
-    source = rules(Thresholds())
-    groups = source[source.index("\ngroups:") + 1 :]
-    return HEAD + "".join(f"  {line}\n" if line.strip() else "\n" for line in groups.splitlines())
-
+TARGETS = (DEPLOY / "prometheus" / "pgsched.rules.yml", DEPLOY / "helm" / "pgsched" / "files" / "pgsched.rules.yml")
 
 if __name__ == "__main__":
-    SOURCE.write_text(rules(Thresholds()))
-    TARGET.write_text(render())
+    for target in TARGETS:
+        target.write_text(rules(Thresholds()))

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from pgsched import __version__
 from pgsched.cli.errors import report
 from pgsched.cli.former import say_deprecated
 from pgsched.cli.options import Dsn, program_option
@@ -116,13 +117,7 @@ class LazyGroup(click.Group):
 
 def _say_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked:
-        import importlib.metadata  # imported late: it is slower to import than everything help needs
-
-        try:
-            version = importlib.metadata.version("pgsched")
-        except importlib.metadata.PackageNotFoundError:
-            version = "from a checkout that is not installed"
-        say(f"pgsched {version}")
+        say(f"pgsched {__version__}")
         context.exit()
 
 

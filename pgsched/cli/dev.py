@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -77,9 +78,9 @@ def dev(
 ) -> None:
     """Run PostgreSQL, a worker and the dashboard for development.
 
-    Starts an embedded PostgreSQL, migrates it, runs a worker and serves the dashboard until Ctrl-C. With --dsn it uses
-    that database and starts no PostgreSQL. It ignores PGSCHED_DSN and libpq's PG* variables, which may point to another
-    database.
+    Starts a PostgreSQL, migrates it, runs a worker and serves the dashboard until Ctrl-C. The PostgreSQL is that of the
+    extra `embedded`, or else the newest one installed on this machine. With --dsn it uses that database and starts no
+    PostgreSQL. It ignores PGSCHED_DSN and libpq's PG* variables, which may point to another database.
     """
     if demo and app is not None:
         if context.get_parameter_source("app") is ParameterSource.COMMANDLINE:
@@ -178,9 +179,10 @@ def _psql(given: str, dsn: str) -> str:
     """The psql command line. A DSN given by the user is not printed: it may contain a password."""
     if not given.startswith(EMBEDDED):
         return "psql 'YOUR DSN'"
-    from pgsched.db.embedded.server import packaged_binaries  # not on Windows
+    from pgsched.db.embedded.programs import server_programs  # imported late: only this needs it
 
-    program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
+    data = Path(given.removeprefix(EMBEDDED)) / "data"
+    program = "psql" if shutil.which("psql") else str(server_programs(data) / "psql")
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from fastapi import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.templating import Jinja2Templates
 
+from pgsched import __version__
 from pgsched.web import parts
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
@@ -64,8 +64,5 @@ def _static_in_template(context: jinja2.runtime.Context, name: str) -> str:
 
 
 def program() -> str:
-    """The version of pgsched, as it is installed."""
-    try:
-        return version("pgsched")
-    except PackageNotFoundError:
-        return "checkout"
+    """The version of pgsched."""
+    return __version__

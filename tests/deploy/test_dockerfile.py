@@ -104,7 +104,8 @@ def test_all_that_is_copied_gets_past_the_ignore_file_and_secrets_do_not() -> No
 
 def test_all_that_the_wheel_is_made_of_is_copied() -> None:
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-    wanted = {*wheel["packages"], *wheel["force-include"], PROJECT["project"]["readme"], "pyproject.toml"}
+    wanted = {*wheel["packages"], *wheel["force-include"], "README.md", "pyproject.toml"}
+    wanted.add(PROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]["path"])
     copied = {word for name, rest in stage(0) if name == "COPY" for word in rest.split()[:-1]}
     for name in wanted | set(PROJECT["project"]["license-files"]):
         assert copied & {name, *map(str, PurePosixPath(name).parents)}, f"{name} is not copied"

@@ -14,7 +14,7 @@ from tests.support.processes import CHECKOUT
 from tools.docs.markdown import anchor
 from tools.docs_site.links import malformed
 
-OTHERS = [CHECKOUT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md")]
+OTHERS = [CHECKOUT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "tests/README.md")]
 EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
 MOST_EXEMPT = 0.25
 """Of all examples at most so many are not run."""

