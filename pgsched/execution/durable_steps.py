@@ -226,7 +226,7 @@ async def wait_for(run: DurableRun, event: str, key: str, timeout: Duration | No
             await run.record(run.record_of(known, "completed", event_id=found.id, result=found.payload, wakes_at=None))
             return found.payload
         if is_late:
-            await run.record(run.record_of(known, "failed", error="no event came in time", wakes_at=wakes_at))
+            await run.record(run.record_of(known, "failed", error="no event arrived in time", wakes_at=wakes_at))
             raise EventTimeout(event, key)
         waiting = run.record_of(known, "waiting", finished=False, wakes_at=wakes_at)
         await run.wait(f"event:{event}", wakes_at, waiting)
