@@ -111,7 +111,7 @@ class LeasedTasks:
         made, so none of them is given back as one that never started."""
 
         self.outlived: set[LeasedTask] = set()
-        """Rows whose end is, or will soon be, in the table while their handlers may continue: cancelled, lost, timed out."""
+        """Rows whose end is in the table, or will be, while their handlers continue: cancelled, lost or timed out."""
 
     def __len__(self) -> int:
         return len(self._by_id)
