@@ -55,8 +55,8 @@ class AsyncQueueClient:
         return await self._database.run(queue_commands.unlimit_queue(name))
 
     async def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
-        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None turns it off), and the retention of
-        its finished tasks: ``retention``, ``retention_count``, ``dead_retention``, ``dead_retention_count``, ``archive``
+        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None turns it off), and retention of
+        finished tasks: ``retention``, ``retention_count``, ``dead_retention``, ``dead_retention_count``, ``archive``
         (None uses the settings, ``"forever"`` keeps all). With ``retention=0`` a task is deleted when it completes, and
         only its history is kept. Raises InvalidTask.
         """

@@ -56,10 +56,10 @@ class QueueClient:
         return self._database.run(queue_commands.unlimit_queue(name))
 
     def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
-        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None turns it off), and the retention of
-        its finished tasks: ``retention``, ``retention_count``, ``dead_retention``, ``dead_retention_count``,
-        ``archive`` (None uses the settings, ``"forever"`` keeps all). With ``retention=0`` a task is deleted when it
-        completes, and only its history is kept. Raises InvalidTask.
+        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None turns it off), and retention of
+        finished tasks: ``retention``, ``retention_count``, ``dead_retention``, ``dead_retention_count``, ``archive``
+        (None uses the settings, ``"forever"`` keeps all). With ``retention=0`` a task is deleted when it completes, and
+        only its history is kept. Raises InvalidTask.
         """
         self._database.run(queue_commands.set_queue(name, options))
 
