@@ -8,7 +8,7 @@ import pytest
 from pgsched.cli import commands
 from tools.docs.cli_page import inner_commands
 
-ANYWHERE = {"--dsn", "--log-level"}
+ANYWHERE = {"--dsn", "--log-level", "--tz"}
 PROGRAMS = {
     "pgsched": ANYWHERE,
     "pgsched check": {"--app"},
