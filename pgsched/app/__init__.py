@@ -1,4 +1,4 @@
-"""The application: the handlers of a program, and where they are found."""
+"""The application: the handlers of a program, and how they are found."""
 
 from pgsched.app.app import App
 from pgsched.app.router import Router

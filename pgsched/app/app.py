@@ -1,4 +1,4 @@
-"""The handlers of a program, and the client that knows them."""
+"""The handlers of a program, and clients that know them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ R = TypeVar("R")
 
 
 class App(Router):
-    """Registers handlers by task_type, and makes clients that know their options.
+    """Registers handlers by task_type, and creates clients that know their options.
 
     ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
-    when the first client is made. ``capture_logs`` is the least level of what handlers log through ``logging`` that
-    workers keep as lines of the attempt, None for nothing. ``otel=True`` makes spans and metrics through the global
-    providers of OpenTelemetry, a TracerProvider or a Tracing through that one. ``version`` is that of the code, for the
-    register; None means ``PGSCHED_APP_VERSION``. Raises ConfigError for a level that is none, and when the extra
-    ``otel`` is wanted and not installed.
+    when the first client is created. ``capture_logs`` is the lowest level of ``logging`` records that workers store as
+    log lines of the attempt, None for none. ``otel=True`` creates spans and metrics through the global providers of
+    OpenTelemetry, a TracerProvider or a Tracing through that one. ``version`` is that of the code, for the register;
+    None means ``PGSCHED_APP_VERSION``. Raises ConfigError for an invalid level, and when ``otel`` is requested but the
+    extra is not installed.
     """
 
     def __init__(
@@ -55,23 +55,23 @@ class App(Router):
         self._async_client: AsyncClient | None = None
 
     def begin_afresh(self) -> None:
-        """Let a copy of this process not wait for a thread that it has not (called by pgsched)."""
+        """Keep a fork of this process from waiting for a thread that it does not have (called by pgsched)."""
         self._lock = threading.Lock()
 
     @property
     def dsn(self) -> str:
-        """The DSN as it was given; empty for libpq's own variables."""
+        """The DSN as given; empty for libpq's own variables."""
         return dsn_from(os.environ, self._given_dsn)
 
     def client(self) -> Client:
-        """Return the app's client for threads, the same each time."""
+        """Return the app's client for threads, always the same one."""
         with self._lock:
             if self._client is None:
                 self._client = Client(self.dsn, defaults=self.defaults_of, tracing=self.tracing, payloads=self.registry)
             return self._client
 
     def async_client(self) -> AsyncClient:
-        """Return the app's client for event loops, the same each time."""
+        """Return the app's client for event loops, always the same one."""
         with self._lock:
             if self._async_client is None:
                 self._async_client = AsyncClient(
@@ -80,10 +80,10 @@ class App(Router):
             return self._async_client
 
     def check_waiting(self, *others: App, limit: int = 100) -> PayloadCheck:
-        """Look which tasks that wait this app could not run: their payloads do not fit, or it has no such handler.
+        """Find waiting tasks that this app could not run: their payloads do not fit, or it has no such handler.
 
         ``others`` are apps that are deployed beside it, on the same database. Counts all, and names ``limit`` misfits.
-        Reads 500 tasks at once. Raises InvalidTask for a limit that is none.
+        Reads 500 tasks at a time. Raises InvalidTask for an invalid limit.
         """
         asking, client = self._checking(others, limit), self.client()
         try:
@@ -125,9 +125,9 @@ class App(Router):
         """Return a worker for this program's event loop: ``async with app.worker(queues=["mail"]) as worker:``.
 
         The arguments are the options of ``pgsched worker``: without ``queues`` it serves ``default`` and those that the
-        options of handlers name. It serves the handlers of the app, no built-in ones;
-        ``app_path``, ``module:attribute``, is where child processes (``executor="process"``) find it. Raises
-        ConfigError for a value outside its range.
+        options of handlers name. It serves the handlers of the app, but no built-in ones; child processes
+        (``executor="process"``) import the app from ``app_path``, ``module:attribute``. Raises ConfigError for a value
+        outside its range.
         """
         settings = WorkerSettings(
             queues=WorkerSettings.queues if queues is None else tuple(queues),
@@ -138,14 +138,14 @@ class App(Router):
             transactions=transactions,
             capture_logs=capture_logs,
         )
-        # By its name: it is of a layer above this one, which nothing but this call needs.
+        # By name: it belongs to a layer above this one, which only this call needs.
         embedded = importlib.import_module("pgsched.worker.embedded")
         return cast(
             "EmbeddedWorker", embedded.EmbeddedWorker(self, settings, app_path=app_path, own_queues=queues is None)
         )
 
     def trace(self) -> None:
-        """Make spans and metrics from now on, by the global providers, unless it makes them already.
+        """Create spans and metrics from now on, through the global providers, unless it already does.
 
         Raises ConfigError when the extra ``otel`` is not installed.
         """
@@ -157,27 +157,27 @@ class App(Router):
                     client.tracing = self.tracing
 
     def use(self, dsn: str | None) -> str | None:
-        """Let clients be of another database, and return the ``dsn`` before; the client for threads is closed."""
+        """Point clients to another database, and return the previous ``dsn``; the client for threads is closed."""
         self.close()
         with self._lock:
             before, self._given_dsn = self._given_dsn, dsn
-            self._async_client = None  # it belongs to an event loop, whose business it is
+            self._async_client = None  # it belongs to an event loop, which must close it
         return before
 
     def close(self) -> None:
-        """Close the client for threads; the next one is new."""
+        """Close the client for threads; the next call creates one."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
             client.close()
 
     async def close_async(self) -> None:
-        """Close the client for event loops; the next one is new."""
+        """Close the client for event loops; the next call creates one."""
         with self._lock:
             client, self._async_client = self._async_client, None
         if client is not None:
             await client.close()
 
     def as_app(self, task_type: str) -> App:  # noqa: ARG002
-        """Return this app: what is included in it is scheduled through it (called by pgsched)."""
+        """Return this app, through which everything included in it is scheduled (called by pgsched)."""
         return self

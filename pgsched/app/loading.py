@@ -13,10 +13,10 @@ from pgsched.domain.errors import ConfigError
 
 
 def load_app(path: str) -> App:
-    """Import the module of ``module:attribute`` and return its App; the current folder is looked in first.
+    """Import the module of ``module:attribute`` and return its App; the current folder is searched first.
 
-    Raises ConfigError in one line: a path that cannot be read, a module that is not there or fails, an
-    attribute that is missing or no App.
+    Raises ConfigError with one line: the path is malformed, the module does not exist or fails, the attribute is
+    missing or not an App.
     """
     module_name, colon, attribute = path.partition(":")
     if not (module_name and colon and attribute):
@@ -39,7 +39,7 @@ def _import(name: str, path: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # The module itself or a package it is in, not something that it imports.
+        # The module itself or a package that contains it, not something that it imports.
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise ConfigError(f'app "{path}": there is no module "{error.name}" here or installed') from error
         raise _failed(name, path, error) from error

@@ -30,7 +30,7 @@ Opens = TypeVar("Opens", bound=Callable[[], AbstractAsyncContextManager[Any] | A
 class Router:
     """Collects the handlers and hooks of a module, for an :class:`App` to :meth:`include`.
 
-    It has the decorators of an App, and no database: its handlers are scheduled through the app that includes it.
+    It has the decorators of an App but no database: its handlers are scheduled through the app that includes it.
     ``version`` is for pgsched itself.
     """
 
@@ -61,31 +61,30 @@ class Router:
         cost: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Registering:
-        """Register the decorated function as the handler of ``task_type``, or of all that nobody else has: ``"*"``.
+        """Register the decorated function as the handler of ``task_type``; ``"*"`` means all types without one.
 
-        ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
-        ``every`` they declare a schedule, which workers keep in step with the table.
-        ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
-        text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
-        the task's outcome. ``durable`` gives it a context that records its steps: a DurableContext, to a plain function
-        a PlainDurableContext. ``strict`` refuses an INSERT whose payload does not fit, once a worker has registered the
-        handler.
+        ``options`` are the defaults of its tasks. With ``cron`` or ``every`` they declare a schedule, which workers
+        keep in step with the table. ``executor="process"`` runs the function in a child process, whose memory
+        ``memory_limit`` can bound (bytes, or text such as ``"512MB"``). ``transactional`` runs it in a transaction,
+        ``ctx.connection``, which is committed together with the task's outcome. ``durable`` gives it a context that
+        records its steps: a DurableContext, or a PlainDurableContext for a plain function. ``strict`` rejects an INSERT
+        whose payload does not fit, once a worker has registered the handler.
 
-        With ``retry_on`` only exceptions of these types are tried again, and with ``discard_on`` those are not; the
-        task is then dead at once, as by Discard. ``backoff_on`` maps types to the delay of the next attempt, or to a
-        function that returns it for an exception. The nearest class decides; what the handler asks for by Retry,
-        Discard or Snooze comes before. ``max_snoozes`` is how often in a row it may raise Snooze; 100.
+        With ``retry_on`` only exceptions of these types are retried; exceptions of the types in ``discard_on`` never
+        are: the task is dead at once, as after Discard. ``backoff_on`` maps types to the delay of the next attempt, or
+        to a function that returns it for an exception. The nearest class decides; a Retry, Discard or Snooze of the
+        handler takes precedence. ``max_snoozes`` is how often in a row it may raise Snooze; 100.
 
         With ``batch`` the function takes a list of up to that many payloads in one call, or of :class:`Item` objects,
-        and returns None, or a list with a result, or an exception, for each. The first payload of a call waits for
-        others for ``wait``, 50 ms unless given. Each task keeps its lease, timeout, retries and history.
+        and returns None, or a list with a result or an exception for each. The first payload of a call waits for
+        others for ``wait``, 50 ms by default. Each task keeps its own lease, timeout, retries and history.
 
-        ``cost`` is for how many starts a task counts by the rate of its queue, and of its concurrency key: 1 unless
-        given; what costs more than a rate counts for all of it.
+        ``cost`` is the number of starts that a task counts as in the rate of its queue and of its concurrency key, 1 by
+        default; a task that costs more than a rate uses all of it.
 
-        Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an unknown
-        executor, a senseless limit, types that contradict each other, a transactional or durable handler that asks for
-        no context, and a batch handler that takes anything but one list.
+        Raises InvalidTask for an invalid option, RegistrationError for a name that is taken, an unknown executor, an
+        invalid limit, types that contradict each other, a transactional or durable handler without a context parameter,
+        and a batch handler whose parameter is not a single list.
         """
         TaskSpec(task_type=task_type, **options)
         if batch is None and wait is not None:
@@ -118,9 +117,9 @@ class Router:
         return cast("Registering", register)
 
     def on(self, event: str) -> Callable[[Hook], Hook]:
-        """Call the decorated function (plain or ``async``) in workers, with an Event, after what ``event`` says.
+        """Call the decorated function (plain or ``async``) in workers, with an Event, after each such ``event``.
 
-        ``started``: a handler begins; ``completed``; ``failed``: the attempt failed and another follows; ``dead``: it
+        ``started``: a handler starts; ``completed``; ``failed``: the attempt failed and another follows; ``dead``: it
         failed for good. Raises RegistrationError for any other word.
         """
 
@@ -134,10 +133,9 @@ class Router:
         """Open what handlers share when a worker starts, and close it after its last handler has ended.
 
         The decorated function takes no arguments and is an async context manager, or an async generator function that
-        is to be one. What it yields is found in ``ctx.state``: the values of a mapping by their names, every value by
-        its type. Lifespans are opened in their order, those of included routers after those of the app. One that
-        raises stops the worker. Child processes (``executor="process"``) open none. Raises RegistrationError for any
-        other function.
+        becomes one. What it yields is found in ``ctx.state``: the values of a mapping by name, every value by type.
+        Lifespans are opened in order, those of included routers after those of the app. One that raises stops the
+        worker. Child processes (``executor="process"``) open none. Raises RegistrationError for any other function.
         """
         self._lifespans.append(as_lifespan(function))
         return function
@@ -145,21 +143,21 @@ class Router:
     def middleware(self, function: Around) -> Around:
         """Run the decorated ``async def around(ctx, call_next)`` around every attempt in workers.
 
-        ``await call_next(ctx)`` runs the next one, or the handler: it returns what that returns and raises what it
-        raises. What the function returns or raises is then that of the attempt. The first one added is outermost; that
-        of a router is around its own handlers, within that of the app. It runs on the event loop, wherever the handler
-        runs, and its time counts for the timeout. Raises RegistrationError for a function that is not async.
+        ``await call_next(ctx)`` runs the next middleware or the handler, and returns or raises what that does. What the
+        function returns or raises is then the result of the attempt. The first one added is outermost; a router's is
+        around its own handlers, inside that of the app. It runs on the event loop, wherever the handler runs, and its
+        time counts towards the timeout. Raises RegistrationError for a function that is not async.
         """
         check_middleware(function)
         self._middleware.append(function)
         return function
 
     def include(self, router: Router) -> None:
-        """Take over the handlers, schedules, hooks, lifespans and middleware of a router, those that follow included.
+        """Adopt the handlers, schedules, hooks, lifespans and middleware of a router, including later additions.
 
-        Another app is taken over as a router. The handlers are then scheduled through this app. Raises
-        RegistrationError, and takes over nothing, for a task_type or the key of a declared schedule that both have,
-        and for a router that is included already.
+        Another app is adopted like a router. The handlers are then scheduled through this app. Raises
+        RegistrationError, and adopts nothing, for a task_type or the key of a declared schedule that both have,
+        and for a router that is already included.
         """
         if router._included_in is not None:
             where = "here" if router._included_in is self else "elsewhere"
@@ -173,14 +171,14 @@ class Router:
 
     @property
     def outermost(self) -> Router:
-        """The router that includes this one, and is not included itself; this one where none does."""
+        """The outermost router that includes this one; this one when none does."""
         router = self
         while router._included_in is not None:
             router = router._included_in
         return router
 
     def as_app(self, task_type: str) -> App:
-        """Return the app that this is (called by pgsched). Raises RegistrationError, naming the handler."""
+        """Return the app (called by pgsched). Raises RegistrationError, naming the handler, without one."""
         raise RegistrationError(
             f"handler {task_type!r} is of a router that no app has included: app.include(router) comes first"
         )
@@ -190,7 +188,7 @@ class Router:
         return Surroundings(lifespans=tuple(self._all_lifespans()), middleware_of=self.middleware_of)
 
     def adopt(self, router: Router) -> None:
-        """Have the hooks and surroundings of a router whose handlers are here under another guise (called by pgsched).
+        """Adopt the hooks and surroundings of a router whose handlers are adopted in another form (by pgsched).
 
         The router itself stays as it is.
         """
@@ -203,13 +201,13 @@ class Router:
             yield from router._all_lifespans()
 
     def middleware_of(self, task_type: str) -> tuple[Middleware, ...]:
-        """Return what is run around attempts of a type, the first one outermost (called by pgsched)."""
+        """Return the middleware for attempts of a type, the first one outermost (called by pgsched)."""
         inner = [one.middleware_of(task_type) for one in self._adopted]
         inner += [one.middleware_of(task_type) for one in self._included if task_type in one.registry]
         return (*self._middleware, *(middleware for each in inner for middleware in each))
 
     def defaults_of(self, task_type: str) -> TaskOptions:
-        """Return the options that tasks of a type have unless the caller says otherwise (called by pgsched)."""
+        """Return the default options of tasks of a type (called by pgsched)."""
         handler = self.registry.get(task_type) if task_type in self.registry else None
         return TaskOptions() if handler is None else handler.defaults
 

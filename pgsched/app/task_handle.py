@@ -1,4 +1,4 @@
-"""A handler as the module that defines it sees it, and what schedules its tasks."""
+"""A handler as the module that defines it sees it, with methods that schedule its tasks."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class TaskHandle(Generic[P, R]):
 
     @property
     def app(self) -> App:
-        """The app that has it: the one that included its router. Raises RegistrationError if none did."""
+        """The app that included its router. Raises RegistrationError if none did."""
         return self._router.outermost.as_app(self.task_type)
 
     def surroundings(self) -> Surroundings:
-        """Return what is around the handler (called by pgsched)."""
+        """Return the handler itself (called by pgsched)."""
         return self._router.outermost.surroundings()
 
     @property
@@ -49,7 +49,7 @@ class TaskHandle(Generic[P, R]):
         return self.handler.task_type
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function itself, here and now."""
+        """Call the function itself, in this process."""
         return cast("R", self.handler.function(*args, **kwargs))
 
     def schedule(
@@ -83,7 +83,7 @@ class TaskHandle(Generic[P, R]):
         unique: Unique | None = None,
         **kwargs: Any,
     ) -> Scheduled:
-        """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
+        """Schedule a task for this handler on the event loop; see :meth:`schedule`."""
         payload, options = self._sort(connection, payload, kwargs, on_conflict, unique)
         client = self.app.async_client()
         return await client.schedule(
@@ -98,7 +98,7 @@ class TaskHandle(Generic[P, R]):
         unique: Unique | None = None,
         **options: Unpack[TaskOptions],
     ) -> Prepared[P]:
-        """Return what schedules tasks of this handler with these options, and takes the handler's own arguments.
+        """Return an object that schedules tasks with these options, and takes the handler's own arguments.
 
         So type checkers check them: ``mail.with_options(delay=60).schedule(to="a@example.com")``.
         """
@@ -111,7 +111,7 @@ class TaskHandle(Generic[P, R]):
     def result(self, id: int, timeout: Duration | None = None) -> R: ...
 
     def result(self, id: int, timeout: Duration | None = None) -> Any:
-        """Wait until a task of this handler is completed and return its result, as the return annotation has it.
+        """Wait until a task of this handler has completed and return its result, decoded by the return annotation.
 
         Raises ResultMismatch when it does not fit, and what :meth:`pgsched.client.Client.wait` raises.
         """
@@ -126,7 +126,7 @@ class TaskHandle(Generic[P, R]):
     async def result_async(self, id: int, timeout: Duration | None = None) -> R: ...
 
     async def result_async(self, id: int, timeout: Duration | None = None) -> Any:
-        """As :meth:`result`, on the event loop."""
+        """Like :meth:`result`, on the event loop."""
         return self._read(await self.app.async_client().wait(id, timeout))
 
     def _read(self, stored: Any) -> Any:
@@ -136,9 +136,9 @@ class TaskHandle(Generic[P, R]):
     def declare(self, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
         """Declare a schedule of this handler: workers keep it in step with the table, like one of the decorator.
 
-        A handler may have any number; each has a ``name`` of its own, by which its row is found. Options that are left
-        out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError for no ``cron`` or ``every``,
-        no name, and a name that the handler has declared already.
+        A handler may have any number of schedules; each has its own ``name``, which identifies its row. Options that
+        are left out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError without ``cron`` or
+        ``every``, without a name, and for a name that the handler has already declared.
         """
         spec = spec_with(self.task_type, payload, options, self._router.defaults_of, self._router.registry)
         self.handler = self._router.registry.declare(spec)
@@ -176,7 +176,7 @@ class TaskHandle(Generic[P, R]):
 
 
 class ContextHandle(TaskHandle[Concatenate[Context, P], R], Generic[P, R]):
-    """The same, for type checkers, of a handler whose first parameter is its Context: who schedules it gives none."""
+    """The same for type checkers, for a handler whose first parameter is its Context, which callers do not pass."""
 
     if TYPE_CHECKING:
 
@@ -187,7 +187,7 @@ class ContextHandle(TaskHandle[Concatenate[Context, P], R], Generic[P, R]):
         def __call__(self, **kwargs: Any) -> R: ...
 
         def __call__(self, *args: Any, **kwargs: Any) -> R:  # type: ignore[misc]
-            """Call the function itself, here and now."""
+            """Call the function itself, in this process."""
 
         def with_options(  # type: ignore[override]
             self,
@@ -243,7 +243,7 @@ class Prepared(Generic[P]):
         )
 
     async def schedule_async(self, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
-        """As :meth:`schedule`, on the event loop."""
+        """Like :meth:`schedule`, on the event loop."""
         return await self._handle.app.async_client().schedule(
             self._handler.task_type,
             self._payload(args, kwargs),

@@ -1,4 +1,4 @@
-"""The clients: schedule tasks, ask how they are, change them; for threads and for event loops."""
+"""The clients: schedule, inspect and change tasks; for threads and for event loops."""
 
 from pgsched.client.client import Client
 

@@ -1,4 +1,4 @@
-"""Schedules tasks, reads and changes them: the client for event loops."""
+"""The client for event loops: schedules, reads and changes tasks."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class AsyncClient(
 ):
     """A client for event loops: its methods are to be awaited.
 
-    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
-    connections are opened, the first when the first method is called. Close the client when done, or use it
-    in an ``async with``. With ``tracing`` it makes a span for what it schedules.
+    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
+    opened, the first by the first call. Close the client when done, or use it in an ``async with``. With ``tracing`` it
+    creates a span for what it schedules.
 
-    Every method raises DatabaseUnavailable, SchemaMismatch when the database's schema is not this program's,
-    PermissionRefused when the role may not do it, and InvalidTask for an argument that makes no sense, which it names.
-    The first one raises ConfigError for a DSN that cannot be read.
+    Every method raises DatabaseUnavailable, SchemaMismatch when the database's schema does not suit this program,
+    PermissionRefused when the role lacks the rights, and InvalidTask for an invalid argument, which it names. The first
+    call raises ConfigError for a malformed DSN.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class AsyncClient(
 
     @property
     def database(self) -> AsyncDatabase:
-        """What runs its commands, for other parts of pgsched."""
+        """Runs its commands, for other parts of pgsched."""
         return self._database
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncClient]:
-        """Let what is done through the client that this gives be one transaction, for an ``async with``.
+        """Return an ``async with`` whose client makes all its changes in one transaction.
 
-        It is committed at the end, and undone by an error.
+        The transaction is committed at the end, and rolled back after an error.
         """
         async with self._database.transaction() as database:
             inside = AsyncClient(defaults=self._defaults, tracing=self.tracing, payloads=self._payloads)
@@ -101,26 +101,26 @@ class AsyncClient(
         unique: Unique | None = None,
         **options: Unpack[TaskOptions],
     ) -> Scheduled:
-        """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
+        """Schedule a task and return its id; for an ``idempotency_key`` in use, the id of the task that has it.
 
-        The id says by its ``outcome`` whether the task was created or existing, and by ``differs`` which of the given
-        options that task has otherwise. ``on_conflict`` says what else becomes of it. With ``update`` it is changed to
-        what is given, and the rest of it stays (updated or unchanged; TransitionRefused for a task that is over,
-        InvalidTask for the key of another task_type). With ``replace`` it is cancelled if it is not over, gives up the
-        key, and a new task is made (replaced; TransitionRefused while it runs). With ``raise`` KeyTaken is raised.
+        The ``outcome`` of the id says whether the task was created or existed, and ``differs`` which of the given
+        options differ from that task's. ``on_conflict`` decides what else happens to it. With ``update`` it is changed
+        to the given values (updated or unchanged; TransitionRefused for a task that has ended, InvalidTask for the key
+        of another task_type). With ``replace`` it is cancelled unless it has ended, loses the key, and a new task is
+        created (replaced; TransitionRefused while it runs). With ``raise``, KeyTaken is raised.
 
-        ``unique`` says what a task is that is there already: one of the same type and payload, while it waits or runs,
-        or otherwise as :class:`pgsched.Unique` says.
+        ``unique`` defines when an existing task blocks this one: by default one of the same type and payload, while it
+        waits or runs; see :class:`pgsched.Unique`.
 
-        With a ``connection`` (psycopg's AsyncConnection, an AsyncSession or AsyncConnection of SQLAlchemy's, asyncpg's)
-        the task is part of that connection's transaction: it exists once the caller commits.
-        Raises InvalidTask, naming option, rule and value. Of a type that no worker has registered the id says so by its
-        ``warnings``, and an UnknownTaskType is warned of.
+        With a ``connection`` (psycopg's AsyncConnection, SQLAlchemy's AsyncSession or AsyncConnection, asyncpg's) the
+        task joins that connection's transaction, and exists once the caller commits it. Raises InvalidTask, naming
+        option, rule and value. For a type that no worker has registered the id has ``warnings``, and an UnknownTaskType
+        warning is issued.
         """
         spec = spec_with(task_type, payload, options, self._defaults, self._payloads)
         rule = conflict_rule(on_conflict)
         with hearing() as heard:
-            if self.tracing is None or rule == "update":  # each trace would be a change
+            if self.tracing is None or rule == "update":  # a trace would differ each time
                 scheduled = await self._run(schedule_commands.schedule(spec, rule, unique), connection)
             else:
                 with self.tracing.sending(spec) as sending:
@@ -173,8 +173,8 @@ class AsyncClient(
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
         Idempotency keys, ``connection``, ``on_conflict`` and ``unique`` work as in :meth:`schedule`; with ``unique``,
-        or a rule that is not ``return``, it is a call for each task, and each id says what became of it. Raises
-        InvalidTask that names the place of the task (from 0) and the rule.
+        or a rule other than ``return``, there is one call per task, and each id has its outcome. Raises InvalidTask
+        that names the index of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults, self._payloads)
         scheduled: list[int]
@@ -202,7 +202,7 @@ class AsyncClient(
         unique: Unique | None = None,
         **options: Unpack[TaskOptions],
     ) -> Scheduled:
-        """Schedule a group of steps, once or as a schedule, and return its id; the rest is as in :meth:`schedule`.
+        """Schedule a group of steps, once or as a schedule, and return its id; otherwise like :meth:`schedule`.
 
         ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
         step, key, rule and value.
@@ -213,21 +213,21 @@ class AsyncClient(
         )
 
     async def add_steps(self, group_id: int, *parts: Named | Mapping[str, Any]) -> list[int]:
-        """Add steps to a group whose steps run, which then waits for them, too; return their ids.
+        """Add steps to a running group, which then waits for them as well; return their ids.
 
-        ``parts`` are as of :func:`pgsched.flow.group`, or one plan as an object. They run in the order that they have
-        among themselves; ``after`` may name steps that are there. A handler has ``ctx.add_steps`` for the group that it
-        is a step of. Raises InvalidTask, naming step, key, rule and value, TaskNotFound, and TransitionRefused when the
-        group has not begun or is over.
+        ``parts`` are as in :func:`pgsched.flow.group`, or one plan as an object. They run in their own order; ``after``
+        may also name existing steps. A handler uses ``ctx.add_steps`` for the group that it belongs to. Raises
+        InvalidTask, naming step, key, rule and value, TaskNotFound, and TransitionRefused when the group has not
+        started or is over.
         """
         return await self._database.run(
             task_commands.add_steps(group_id, more_steps(parts, self._defaults, self._payloads))
         )
 
     async def list_tasks(self, **options: Unpack[ListOptions]) -> PagedList[Task]:
-        """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``.
+        """Return the latest matching tasks, the latest first; pass ``next_cursor`` for the next page.
 
-        A page is full, however many rows are looked at for it; beside millions of tasks see :meth:`find_tasks`. Raises
+        A page is full, however many rows must be examined; for millions of tasks see :meth:`find_tasks`. Raises
         InvalidTask, naming filter, rule and value.
         """
         return await self._database.run(task_search.list_tasks(**options))
@@ -240,10 +240,10 @@ class AsyncClient(
         cursor: str | None = None,
         **filters: Unpack[TaskFilters],
     ) -> Page:
-        """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.
+        """Return the latest matching tasks, the latest first, and where the next page begins; pages may be short.
 
-        That is ``before_id`` the ``next_before`` of this one, or by its ``next_cursor`` as ``cursor``.
-        Raises InvalidTask, naming filter, rule and value.
+        For the next page pass ``next_before`` as ``before_id``, or ``next_cursor`` as ``cursor``. Raises InvalidTask,
+        naming filter, rule and value.
         """
         place = place_of("tasks", cursor, "before_id", before_id, int)
         return await self._database.run(task_search.find_tasks(filters, limit=limit, before_id=place))
@@ -253,13 +253,13 @@ class AsyncClient(
         return await self._database.run(worker_commands.handlers())
 
     async def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
-        """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
+        """Examine the queue and its database by all checks, or by some. Raises ConfigError."""
         from pgsched.ops.doctor import doctor  # only here: nothing else needs it
 
         return await doctor.look_async(await self._database.address(), checks)
 
     async def stats(self) -> Stats:
-        """Return counts by status, queues, workers, and what is due without a worker that has a handler for it."""
+        """Return counts by status, queues, workers, and due tasks without a worker that has a handler for them."""
         run = self._database.run
         return Stats(
             statuses=await run(queue_commands.count_tasks()),

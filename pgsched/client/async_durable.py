@@ -1,4 +1,4 @@
-"""What clients do with durable tasks: the events that are sent to them, what they have recorded, restarts."""
+"""Client methods for durable tasks: send events, read what they have recorded, restart them."""
 
 from __future__ import annotations
 
@@ -25,38 +25,37 @@ class AsyncDurableClient(AsyncTaskClient):
     ) -> int:
         """Send an event to a durable task and return the id of the event: a wait for ``name`` returns ``payload``.
 
-        The event is kept until a wait takes it, whether the task waits already or not; of several of one name each wait
-        takes one, the oldest first. A second one of the same name and ``event_key`` is not stored, and the id of the
-        first is returned. ``payload`` is any JSON value of at most 1 MiB.
+        The event is kept until a wait consumes it, whether the task already waits or not; each wait consumes one event
+        of its name, the oldest first. A second event of the same name and ``event_key`` is not stored, and the id of
+        the first is returned. ``payload`` is any JSON value of at most 1 MiB.
 
-        With a ``connection``, as :meth:`schedule` takes it, the event is part of that connection's transaction, and a
-        ``key`` is looked up in it. Raises InvalidTask, TaskNotFound, and TransitionRefused for a task that is completed
-        or cancelled.
+        With a ``connection``, as in :meth:`schedule`, the event joins that connection's transaction, and a ``key`` is
+        looked up in it. Raises InvalidTask, TaskNotFound, and TransitionRefused for a task that is completed or
+        cancelled.
         """
         return await self._run(durable_commands.emit(id, name, payload, key=key, event_key=event_key), connection)
 
     async def restart(
         self, id: int | None = None, from_step: str | None = None, *, key: str | None = None, from_key: str = ""
     ) -> None:
-        """Run a durable task afresh and now, or from the step ``from_step`` (and ``from_key``) on.
+        """Run a durable task now from the start, or from the step ``from_step`` (and ``from_key``).
 
-        What was recorded before that step is kept, what was recorded later is forgotten. Children that the task still
-        waits for are cancelled, as a cancel would; events that were taken stay taken. Raises TaskNotFound, also for a
-        step that is not recorded, and TransitionRefused while the task runs, when it is completed, or has recorded
-        nothing.
+        Records before that step are kept, later ones deleted. Children that the task still waits for are cancelled;
+        consumed events stay consumed. Raises TaskNotFound, also for a step that is not recorded, and TransitionRefused
+        while the task runs, when it is completed, or when it has recorded nothing.
         """
         await self._database.run(durable_commands.restart(await self._id(id, key), from_step, from_key))
 
     async def durable_run(self, id: int | None = None, *, key: str | None = None) -> DurableRun | None:
-        """Return the run of a durable task, with what it waits for; None before it has recorded anything, and after."""
+        """Return the run of a durable task, with what it waits for; None before its first record, and after its end."""
         return await self._database.run(durable_commands.get_run(await self._id(id, key)))
 
     async def durable_steps(
         self, id: int | None = None, *, key: str | None = None, all_runs: bool = False, limit: int = 10_000
     ) -> list[DurableStep]:
-        """Return what the latest run of a durable task has recorded, in the order in which it began.
+        """Return the records of the latest run of a durable task, in the order in which they started.
 
-        With ``all_runs`` that of every run that is kept, the latest run first. Also of a task that was deleted.
+        With ``all_runs``, those of every run that is kept, the latest run first. Works for deleted tasks too.
         """
         return await self._database.run(
             durable_commands.list_steps(await self._id(id, key), all_runs=all_runs, limit=limit)
@@ -65,5 +64,5 @@ class AsyncDurableClient(AsyncTaskClient):
     async def durable_events(
         self, id: int | None = None, *, key: str | None = None, limit: int = 1_000
     ) -> list[DurableEvent]:
-        """Return the last events that were sent to a durable task, in their order, also those that a wait took."""
+        """Return the last events sent to a durable task, in order, including those that a wait has consumed."""
         return await self._database.run(durable_commands.list_events(await self._id(id, key), limit=limit))

@@ -1,4 +1,4 @@
-"""Locks by name for event loops."""
+"""Named locks for event loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgsched.domain.records import LockInfo
 
 
 class AsyncHeld(Lease):
-    """A lock that this process has, renewed by an asyncio task: code that blocks the event loop loses it."""
+    """A lock held by this process, renewed by an asyncio task: code that blocks the event loop loses it."""
 
     def __init__(
         self, name: str, token: int, *, ttl: float, asked_at: float, owner: UUID, database: AsyncDatabase
@@ -27,7 +27,7 @@ class AsyncHeld(Lease):
         self._renewal = Background(self._renew_always, name=f"pgsched lock {name}")
 
     async def wait_lost(self, timeout: float | None = None) -> bool:
-        """Wait until the lock is lost or released, ``timeout`` seconds at most; whether it is lost."""
+        """Wait until the lock is lost or released, at most ``timeout`` seconds; return whether it is lost."""
         ends = None if timeout is None else monotonic() + timeout
         while not self._released and not self.lost:
             left = None if ends is None else ends - monotonic()
@@ -37,12 +37,12 @@ class AsyncHeld(Lease):
         return self.lost
 
     async def release(self) -> bool:
-        """Give the lock back; whether it was still ours. Safe to call again. Raises DatabaseUnavailable."""
+        """Release the lock; return whether it was still ours. Safe to call again. Raises DatabaseUnavailable."""
         if self._released or self.inherited:
             return False
         self._taken, self._released = self.lost, True
         self._ended.set()
-        await self._renewal.join()  # a renewal under way must not find the lock gone
+        await self._renewal.join()  # a renewal in progress must not find the lock gone
         if not await self._database.run(lock_commands.release(self.name, self._owner)):
             self._taken = True
         return not self._taken
@@ -63,7 +63,7 @@ class AsyncHeld(Lease):
 
 
 class AsyncLock:
-    """A lock by name, of :meth:`pgsched.AsyncClient.lock`; in an ``async with`` it is held until the end.
+    """A named lock, from :meth:`pgsched.AsyncClient.lock`; in an ``async with`` it is held until the end.
 
     The ``async with`` raises LockNotAcquired when the lock was not free within the timeout, and at its end LockLost
     when the lock was lost meanwhile.
@@ -77,14 +77,14 @@ class AsyncLock:
         self._held: AsyncHeld | None = None
 
     async def acquire(self) -> AsyncHeld:
-        """Wait for the lock and take it. Raises LockNotAcquired when the timeout is over first."""
+        """Wait for the lock and acquire it. Raises LockNotAcquired when the timeout expires first."""
         waiting = pauses(self.name, self._timeout, began=monotonic())
         while (held := await self.try_acquire()) is None:
             await sleep(next(waiting))
         return held
 
     async def try_acquire(self) -> AsyncHeld | None:
-        """Take the lock if it is free; None when somebody has it. Raises DatabaseUnavailable."""
+        """Acquire the lock if it is free; None when somebody holds it. Raises DatabaseUnavailable."""
         owner = uuid4()
         asked_at = monotonic()
         try:
@@ -92,7 +92,7 @@ class AsyncLock:
         except PgschedError:
             raise
         except BaseException:
-            # Interrupted while the lock may have become ours: nobody would renew it, and others wait for its end.
+            # Interrupted when the lock may already be ours: nobody would renew it while others wait.
             with suppress(PgschedError):
                 await uninterrupted(lambda: self._database.run(lock_commands.release(self.name, owner)))
             raise
@@ -108,7 +108,7 @@ class AsyncLock:
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         held, self._held = self._held, None
         assert held is not None  # noqa: S101
-        await uninterrupted(held.release)  # nobody else would give the lock back
+        await uninterrupted(held.release)  # nobody else would release the lock
         if error is None:
             held.check()
 
@@ -119,17 +119,17 @@ class AsyncLockClient:
     _database: AsyncDatabase
 
     def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> AsyncLock:
-        """Return a lock by name, for an ``async with``: what is in it runs in one place only.
+        """Return a named lock, for an ``async with``: its body runs in one place only.
 
-        It is good for ``ttl`` seconds (1 to 86,400) and renewed while the event loop runs. It is waited for ``timeout``
-        seconds at most, None for ever. Raises InvalidLock.
+        It is valid for ``ttl`` seconds (1 to 86,400) and renewed while the event loop runs. Callers wait for it at most
+        ``timeout`` seconds, None for ever. Raises InvalidLock.
         """
         return AsyncLock(self._database, name, ttl=ttl, timeout=timeout)
 
     async def locks(self) -> list[LockInfo]:
-        """Return every lock that was not given back."""
+        """Return every lock that has not been released."""
         return await self._database.run(lock_commands.list_locks())
 
     async def break_lock(self, name: str) -> bool:
-        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
+        """Break a lock, whoever holds it; return whether anybody did. Its holder learns of it at the next renewal."""
         return await self._database.run(lock_commands.break_lock(name))

@@ -1,4 +1,4 @@
-"""What clients ask when something waits: why a task or a queue does, and when a backlog is drained."""
+"""Client methods that explain a wait: why a task or a queue waits, and when a backlog will be drained."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class AsyncReasonClient:
     _database: AsyncDatabase
 
     async def why(self, task_id: int) -> Why:
-        """Say why a task waits: its queue is paused or at a limit, no worker takes it, it waits for others, and so on.
+        """Return why a task waits: its queue is paused or at a limit, no worker takes it, it has dependencies, etc.
 
-        ``is_ready``: nothing keeps it, and the next claim of a worker takes it. It is judged by what the workers last
-        told with their heartbeats. Raises TaskNotFound.
+        ``is_ready``: nothing keeps it, and the next claim of a worker takes it. The judgement uses the workers' last
+        heartbeats. Raises TaskNotFound.
         """
         async with self._database.transaction() as one:
             task = await one.run(reason_commands.look_at_task(task_id))
@@ -37,7 +37,7 @@ class AsyncReasonClient:
         return judge_task(task, queue, fleet, ahead)
 
     async def why_queue(self, name: str) -> WhyQueue:
-        """Say why the tasks of a queue wait, how many are due, and when the backlog is drained. Raises InvalidTask."""
+        """Return why the tasks of a queue wait, how many are due, and when the backlog drains. Raises InvalidTask."""
         async with self._database.transaction() as one:
             queue = await one.run(reason_commands.look_at_queue(name))
             fleet = Fleet(await one.run(worker_commands.workers()), name, None)
@@ -55,7 +55,7 @@ class AsyncReasonClient:
         )
 
     async def forecasts(self) -> dict[str, Forecast]:
-        """Return what becomes of the backlog of each queue, if all goes on as in the last quarter of an hour."""
+        """Return a prediction for the backlog of each queue, if the trend of the last quarter of an hour continues."""
         async with self._database.transaction() as one:
             now = await one.run(reason_commands.read_clock())
             samples = await one.run(reason_commands.list_backlogs())

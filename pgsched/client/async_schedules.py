@@ -1,4 +1,4 @@
-"""What clients do with the ticks of schedules, with calendars, and previews that know their days."""
+"""Client methods for the ticks of schedules, for calendars, and previews that use them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def answered(database: AsyncDatabase, asking: Asking) -> Found:
-    """Run what is asked, one command after the other, and return what was found."""
+    """Run the queries, one command after the other, and return the results."""
     answer: Any = None
     while True:
         try:
@@ -39,7 +39,7 @@ class AsyncScheduleClient(AsyncTaskClient):
     """The part of :class:`pgsched.AsyncClient`."""
 
     async def skip_next(self, id: int | None = None, *, key: str | None = None) -> SkippedTick:
-        """Skip the next tick of a schedule, also of a paused one; again for one more. It is noted as missed.
+        """Skip the next tick of a schedule, even a paused one; call again for one more. It is recorded as missed.
 
         Raises TaskNotFound, and TransitionRefused for a one-time task, while the schedule runs, and when it is over.
         """
@@ -55,12 +55,12 @@ class AsyncScheduleClient(AsyncTaskClient):
         max_ticks: int = 100,
         dry_run: bool = False,
     ) -> list[BackfillTick]:
-        """Run the ticks of a schedule from ``since`` to ``until``, both included, and return what becomes of each.
+        """Run the ticks of a schedule from ``since`` to ``until``, inclusive, and return the outcome of each.
 
-        Each is a task of its own, due now; where ticks must not overlap, one after the other. Those that ran, and those
-        that the schedule is still to run by itself, are left alone. ``dry_run`` only tells. Raises TaskNotFound,
-        TransitionRefused for a one-time or cancelled task, and InvalidTask for a range in the future or with more than
-        ``max_ticks``.
+        Each is a task of its own, due now; ticks that must not overlap run one after the other. Those that have run,
+        and those that the schedule will still run itself, are left alone. ``dry_run`` only lists them. Raises
+        TaskNotFound, TransitionRefused for a one-time or cancelled task, and InvalidTask for a range in the future or
+        with more than ``max_ticks``.
         """
         command = schedule_commands.backfill(
             await self._id(id, key), since, until, max_ticks=max_ticks, dry_run=dry_run
@@ -68,34 +68,34 @@ class AsyncScheduleClient(AsyncTaskClient):
         return await self._database.run(command)
 
     async def replan(self, id: int | None = None, *, key: str | None = None) -> datetime | None:
-        """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
+        """Compute the next tick of a schedule anew; return when it is due, None when it is over.
 
         Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
         """
         return await self._database.run(schedule_commands.replan(await self._id(id, key)))
 
     async def replan_all(self) -> int:
-        """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""
+        """Compute the next tick of all waiting schedules anew, and of ended ones with a tick to come."""
         return await self._database.run(schedule_commands.replan_all())
 
     async def calendars(self) -> list[Calendar]:
-        """Return every calendar: its days, and how many schedules name it."""
+        """Return every calendar: its dates, and the number of schedules that use it."""
         return await self._database.run(schedule_commands.list_calendars())
 
     async def set_calendar(self, name: str, days: Iterable[str | date]) -> str:
-        """Make a calendar or replace its days, and return which: ``created`` or ``replaced``.
+        """Create a calendar or replace its dates; return ``created`` or ``replaced``.
 
-        Days are of every year, as ``"12-25"``, or of one, as ``"2030-04-19"`` or a date. The schedules that name it are
-        planned afresh. Raises InvalidTask.
+        Dates are of every year, such as ``"12-25"``, or of one year, such as ``"2030-04-19"`` or a date object. The
+        schedules that use it are recomputed. Raises InvalidTask.
         """
         return await self._database.run(schedule_commands.set_calendar(name, days))
 
     async def delete_calendar(self, name: str) -> None:
-        """Delete a calendar. Raises CalendarNotFound, and TransitionRefused while a cron expression names it."""
+        """Delete a calendar. Raises CalendarNotFound, and TransitionRefused while a cron expression uses it."""
         await self._database.run(schedule_commands.delete_calendar(name))
 
     async def calendar_days(self, cron: str | None) -> dict[str, list[str]]:
-        """Return the days of each calendar that a cron expression names; without any the database is not asked."""
+        """Return the dates of each calendar that a cron expression names; without any there is no query."""
         names = calendars_of(cron)
         return await self._database.run(schedule_commands.find_days(names)) if names else {}
 
@@ -108,10 +108,10 @@ class AsyncScheduleClient(AsyncTaskClient):
         after: tuple[datetime, int] | None = None,
         cursor: str | None = None,
     ) -> PagedList[Task]:
-        """Return what will run from now on until ``within`` has passed, the first one first: by ``next_run_at``.
+        """Return what will run from now until ``within`` has passed, the earliest first, by ``next_run_at``.
 
-        One-time tasks and schedules, each schedule once; not what is due already, waits for others or is paused. The
-        next page comes ``after`` the ``(next_run_at, id)`` of the last one, or by ``cursor``. Raises
+        One-time tasks and schedules, each schedule once, without tasks that are due already, wait for others or are
+        paused. For the next page pass the ``(next_run_at, id)`` of the last one as ``after``, or ``cursor``. Raises
         InvalidTask.
         """
         command = task_commands.upcoming(within, queue=queue, limit=limit, after=after, cursor=cursor)
@@ -120,11 +120,11 @@ class AsyncScheduleClient(AsyncTaskClient):
     async def upcoming_timeline(
         self, within: Duration = "24h", *, queue: str | None = None, limit: int = 100
     ) -> Timeline:
-        """Return what will run from now on until ``within`` has passed, with every tick of every schedule.
+        """Return what will run from now until ``within`` has passed, with every tick of every schedule.
 
-        Counted by stretches of time, for all schedules (10,000 at most) and one-time tasks that are due later (20,000
-        at most); with the ticks of those ``limit`` schedules that run first, 0 to 1,000. ``within`` is between a minute
-        and 31 days. What is paused or over is told with its state; what waits in a paused queue is not counted. Raises
+        Counted by buckets of time, for at most 10,000 schedules and at most 20,000 one-time tasks that are due later;
+        lists the ticks of the ``limit`` schedules that run first, 0 to 1,000. ``within`` is between a minute and 31
+        days. Paused and ended schedules are listed with their state; tasks in a paused queue are not counted. Raises
         InvalidTask.
         """
         from pgsched.db.queries.upcoming import asking  # imported late: few programs need it
@@ -134,5 +134,5 @@ class AsyncScheduleClient(AsyncTaskClient):
         return await run_blocking(found.timeline, limit)
 
     async def preview(self, cron: str | None = None, **options: Unpack[PreviewOptions]) -> list[datetime]:
-        """Return the next ticks of a schedule as :func:`pgsched.preview` does, around the days of its calendars."""
+        """Return the next ticks of a schedule like :func:`pgsched.preview`, considering the dates of its calendars."""
         return preview(cron, calendars=await self.calendar_days(cron), **options)

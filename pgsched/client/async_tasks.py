@@ -1,4 +1,4 @@
-"""What clients do with one task, which is named by its id or by its idempotency key."""
+"""Client methods for one task, identified by its id or by its idempotency key."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from pgsched.domain.workflow import checked_group
 class AsyncTaskClient:
     """The part of :class:`pgsched.AsyncClient`: every method takes a task's ``id``, or its ``key`` instead.
 
-    A key names the task that has it, or had it when it left pgsched.tasks. It is looked up first, in a statement of its
-    own. Raises TaskNotFound for a key that no task has, InvalidTask for neither or both.
+    A key names the task that has it, or had it when it was deleted from pgsched.tasks. It is looked up first, by a
+    separate statement. Raises TaskNotFound for a key that no task has, InvalidTask when neither or both are given.
     """
 
     _database: AsyncDatabase
     _payloads: Payloads | None
 
     async def task_id(self, key: str) -> int:
-        """Return the id of the task that has an idempotency key. Raises TaskNotFound."""
+        """Return the id of the task with an idempotency key. Raises TaskNotFound."""
         return await self._database.run(task_commands.find_id(key))
 
     async def get(self, id: int | None = None, *, key: str | None = None) -> Task:
@@ -44,27 +44,27 @@ class AsyncTaskClient:
         return await self._database.run(task_commands.get(await self._id(id, key)))
 
     async def version(self, id: int | None = None, *, key: str | None = None) -> str:
-        """Return the version of a task: another one after each edit, the same whatever workers do with the task.
+        """Return the version of a task, which changes with each edit but not with what workers do with the task.
 
-        Read it before the task, or both by :meth:`status`, and hand it to :meth:`update`. Raises TaskNotFound.
+        Read it before the task, or both by :meth:`status`, and pass it to :meth:`update`. Raises TaskNotFound.
         """
         return await self._database.run(task_commands.get_version(await self._id(id, key)))
 
     async def status(self, id: int | None = None, *, key: str | None = None, limit: int = 10) -> TaskStatus:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound.
 
-        Of a durable task that waits, it says for what and until when.
+        For a waiting durable task it includes what it waits for and until when.
         """
         id = await self._id(id, key)
         stand = await self._database.run(task_commands.stand(id))  # first: its version must not be newer than the task
         task = await self.get(id)
         missed = await self.missed_ticks(id, limit=limit)
-        executions = latest(await self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be under way
+        executions = latest(await self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be in progress
         alerts = await self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
         return stand.status_of(task, executions, missed, alerts)
 
     async def tree(self, id: int | None = None, *, key: str | None = None) -> TaskNode:
-        """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
+        """Return a task with the steps of its group, its dependencies and its dependents. Raises TaskNotFound."""
         return await self._database.run(task_commands.tree(await self._id(id, key)))
 
     async def executions(
@@ -76,11 +76,11 @@ class AsyncTaskClient:
         before: tuple[int, datetime] | None = None,
         cursor: str | None = None,
     ) -> PagedList[Execution]:
-        """Return the last attempts at a task, the latest first, also of a task that was deleted.
+        """Return the last attempts at a task, the latest first; works for deleted tasks too.
 
-        While it runs the first one is under way: it says who makes it, since when, and has no end.
+        While the task runs, the first one is in progress: it has a worker and a start, but no end.
 
-        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one, or by ``cursor``.
+        For the next page pass the ``(fencing_token, started_at)`` of the last one as ``before``, or ``cursor``.
         """
         return await self._database.run(
             task_commands.executions(await self._id(task_id, key), limit=limit, before=before, cursor=cursor)
@@ -89,7 +89,7 @@ class AsyncTaskClient:
     async def missed_ticks(
         self, task_id: int | None = None, *, key: str | None = None, limit: int = 20
     ) -> list[MissedTicks]:
-        """Return the ticks of a schedule that were not run, and why, the latest first."""
+        """Return the ticks of a schedule that were not run, with the reasons, the latest first."""
         return await self._database.run(task_commands.missed_ticks(await self._id(task_id, key), limit=limit))
 
     async def logs(
@@ -101,9 +101,9 @@ class AsyncTaskClient:
         level: str | None = None,
         cursor: str | None = None,
     ) -> PagedList[LogEntry]:
-        """Return the last lines that a task's handler logged, in their order; those before them by ``next_cursor``.
+        """Return the last lines that a task's handler logged, in order; pass ``next_cursor`` for earlier ones.
 
-        ``level``: those of this level (debug, info, warning, error, critical) and above. Raises InvalidTask.
+        ``level``: lines of this level (debug, info, warning, error, critical) and above. Raises InvalidTask.
         """
         id = await self._id(task_id, key)
         return await self._database.run(task_commands.logs(id, limit=limit, level=level, cursor=cursor))
@@ -117,25 +117,25 @@ class AsyncTaskClient:
         if_version: str | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        """Change the given options of a task; None empties one. A run under way is not disturbed.
+        """Change the given options of a task; None clears one. A run in progress is not affected.
 
-        With ``if_version`` nothing is changed, and VersionConflict is raised, when somebody has edited the task since
-        it had that :meth:`version`.
+        With ``if_version``, VersionConflict is raised and nothing changed when somebody has edited the task since it
+        had that :meth:`version`.
 
-        The client of an app encodes and checks the payload by the annotations of the task's handler, as ``schedule``.
+        The client of an app encodes and checks the payload by the annotations of the task's handler, like ``schedule``.
 
-        An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
-        TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
-        has begun other dependencies.
+        An edited schedule is recomputed; ``at`` and ``delay`` move a waiting one-time task. Raises InvalidTask,
+        TaskNotFound, and TransitionRefused when a schedule is cancelled or given a time of its own, or a started task
+        other dependencies.
         """
         id = await self._id(id, key)
         payload = await self._encoded(id, payload)
         await self._database.run(task_commands.update(id, payload, options, if_version=if_version))
 
     async def wait(self, id: int | None = None, timeout: Duration | None = None, *, key: str | None = None) -> Any:
-        """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
+        """Wait until a task completes and return its result; for a schedule, that of its next completed tick.
 
-        It looks after 10 ms, then less and less often, at last twice a second. Raises TaskFailed when the task is dead
+        It polls after 10 ms, then with growing pauses of up to half a second. Raises TaskFailed when the task is dead
         or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
         """
         id = await self._id(id, key)
@@ -147,26 +147,26 @@ class AsyncTaskClient:
         return waiting.result
 
     async def run_now(self, id: int | None = None, *, key: str | None = None, run_by: str | None = None) -> int:
-        """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
+        """Make a waiting one-time task due now, or a copy of any other task; return the id that runs.
 
-        ``run_by`` says who asks: it is the ``created_by`` of the copy, and stands with its attempts in the history of
-        the task. By default it is the database role. Raises TaskNotFound, and TransitionRefused when it runs already.
+        ``run_by`` records who asked: it is the ``created_by`` of the copy, and appears with its attempts in the history
+        of the task. It defaults to the database role. Raises TaskNotFound, and TransitionRefused when it already runs.
         """
         return await self._database.run(task_commands.run_now(await self._id(id, key), run_by=run_by))
 
     async def enable(self, id: int | None = None, *, key: str | None = None, catch_up: bool = True) -> bool:
-        """Let a paused task run again; whether it was paused. Raises TaskNotFound.
+        """Enable a paused task; return whether it was paused. Raises TaskNotFound.
 
         Ticks of a schedule that passed meanwhile follow its ``on_missed``; without ``catch_up`` none of them runs.
         """
         return await self._database.run(task_commands.enable(await self._id(id, key), catch_up=catch_up))
 
     async def disable(self, id: int | None = None, *, key: str | None = None) -> bool:
-        """Pause a task; whether it was not paused before. Raises TaskNotFound."""
+        """Pause a task; return whether it was active. Raises TaskNotFound."""
         return await self._database.run(task_commands.disable(await self._id(id, key)))
 
     async def cancel(self, id: int | None = None, *, key: str | None = None) -> None:
-        """Stop a task for good, also while it runs; of a group first the steps that have not ended.
+        """Cancel a task, even while it runs; for a group, first the steps that have not ended.
 
         Raises TaskNotFound, and TransitionRefused when it is over.
         """
@@ -177,21 +177,21 @@ class AsyncTaskClient:
     ) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
 
-        With a ``payload`` it has that one from now on, checked as by :meth:`update`. A group begins afresh, with all
-        its steps; the group of a step goes on with it. Raises TaskNotFound, and TransitionRefused in any other status.
+        With a ``payload`` it has that one from now on, checked like in :meth:`update`. A group starts again with all
+        its steps; a retried step continues its group. Raises TaskNotFound, and TransitionRefused in any other status.
         """
         id = await self._id(id, key)
         await self._database.run(task_commands.retry(id, await self._encoded(id, payload)))
 
     async def delete(self, id: int | None = None, *, key: str | None = None, if_version: str | None = None) -> None:
-        """Delete a task; its history stays. ``if_version`` is as of :meth:`update`.
+        """Delete a task; its history remains. ``if_version`` is as in :meth:`update`.
 
         Raises TaskNotFound, VersionConflict, and TransitionRefused while it runs.
         """
         await self._database.run(task_commands.delete(await self._id(id, key), if_version=if_version))
 
     async def _encoded(self, id: int, payload: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """A payload for a task as JSON has it, where the app knows the type of the task."""
+        """Return a task's payload in JSON form, where the app knows the type of the task."""
         if payload is None or self._payloads is None or not isinstance(payload, Mapping):
             return payload
         task_type = (await self.get(id)).task_type

@@ -1,5 +1,5 @@
 # Generated from async_bulk.py by `make sync`: change that file instead.
-"""What clients do with many tasks at once."""
+"""Client methods for many tasks at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgsched.domain.retention_age import Age
 from pgsched.domain.task_filters import TaskFilters
 
 Told = Callable[[int], object]
-"""Is told after each batch how many tasks were changed so far."""
+"""Called after each batch with the number of tasks changed so far."""
 
 
 class BulkClient:
@@ -35,12 +35,12 @@ class BulkClient:
         run_by: str | None = None,
         **filters: Unpack[TaskFilters],
     ) -> Changed:
-        """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
+        """Apply an action to all matching tasks that it suits, in one transaction; a dry run only reports them.
 
-        ``action`` is enable, disable, run (``run_by``: as of ``run_now``), cancel, retry or delete. The latest
-        ``limit`` tasks that fit are looked at; the next ones come ``before_id`` the ``next_before`` of these. Raises
+        ``action`` is enable, disable, run (``run_by`` as in ``run_now``), cancel, retry or delete. The latest ``limit``
+        matching tasks are examined; for the next ones pass ``next_before`` of the result as ``before_id``. Raises
         InvalidTask, naming filter, rule and value, also when there is no filter. For more tasks than one transaction
-        should change take :meth:`change_in_batches`.
+        should change use :meth:`change_in_batches`.
         """
         task_search.checked_bulk(filters, limit=limit)
         task_search.known_action(action)
@@ -64,12 +64,11 @@ class BulkClient:
         run_by: str | None = None,
         **filters: Unpack[TaskFilters],
     ) -> Iterator[BulkProgress]:
-        """Do one thing to all tasks that fit and that it suits, ``batch`` of them in a transaction, the latest first.
+        """Apply an action to all matching tasks that it suits, ``batch`` of them per transaction, the latest first.
 
-        Gives after each transaction what has been done so far: that stays done, whatever happens to the rest, and a
-        second call goes on where this one ended. Tasks that come meanwhile are left alone. ``batch`` is 1 to 1,000,
-        ``run_by`` as of :meth:`change_tasks`. Raises InvalidTask as :meth:`change_tasks`, when the first one is asked
-        for.
+        Yields the progress after each transaction: that part is committed, whatever happens to the rest, and a second
+        call continues where this one ended. Tasks that arrive meanwhile are left alone. ``batch`` is 1 to 1,000,
+        ``run_by`` as in :meth:`change_tasks`. Raises InvalidTask like :meth:`change_tasks`, on the first iteration.
         """
         size = task_search.checked_batch(action, filters, batch)
         done = BulkProgress(looked_at=0, changed=0, ids=[])
@@ -78,7 +77,7 @@ class BulkClient:
             page = self._database.run(task_search.find_ids(filters, limit=task_search.MAX_CHANGED, before_id=before))
             for chunk in task_search.chunks(page.ids, size):
                 with self._database.transaction() as one:
-                    # Looked for again: what has ended, or was changed, since the page was read may fit no longer.
+                    # Checked again: tasks that ended or were changed since the page was read may no longer match.
                     fitting = task_search.among(filters, chunk)
                     still = one.run(task_search.find_ids(fitting, limit=len(chunk), before_id=None))
                     changed = one.run(task_search.change_tasks(action, still.ids, dry_run=False, run_by=run_by))
@@ -89,10 +88,10 @@ class BulkClient:
                 return
 
     def iter_tasks(self, **filters: Unpack[TaskFilters]) -> Iterator[Task]:
-        """Give all tasks that fit, the latest first, from pages that are read as they are asked for.
+        """Yield all matching tasks, the latest first, from pages that are read on demand.
 
-        Memory and the time of each statement stay small however many there are. Tasks that come meanwhile are left
-        alone. Raises InvalidTask, when the first one is asked for.
+        Memory and the time of each statement stay small however many there are. Tasks that arrive meanwhile are left
+        alone. Raises InvalidTask on the first iteration.
         """
         filters = task_search.at_this_moment(filters)
         limit, before = task_search.FIRST_READ, None
@@ -116,12 +115,12 @@ class BulkClient:
         on_batch: Callable[[EditedPayloads], object] | None = None,
         **filters: Unpack[TaskFilters],
     ) -> EditedPayloads:
-        """Change the payloads of all tasks that fit and wait for a run, or in a dry run only tell how many.
+        """Change the payloads of all matching tasks that wait for a run; a dry run only counts them.
 
-        ``patch`` is a merge patch (RFC 7396): what it has is set, None removes a key, objects are merged. Those that
-        wait are pending or blocked, or schedules. Each ``batch`` is a transaction of its own, the latest tasks first;
-        after each ``on_batch`` is called with what was done so far. A payload that would break a rule, as that of a
-        strict handler, stays as it is and is told of. Raises InvalidTask, also when there is no filter.
+        ``patch`` is a merge patch (RFC 7396): its values are set, None removes a key, objects are merged. Waiting tasks
+        are pending or blocked tasks, and schedules. Each ``batch`` is a transaction of its own, the latest tasks first;
+        after each ``on_batch`` is called with the result so far. A payload that would violate a rule, for example that
+        of a strict handler, is not changed but reported. Raises InvalidTask, also when there is no filter.
         """
         done = EditedPayloads()
         while True:
@@ -141,7 +140,7 @@ class BulkClient:
         dry_run: bool = False,
         **filters: Unpack[TaskFilters],
     ) -> EditedPayloads:
-        """Do one batch of :meth:`edit_payloads`, of tasks with smaller ids than ``before_id``; the next one is said."""
+        """Perform one batch of :meth:`edit_payloads`, for tasks with ids below ``before_id``."""
         task_search.checked_bulk(filters, limit=payload_edits.checked_batch(limit))
         payload_edits.checked_patch(patch)
         with self._database.transaction() as one:
@@ -149,7 +148,7 @@ class BulkClient:
             return one.run(payload_edits.edit_payloads(page.ids, patch, dry_run=dry_run, next_before=page.next_before))
 
     def dead(self, **options: Unpack[DeadOptions]) -> PagedList[Task]:
-        """Return the tasks that died last, the latest first; the next page comes by ``cursor``.
+        """Return the tasks that died last, the latest first; pass ``cursor`` for the next page.
 
         The filters are those of all lists of tasks.
         """
@@ -163,11 +162,11 @@ class BulkClient:
         all: bool = False,
         on_progress: Told | None = None,
     ) -> int:
-        """Give all dead tasks that fit all their attempts again, due now; return how many.
+        """Give all matching dead tasks all their attempts again, due now; return how many.
 
-        1,000 of them in a transaction: what is done stays done when it is interrupted, and a second call goes on.
-        ``on_progress`` is called after each transaction with the number so far. What dies meanwhile is left alone.
-        Without a filter ``all`` must be True. Raises InvalidTask.
+        1,000 tasks per transaction: after an interruption finished transactions remain, and a second call continues.
+        ``on_progress`` is called after each transaction with the number so far. Tasks that die meanwhile are left
+        alone. Without a filter ``all`` must be True. Raises InvalidTask.
         """
         return self._batches(dead_tasks.retry_dead(queue=queue, task_type=task_type, all=all), on_progress)
 
@@ -180,9 +179,9 @@ class BulkClient:
         all: bool = False,
         on_progress: Told | None = None,
     ) -> int:
-        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many.
+        """Delete the matching dead tasks that have been dead for ``older_than``; return how many.
 
-        In batches, and with ``on_progress``, as :meth:`retry_dead`. Without a filter ``all`` must be True. Raises
+        In batches, and with ``on_progress``, like :meth:`retry_dead`. Without a filter ``all`` must be True. Raises
         InvalidTask.
         """
         following = dead_tasks.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)

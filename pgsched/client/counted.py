@@ -1,5 +1,5 @@
 # Generated from async_counted.py by `make sync`: change that file instead.
-"""What clients ask about types and errors, from counts of upkeep; and what they do with all tasks of an error."""
+"""Client methods about types and errors, from statistics of upkeep, and for all tasks of an error."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pgsched.domain.errors import ErrorNotFound
 from pgsched.domain.validation import Duration
 
 Told = Callable[[int], object]
-"""Is told after each batch how many tasks were changed so far."""
+"""Called after each batch with the number of tasks changed so far."""
 
 
 class CountedClient:
     """The part of :class:`pgsched.Client`.
 
-    Everywhere ``within`` is how long back (5 minutes to 400 days), ``ago`` the same time so long before (``"1d"``:
-    yesterday), ``queue`` only of this queue. A worker counts every minute: :meth:`counted_time` says up to when. Raises
-    InvalidTask, naming option, rule and value.
+    In each method ``within`` is the length of the period (5 minutes to 400 days), ``ago`` shifts it back (``"1d"``:
+    yesterday), and ``queue`` limits it to a queue. A worker counts every minute: :meth:`counted_time` says up to when.
+    Raises InvalidTask, naming option, rule and value.
     """
 
     _database: Database
 
     def type_stats(self, task_type: str | None = None, **options: Unpack[CountedOptions]) -> list[TypeStats]:
-        """Return what ended of each type within an hour, or ``within``, or of one: throughput, failures, quantiles."""
+        """Return what ended of each type, or of one, within an hour or ``within``: throughput, failures, quantiles."""
         return self._database.run(counted_commands.type_stats(task_type, **options))
 
     def type_history(self, task_type: str | None = None, **options: Unpack[CountedOptions]) -> list[TypeBucket]:
-        """Return what ended of a type, or of all, in each bucket of the time: 5 minutes, an hour, 6 hours or a day."""
+        """Return what ended of a type, or of all, in each bucket of the period (5 minutes to a day)."""
         return self._database.run(counted_commands.type_history(task_type, **options))
 
     def type_histogram(self, task_type: str | None = None, **options: Unpack[CountedOptions]) -> list[HistogramBin]:
-        """Return how long attempts at a type, or at all, ran and waited: how many in each bin that is not empty."""
+        """Return how long attempts at a type, or at all, ran and waited: the number in each non-empty bin."""
         return self._database.run(counted_commands.type_histogram(task_type, **options))
 
     def counted_time(self, **options: Unpack[CountedOptions]) -> CountedTime:
-        """Return which buckets a time is made of, and up to when the history is counted."""
+        """Return the buckets of a period, and up to when the history is counted."""
         return self._database.run(counted_commands.counted_time(**options))
 
     def deployments(self, *, since: datetime, until: datetime, task_type: str | None = None) -> list[Deployment]:
@@ -50,21 +50,22 @@ class CountedClient:
         return self._database.run(counted_commands.deployments(since=since, until=until, task_type=task_type))
 
     def errors(self, **filters: Unpack[ErrorFilters]) -> list[ErrorStats]:
-        """Return with which errors attempts failed within a day, or ``within``, the most frequent first.
+        """Return the errors with which attempts failed within a day or ``within``, the most frequent first.
 
-        Errors are the same when exception and message are, but for numbers, ids, quoted texts and times in it.
+        Errors are the same when their exceptions are, and their messages apart from numbers, ids, quoted texts and
+        times.
         """
         return self._database.run(counted_commands.errors(**filters))
 
     def error(self, id: str, *, within: Duration = "90d") -> ErrorStats:
-        """Return one group of errors. Raises ErrorNotFound where nothing failed with it in this time."""
+        """Return one group of errors. Raises ErrorNotFound when nothing failed with it in this period."""
         found = self._database.run(counted_commands.error(id, within=within))
         if found is None:
             raise ErrorNotFound(f"no error {id!r} within {within}")
         return found
 
     def count_dead_of_error(self, id: str, *, most: int | None = None) -> int:
-        """Count the dead tasks that died of an error; with ``most`` only until that many were found.
+        """Count the dead tasks that died of an error; with ``most`` stop at that number.
 
         Raises ErrorNotFound, and InvalidTask for ``other``.
         """
@@ -78,13 +79,13 @@ class CountedClient:
     def retry_error(self, id: str, *, on_progress: Told | None = None) -> int:
         """Give all dead tasks that died of an error all their attempts again, due now; return how many.
 
-        1,000 of them in a transaction: what is done stays done when it is interrupted, and a second call goes on. What
-        dies meanwhile is left alone. Raises ErrorNotFound, and InvalidTask for ``other``.
+        1,000 tasks per transaction: after an interruption finished transactions remain, and a second call continues.
+        Tasks that die meanwhile are left alone. Raises ErrorNotFound, and InvalidTask for ``other``.
         """
         return self._change_dead_of_error("retry", id, on_progress)
 
     def delete_error(self, id: str, *, on_progress: Told | None = None) -> int:
-        """Delete all dead tasks that died of an error; return how many. In batches, as :meth:`retry_error`."""
+        """Delete all dead tasks that died of an error; return how many. In batches, like :meth:`retry_error`."""
         return self._change_dead_of_error("delete", id, on_progress)
 
     def _change_dead_of_error(self, action: str, id: str, told: Told | None) -> int:

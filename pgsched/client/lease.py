@@ -1,8 +1,8 @@
-"""Locks by name, for code that must run in one place only: what holds of them in threads and on event loops.
+"""Named locks for code that must run in one place only: what threads and event loops have in common.
 
-A lock is a row that is good for ``ttl`` seconds and renewed at a third of that while its holder lives. Whoever dies
-with a lock loses it when that time is over. Nothing can stop a holder that was asleep for longer than that from going
-on: pass its fencing token to what it writes to, and refuse a smaller one there.
+A lock is a row that is valid for ``ttl`` seconds and renewed after a third of that while its holder lives. A holder
+that dies loses the lock when that time has expired. Nothing can stop a holder that slept for longer than that from
+continuing: pass its fencing token to what it writes to, and reject a smaller one there.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.locks")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
-"""Seconds between two looks at a lock that somebody else has: they grow."""
+"""Seconds between two polls of a lock that somebody else holds, which grow."""
 MARGIN = 0.1
-"""A holder that could not renew counts its lock as lost so much of the ttl before it is free for others."""
+"""A holder that could not renew considers its lock lost this share of the ttl before it is free for others."""
 
 
 class Lease:
-    """How long a lock is good for, as its holder knows it: counted from before the question was sent."""
+    """The validity of a lock as its holder knows it: counted from before the query was sent."""
 
     def __init__(self, name: str, token: int, *, ttl: float, asked_at: float) -> None:
         self.name = name
-        """What is locked."""
+        """The name of the lock."""
         self.ttl = ttl
-        """Seconds that the lock is good for without a renewal."""
+        """Seconds that the lock is valid for without a renewal."""
         self.fencing_token = token
         """Grows with every acquisition of the lock and never goes back."""
         self._good_until = 0.0
@@ -43,27 +43,27 @@ class Lease:
 
     @property
     def inherited(self) -> bool:
-        """Whether this process is a copy of the holder: then it does not hold the lock, whatever becomes of that."""
+        """Whether this process is a fork of the holder: then it does not hold the lock, whatever happens to it."""
         return self._generation != fork_guard.current()
 
     @property
     def lost(self) -> bool:
-        """Whether the lock may be, or was, somebody else's although it had not been released."""
+        """Whether somebody else may have, or had, the lock although it had not been released."""
         return self._taken or (not self._released and (self.inherited or monotonic() >= self._good_until))
 
     def check(self) -> None:
-        """Raise LockLost if the lock was lost: to be called before what nobody else may do at the same time."""
+        """Raise LockLost if the lock was lost: call it before anything that must not happen twice."""
         if self.lost and self.inherited:
             raise LockLost(f"lock {self.name!r} was taken by the process that this one was forked from: it is not ours")
         if self.lost:
             raise LockLost(f"lock {self.name!r} was lost while it was held (fencing token {self.fencing_token})")
 
     def extend(self, asked_at: float) -> None:
-        """Count anew from a renewal that was sent at ``asked_at`` (called by pgsched)."""
+        """Count from a renewal that was sent at ``asked_at`` (called by pgsched)."""
         self._good_until = asked_at + self.ttl * (1 - MARGIN)
 
     def take_answer(self, kept: bool, asked_at: float) -> bool:
-        """Take the answer to a renewal sent at ``asked_at``; whether the lock is still held (called by pgsched)."""
+        """Process the answer to a renewal sent at ``asked_at``; return whether it is still held (called by pgsched)."""
         if kept:
             self.extend(asked_at)
         elif not self._released:
@@ -72,7 +72,7 @@ class Lease:
         return kept
 
     def postpone(self, error: PgschedError) -> float:
-        """Note that a renewal had no answer; the seconds until the next try (called by pgsched)."""
+        """Record that a renewal had no answer; return the seconds until the next attempt (called by pgsched)."""
         log.warning("lock_not_renewed", lock=self.name, error=str(error), lost_in=round(self.remaining, 1))
         return min(1.0, self.ttl / 10)
 
@@ -83,7 +83,7 @@ class Lease:
 
 
 def pauses(name: str, timeout: float | None, *, began: float) -> Iterator[float]:
-    """How long to wait after each look at a lock that is not free; raises LockNotAcquired when the timeout is over."""
+    """Return how long to wait after each poll of a lock in use; raises LockNotAcquired when the timeout expires."""
     pause = FIRST_PAUSE
     while True:
         wanted = pause * random.uniform(0.5, 1.0)  # noqa: S311
@@ -98,11 +98,11 @@ def pauses(name: str, timeout: float | None, *, began: float) -> Iterator[float]
 
 
 def holder() -> str:
-    """Who this is, for people: the host's name and the process."""
+    """The identity of this process for display: the host's name and the process id."""
     return f"{socket.gethostname()[:200]}:{os.getpid()}"
 
 
 def refuse_reuse(name: str, held: Lease | None) -> None:
-    """Raise RuntimeError when a lock object is entered twice: the second ``with`` would wait for the first for ever."""
+    """Raise RuntimeError when a lock object is entered twice: the second ``with`` would wait for the first forever."""
     if held is not None and not held.inherited:
         raise RuntimeError(f"lock {name!r}: this object is in a with already; call client.lock() for another")

@@ -1,5 +1,5 @@
 # Generated from async_locks.py by `make sync`: change that file instead.
-"""Locks by name for threads."""
+"""Named locks for threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgsched.domain.records import LockInfo
 
 
 class Held(Lease):
-    """A lock that this process has, renewed by a thread."""
+    """A lock held by this process, renewed by a thread."""
 
     def __init__(self, name: str, token: int, *, ttl: float, asked_at: float, owner: UUID, database: Database) -> None:
         super().__init__(name, token, ttl=ttl, asked_at=asked_at)
@@ -26,7 +26,7 @@ class Held(Lease):
         self._renewal = Background(self._renew_always, name=f"pgsched lock {name}")
 
     def wait_lost(self, timeout: float | None = None) -> bool:
-        """Wait until the lock is lost or released, ``timeout`` seconds at most; whether it is lost."""
+        """Wait until the lock is lost or released, at most ``timeout`` seconds; return whether it is lost."""
         ends = None if timeout is None else monotonic() + timeout
         while not self._released and not self.lost:
             left = None if ends is None else ends - monotonic()
@@ -36,12 +36,12 @@ class Held(Lease):
         return self.lost
 
     def release(self) -> bool:
-        """Give the lock back; whether it was still ours. Safe to call again. Raises DatabaseUnavailable."""
+        """Release the lock; return whether it was still ours. Safe to call again. Raises DatabaseUnavailable."""
         if self._released or self.inherited:
             return False
         self._taken, self._released = self.lost, True
         self._ended.set()
-        self._renewal.join()  # a renewal under way must not find the lock gone
+        self._renewal.join()  # a renewal in progress must not find the lock gone
         if not self._database.run(lock_commands.release(self.name, self._owner)):
             self._taken = True
         return not self._taken
@@ -62,7 +62,7 @@ class Held(Lease):
 
 
 class Lock:
-    """A lock by name, of :meth:`pgsched.Client.lock`; in a ``with`` it is held until the end.
+    """A named lock, from :meth:`pgsched.Client.lock`; in a ``with`` it is held until the end.
 
     The ``with`` raises LockNotAcquired when the lock was not free within the timeout, and at its end LockLost when the
     lock was lost meanwhile.
@@ -76,14 +76,14 @@ class Lock:
         self._held: Held | None = None
 
     def acquire(self) -> Held:
-        """Wait for the lock and take it. Raises LockNotAcquired when the timeout is over first."""
+        """Wait for the lock and acquire it. Raises LockNotAcquired when the timeout expires first."""
         waiting = pauses(self.name, self._timeout, began=monotonic())
         while (held := self.try_acquire()) is None:
             sleep(next(waiting))
         return held
 
     def try_acquire(self) -> Held | None:
-        """Take the lock if it is free; None when somebody has it. Raises DatabaseUnavailable."""
+        """Acquire the lock if it is free; None when somebody holds it. Raises DatabaseUnavailable."""
         owner = uuid4()
         asked_at = monotonic()
         try:
@@ -91,7 +91,7 @@ class Lock:
         except PgschedError:
             raise
         except BaseException:
-            # Interrupted while the lock may have become ours: nobody would renew it, and others wait for its end.
+            # Interrupted when the lock may already be ours: nobody would renew it while others wait.
             with suppress(PgschedError):
                 uninterrupted(lambda: self._database.run(lock_commands.release(self.name, owner)))
             raise
@@ -107,7 +107,7 @@ class Lock:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         held, self._held = self._held, None
         assert held is not None  # noqa: S101
-        uninterrupted(held.release)  # nobody else would give the lock back
+        uninterrupted(held.release)  # nobody else would release the lock
         if error is None:
             held.check()
 
@@ -118,17 +118,17 @@ class LockClient:
     _database: Database
 
     def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> Lock:
-        """Return a lock by name, for a ``with``: what is in it runs in one place only.
+        """Return a named lock, for a ``with``: its body runs in one place only.
 
-        It is good for ``ttl`` seconds (1 to 86,400) and renewed while this process lives. It is waited for ``timeout``
-        seconds at most, None for ever. Raises InvalidLock.
+        It is valid for ``ttl`` seconds (1 to 86,400) and renewed while this process lives. Callers wait for it at most
+        ``timeout`` seconds, None for ever. Raises InvalidLock.
         """
         return Lock(self._database, name, ttl=ttl, timeout=timeout)
 
     def locks(self) -> list[LockInfo]:
-        """Return every lock that was not given back."""
+        """Return every lock that has not been released."""
         return self._database.run(lock_commands.list_locks())
 
     def break_lock(self, name: str) -> bool:
-        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
+        """Break a lock, whoever holds it; return whether anybody did. Its holder learns of it at the next renewal."""
         return self._database.run(lock_commands.break_lock(name))

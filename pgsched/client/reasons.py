@@ -1,5 +1,5 @@
 # Generated from async_reasons.py by `make sync`: change that file instead.
-"""What clients ask when something waits: why a task or a queue does, and when a backlog is drained."""
+"""Client methods that explain a wait: why a task or a queue waits, and when a backlog will be drained."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class ReasonClient:
     _database: Database
 
     def why(self, task_id: int) -> Why:
-        """Say why a task waits: its queue is paused or at a limit, no worker takes it, it waits for others, and so on.
+        """Return why a task waits: its queue is paused or at a limit, no worker takes it, it has dependencies, etc.
 
-        ``is_ready``: nothing keeps it, and the next claim of a worker takes it. It is judged by what the workers last
-        told with their heartbeats. Raises TaskNotFound.
+        ``is_ready``: nothing keeps it, and the next claim of a worker takes it. The judgement uses the workers' last
+        heartbeats. Raises TaskNotFound.
         """
         with self._database.transaction() as one:
             task = one.run(reason_commands.look_at_task(task_id))
@@ -38,7 +38,7 @@ class ReasonClient:
         return judge_task(task, queue, fleet, ahead)
 
     def why_queue(self, name: str) -> WhyQueue:
-        """Say why the tasks of a queue wait, how many are due, and when the backlog is drained. Raises InvalidTask."""
+        """Return why the tasks of a queue wait, how many are due, and when the backlog drains. Raises InvalidTask."""
         with self._database.transaction() as one:
             queue = one.run(reason_commands.look_at_queue(name))
             fleet = Fleet(one.run(worker_commands.workers()), name, None)
@@ -56,7 +56,7 @@ class ReasonClient:
         )
 
     def forecasts(self) -> dict[str, Forecast]:
-        """Return what becomes of the backlog of each queue, if all goes on as in the last quarter of an hour."""
+        """Return a prediction for the backlog of each queue, if the trend of the last quarter of an hour continues."""
         with self._database.transaction() as one:
             now = one.run(reason_commands.read_clock())
             samples = one.run(reason_commands.list_backlogs())

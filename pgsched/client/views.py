@@ -1,5 +1,5 @@
 # Generated from async_views.py by `make sync`: change that file instead.
-"""What clients do with saved views: searches of tasks that have a name."""
+"""Client methods for saved views: searches for tasks that are saved under a name."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class ViewClient:
     _database: Database
 
     def views(self) -> list[SavedView]:
-        """Return every saved view, by their names."""
+        """Return every saved view, by name."""
         return self._database.run(saved_views.list_views())
 
     def view(self, name: str) -> SavedView:
-        """Return a saved view: its ``query`` is one of the filters of lists. Raises ViewNotFound."""
+        """Return a saved view: its ``query`` is a filter for lists. Raises ViewNotFound."""
         found = self._database.run(saved_views.list_views(name))
         if not found:
             raise ViewNotFound(f"view {name} does not exist")
         return found[0]
 
     def set_view(self, name: str, query: str, *, saved_by: str | None = None) -> str:
-        """Save a view for all who look at this database, or replace its query; return ``created`` or ``replaced``.
+        """Save a view for all users of this database, or replace its query; return ``created`` or ``replaced``.
 
-        ``query`` has terms of the search language. ``saved_by`` is who does it; None: the role of the database. Raises
-        InvalidTask, naming the term and the rule.
+        ``query`` has terms of the search language. ``saved_by`` defaults to the database role. Raises InvalidTask,
+        naming the term and the rule.
         """
         return self._database.run(saved_views.set_view(name, query, saved_by))
 

@@ -1,5 +1,5 @@
 # Generated from async_workers.py by `make sync`: change that file instead.
-"""What clients do with workers: see what each runs, pause, resume and drain them."""
+"""Client methods for workers: list what each runs, pause, resume and drain them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WorkerClient:
         return self._database.run(worker_commands.workers())
 
     def running_tasks(self, worker: UUID | str | None = None) -> list[RunningTask]:
-        """Return the tasks that run now, of all workers or of one, the longest first: up to 200 of them.
+        """Return the running tasks of all workers or of one, the longest first: at most 200.
 
         They are read from the first 500 rows of each queue and priority that are due. Tasks that take a few
         milliseconds may be missing.
@@ -30,23 +30,23 @@ class WorkerClient:
         return self._database.run(activity_commands.list_running(worker))
 
     def pause_worker(self, worker: UUID | str, *, requested_by: str | None = None) -> bool:
-        """Ask a worker to claim nothing more until it is resumed; what it has is run. Whether that is news to it.
+        """Request that a worker claims nothing more until it is resumed; its tasks still run.
 
-        It obeys within about two seconds, or at its next heartbeat where notifications do not reach it; its ``state``
-        says when it has. Raises WorkerNotFound, and TransitionRefused for a worker of an older pgsched.
+        The worker obeys within about two seconds, or at its next heartbeat where notifications do not reach it; its
+        ``state`` shows when it has. Raises WorkerNotFound, and TransitionRefused for a worker of an older pgsched.
         """
         return self._database.run(worker_commands.ask_worker(worker, "pause", requested_by))
 
     def drain_worker(self, worker: UUID | str, *, requested_by: str | None = None) -> bool:
-        """Ask a worker to claim nothing more, finish what it has, and exit with code 0. Whether that is news to it.
+        """Request that a worker claims nothing more, finishes its tasks, and exits with code 0.
 
-        Raises as :meth:`pause_worker`.
+        Raises like :meth:`pause_worker`.
         """
         return self._database.run(worker_commands.ask_worker(worker, "drain", requested_by))
 
     def resume_worker(self, worker: UUID | str, *, requested_by: str | None = None) -> bool:
-        """Let a worker claim again that is paused, or that drains and has not ended. Whether it was.
+        """Let a worker claim again that is paused, or that drains and has not ended. Return whether it was.
 
-        Raises as :meth:`pause_worker`.
+        Raises like :meth:`pause_worker`.
         """
         return self._database.run(worker_commands.ask_worker(worker, None, requested_by))

@@ -1,7 +1,7 @@
-"""How values travel to PostgreSQL and back on our own connections.
+"""How values are sent to PostgreSQL and received on our own connections.
 
-The arrays of a finish and the rows of a claim are what a worker spends its time on, so both have the shortest way there
-is: arrays are packed into their binary form in one step, and an empty JSON object is not parsed.
+A worker spends most of its time on the arrays of a finish and the rows of a claim, so both take the shortest path:
+arrays are packed into their binary form in one step, and an empty JSON object is not parsed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Doubles(tuple[float, ...]):
 
 
 class _IntervalLoader(Loader):
-    """An interval in its three parts, which a timedelta would lose: a month is no number of days."""
+    """An interval in its three parts, which a timedelta would lose: a month has no fixed number of days."""
 
     format = Format.BINARY
 
@@ -74,7 +74,7 @@ class _DoublesDumper(Dumper):
 
 
 def _pack(values: tuple[float, ...], code: str, oid: int) -> bytes:
-    """Return an array of eight-byte elements as PostgreSQL receives it in binary: a header, then sizes and values."""
+    """Return an array of eight-byte elements in PostgreSQL's binary format: a header, then sizes and values."""
     count = len(values)
     if not count:
         return struct.pack(">iiI", 0, 0, oid)
@@ -83,7 +83,7 @@ def _pack(values: tuple[float, ...], code: str, oid: int) -> bytes:
 
 
 def adapt(connection: AdaptContext) -> None:
-    """Teach one connection these ways."""
+    """Register these adapters on one connection."""
     adapters = connection.adapters
     adapters.register_loader("interval", _IntervalLoader)
     adapters.register_loader("jsonb", _JsonbLoader)

@@ -1,6 +1,6 @@
-"""Schedules in the transaction of somebody else's connection: psycopg's, or that of a library that is known.
+"""Schedules in the transaction of the caller's connection: psycopg's, or that of a supported library.
 
-What is no fault of the task stays the driver's error: the transaction is the caller's to repeat.
+Errors that the task did not cause remain the driver's: the transaction is the caller's to repeat.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _call_of(command: Command[Any], connection: object) -> tuple[LiteralString, 
 
 
 def _speaks_unicode(connection: AsyncConnection[Any]) -> bool:
-    """Whether every text can be sent. Where the client_encoding is another, a call in ASCII carries all of it."""
+    """Whether every text can be sent. With another client_encoding, a call in ASCII carries all of it."""
     return connection.info.parameter_status("client_encoding") == "UTF8"
 
 

@@ -22,7 +22,7 @@ async def fetch_async(cursor: AsyncCursor[DictRow], command: Command[Any]) -> Ro
 
 
 async def take_async(cursor: AsyncCursor[DictRow], steps: Steps) -> list[int]:
-    """Take one step after the other, and return what comes out."""
+    """Run one step after the other, and return the result."""
     rows: Rows | None = None
     while True:
         try:

@@ -1,11 +1,11 @@
-"""Our connections: opened with the settings that our statements rely on, and given up when the server falls silent.
+"""Our connections: opened with the settings that our statements rely on, and abandoned when the server falls silent.
 
-A network may lose a connection without a word, or a proxy in it may go on taking what is sent to nobody. The kernel
-notices neither, so whoever waits for an answer has to say how long.
+A network may lose a connection without notice, or a proxy in it may keep accepting what reaches nobody. The kernel
+detects neither, so whoever waits for an answer must set a time limit.
 
-Whatever the role, the database and the DSN say, our statements mean the same. A session of our own is set once, when it
-is opened. Behind a pooler a session belongs to a transaction only, so each statement gets a transaction there, and each
-transaction the settings.
+Whatever the role, the database and the DSN say, our statements mean the same. A session of our own is configured once,
+when it is opened. Behind a pooler a session lasts for a transaction only, so each statement has a transaction there,
+and each transaction the settings.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from pgsched.domain.errors import DatabaseUnavailable, UnfitDatabase
 T = TypeVar("T")
 
 GREET_SECONDS = 10.0
-"""How long the first statement of a connection may take."""
+"""Time limit of a connection's first statement."""
 TRIES = 5
-"""How often a session is greeted whose role has a statement_timeout shorter than what a new session does first."""
+"""How often to retry the first statement of a session whose role has too short a statement_timeout for it."""
 CANCEL_SECONDS = 0.5
-"""How long the server may take to be told that nobody waits for a statement any more."""
+"""Time limit for telling the server that nobody waits for a statement any more."""
 LOOK_SECONDS = 0.1
-"""How often one that waits looks at the clock."""
+"""How often a waiting session checks the clock."""
 ENCODING = "UTF8"
 NOT_KEPT = 0
-"""No process has this number: whoever gives it sets nothing for longer than a transaction."""
+"""No process has this number: whoever passes it sets nothing for longer than a transaction."""
 
 
 def connect(dsn: str, *, application_name: str = "pgsched", answer_timeout: float = inf) -> DbConnection:
     """Open a connection in autocommit mode.
 
     ``dsn`` is a libpq URI or keyword string; an empty one means the PG* environment variables. ``answer_timeout``:
-    seconds after which a silent server is given up. The session has the settings that our statements rely on. Behind a
-    pooler :func:`settled` sees to that, and no statement is prepared: the session may be another one each time. Raises
-    ConfigError for a DSN that cannot be read and DatabaseUnavailable for one that leads nowhere.
+    seconds after which a silent server is abandoned. The session has the settings that our statements rely on. Behind a
+    pooler :func:`settled` provides them, and no statement is prepared: the session may be another one each time. Raises
+    ConfigError for a malformed DSN and DatabaseUnavailable when it leads nowhere.
     """
     with _reaching(dsn):
         connection = DbConnection.connect(dsn, autocommit=True, **connection_options(dsn, application_name))
@@ -74,9 +74,9 @@ def connect(dsn: str, *, application_name: str = "pgsched", answer_timeout: floa
 async def connect_async(
     dsn: str, *, application_name: str = "pgsched", answer_timeout: float = inf, own: bool = True
 ) -> AsyncDbConnection:
-    """Open an asynchronous connection in autocommit mode; otherwise as :func:`connect`.
+    """Open an asynchronous connection in autocommit mode; otherwise like :func:`connect`.
 
-    One that is not our ``own`` keeps the settings of the role and the database: it is for handlers.
+    A connection that is not our ``own`` keeps the settings of the role and the database: it is for handlers.
     """
     with _reaching(dsn):
         options = connection_options(dsn, application_name)
@@ -90,7 +90,7 @@ async def connect_async(
 
 @contextmanager
 def _reaching(dsn: str) -> Iterator[None]:
-    """Turn an error into one that says where the server is, never the password, and why it cannot be reached."""
+    """Convert an error into one that names the server, never the password, and why it cannot be reached."""
     try:
         yield
     except psycopg.Error as error:
@@ -99,18 +99,18 @@ def _reaching(dsn: str) -> Iterator[None]:
 
 
 class SilentServer(psycopg.OperationalError):
-    """No answer came in time. The connection is closed."""
+    """No answer arrived in time. The connection is closed."""
 
 
 class _Ours:
-    """What the connections of threads and of event loops have in common."""
+    """What the connections of threads and of event loops share."""
 
     pgconn: PGconn
     add_notice_handler: Callable[[Callable[[Diagnostic], None]], None]
     answer_timeout = inf
-    """Seconds for which an answer is waited for."""
+    """Seconds to wait for an answer."""
     pooled = False
-    """There is a pooler in between, and two transactions may be in two sessions: nothing may be kept in one."""
+    """Whether there is a pooler in between, so that two transactions may use two sessions and neither keeps state."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,7 +118,7 @@ class _Ours:
         fork_guard.watch(self)
 
     def begin_afresh(self) -> None:
-        """Leave the session to the process that this one is a copy of."""
+        """Leave the session to the parent of this forked process."""
         with suppress(psycopg.Error):  # it is closed
             fork_guard.cut_off(self.pgconn.socket)
 
@@ -127,7 +127,7 @@ class DbConnection(_Ours, Connection[tuple[Any, ...]]):
     """A connection of a thread."""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Do what every method of a connection and its cursors is done with."""
+        """Run the steps of every method of a connection and its cursors."""
         if self.answer_timeout == inf:
             return super().wait(gen, *args, **kwargs)
         try:
@@ -138,10 +138,10 @@ class DbConnection(_Ours, Connection[tuple[Any, ...]]):
 
 
 class AsyncDbConnection(_Ours, AsyncConnection[tuple[Any, ...]]):
-    """A connection of an event loop. Whoever stops waiting for an answer has no connection any more."""
+    """A connection of an event loop. Cancelling a wait for an answer ends the connection."""
 
     async def wait(self, gen: Any, interval: float = LOOK_SECONDS, timeout: float | None = None) -> Any:
-        """As in :class:`DbConnection`. One that is cancelled tells the server, for a moment: it may be silent."""
+        """Like :class:`DbConnection`. On cancellation it informs the server, briefly, because it may be silent."""
         more: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         waiting = wait_async(gen, self.pgconn.socket, interval=interval, **more)
         try:
@@ -166,7 +166,7 @@ class AsyncDbConnection(_Ours, AsyncConnection[tuple[Any, ...]]):
 
 
 def _within(seconds: float, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    """The same steps; SilentServer once no answer has come for ``seconds``."""
+    """Run the same steps; raises SilentServer once no answer has arrived for ``seconds``."""
     until = monotonic() + seconds
     ready = None
     while True:
@@ -186,7 +186,7 @@ def _silent(seconds: float) -> SilentServer:
 
 
 def _greet(connection: DbConnection) -> None:
-    """Set a new session, and find out whether a pooler is in between."""
+    """Configure a new session, and detect a pooler."""
     pid = connection.info.backend_pid
     for tries_left in reversed(range(TRIES)):
         try:
@@ -204,7 +204,7 @@ def _greet(connection: DbConnection) -> None:
 
 
 async def _greet_async(connection: AsyncDbConnection, *, own: bool) -> None:
-    """As :func:`_greet`; a session that is not our ``own`` keeps its settings."""
+    """Like :func:`_greet`; a session that is not our ``own`` keeps its settings."""
     pid = connection.info.backend_pid
     given = {"pid": pid if own else NOT_KEPT}
     for tries_left in reversed(range(TRIES)):
@@ -224,18 +224,18 @@ async def _greet_async(connection: AsyncDbConnection, *, own: bool) -> None:
 
 
 def settled(connection: Connection[Any]) -> AbstractContextManager[None]:
-    """Let one statement run with our settings: in the session, behind a pooler in a transaction of its own."""
+    """Run one statement with our settings: in the session, or behind a pooler in a transaction of its own."""
     return transaction(connection) if _needs_transaction(connection) else nullcontext()
 
 
 def settled_async(connection: AsyncConnection[Any]) -> AbstractAsyncContextManager[None]:
-    """As :func:`settled`, for an event loop."""
+    """Like :func:`settled`, for an event loop."""
     return transaction_async(connection) if _needs_transaction(connection) else nullcontext()
 
 
 @contextmanager
 def transaction(connection: Connection[Any], *, undo: bool = False) -> Iterator[None]:
-    """A transaction, or a savepoint in one, with our settings; undone by an error, or if that is said."""
+    """A transaction, or a savepoint in one, with our settings; rolled back after an error, or on request."""
     with connection.transaction(force_rollback=undo):
         if _is_pooled(connection):
             connection.execute(load_statement("settle_session"), {"pid": NOT_KEPT})
@@ -244,7 +244,7 @@ def transaction(connection: Connection[Any], *, undo: bool = False) -> Iterator[
 
 @asynccontextmanager
 async def transaction_async(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
-    """As :func:`transaction`, for an event loop."""
+    """Like :func:`transaction`, for an event loop."""
     async with connection.transaction():
         if _is_pooled(connection):
             await settle_transaction(connection)
@@ -252,17 +252,17 @@ async def transaction_async(connection: AsyncConnection[Any]) -> AsyncIterator[N
 
 
 async def settle_transaction(connection: AsyncConnection[Any]) -> None:
-    """Give the transaction under way our settings, until its end."""
+    """Apply our settings to the current transaction, until its end."""
     await connection.execute(load_statement("settle_session"), {"pid": NOT_KEPT}, binary=True)
 
 
 def is_standby(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
-    """Whether the server is a standby; it tells by itself when it is no longer one. A pooler may not pass that on."""
+    """Whether the server is a standby; it reports when it no longer is. A pooler may not pass that on."""
     return connection.info.parameter_status("in_hot_standby") == "on"
 
 
 def refuse_encoding(connection: Connection[Any]) -> None:
-    """Raise UnfitDatabase when the database cannot hold every text."""
+    """Raise UnfitDatabase when the database cannot store every text."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in (ENCODING, None):
         raise UnfitDatabase(

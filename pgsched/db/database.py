@@ -1,7 +1,7 @@
 # Generated from async_database.py by `make sync`: change that file instead.
-"""Runs commands on a pool of our own that opens at first use.
+"""Runs commands on our own pool, which opens at first use.
 
-What is sent and how it is read is written in the commands. On the caller's connection: :mod:`pgsched.db.enlist`.
+The commands define what is sent and how it is read. For the caller's connection: :mod:`pgsched.db.enlist`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from pgsched.domain.task_spec import TaskSpec
 T = TypeVar("T")
 
 FIRST_WAIT = 1.0
-"""Seconds without a free connection after which we look whether there is a server at all."""
+"""Seconds without a free connection after which we check whether the server exists at all."""
 LONGEST_WAIT = 30.0
 """Seconds that a caller waits for a free connection."""
 LONGEST_ANSWER = 120.0
-"""Seconds that a server may say nothing while it works on a command."""
+"""Seconds that a server may be silent while it works on a command."""
 CHECK_SECONDS = 5.0
-"""Seconds that a connection which was not used may take to show that it is alive."""
+"""Seconds that an unused connection may take to show that it is alive."""
 MAX_POOL_SIZE = 1000
 
 
 class _Connection(Connection[Any]):
-    """Connections of the pool are opened like all others."""
+    """Opens the connections of the pool like all others."""
 
     @classmethod
     def connect(  # type: ignore[override]
@@ -50,12 +50,12 @@ class _Connection(Connection[Any]):
 
 
 class _Pool(ConnectionPool[Connection[Any]]):
-    """A pool that a copy of the process leaves alone: its threads, and whoever has its lock, are not there."""
+    """A pool that a fork of the process leaves alone: its threads, and the holder of its lock, do not exist there."""
 
     def __init__(self, dsn: str, *, size: int) -> None:
         self.dsn = dsn
         self._generation = fork_guard.current()
-        # Not at least one connection: a pool that cannot open it waits long and says little.
+        # No minimum of one connection: a pool that cannot open it waits long and reports little.
         super().__init__(
             dsn,
             connection_class=_Connection,
@@ -80,8 +80,8 @@ class _Pool(ConnectionPool[Connection[Any]]):
 class Database:
     """A database and at most ``pool_size`` connections to it, opened when the first command is run.
 
-    A copy of the process that was forked opens its own. Every method raises DatabaseUnavailable and SchemaMismatch, and
-    what the command's statement was refused for.
+    A fork of the process opens its own. Every method raises DatabaseUnavailable and SchemaMismatch, and the error with
+    which the command's statement was rejected.
     """
 
     def __init__(self, *, dsn: str, pool_size: int) -> None:
@@ -90,13 +90,13 @@ class Database:
         self._dsn = dsn
         self._size = pool_size
         self.standby = False
-        """The server is a standby, as was seen last: what only a primary has is read as empty."""
+        """Whether the server was last seen as a standby: what only a primary has is then read as empty."""
         self._closed = False
         self.begin_afresh()
         fork_guard.watch(self)
 
     def begin_afresh(self) -> None:
-        """Know of no connections (called by pgsched in a copy of the process: they are its parent's)."""
+        """Forget all connections (called by pgsched in a fork of the process: they are its parent's)."""
         self._lock = Mutex()
         self._pool: _Pool | None = None
         self._entered: tuple[str, Callable[[], None]] | None = None
@@ -121,7 +121,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Database]:
-        """Let several commands be one transaction: committed at the end, undone by an error."""
+        """Let several commands form one transaction: committed at the end, rolled back after an error."""
         with self._connection() as connection:
             self.standby = is_standby(connection)
             with translated(), transaction(connection):
@@ -173,14 +173,14 @@ class Database:
 
 
 class _InTransaction(Database):
-    """A database by the connection of one transaction; one of its own becomes a savepoint."""
+    """A database accessed by the connection of one transaction; a nested transaction becomes a savepoint."""
 
     def __init__(self, connection: Connection[Any]) -> None:
         super().__init__(dsn="", pool_size=1)
         self._one = connection
 
     def address(self) -> str:
-        """Refuse: another connection would not see what this one does."""
+        """Refuse: another connection would not see this one's changes."""
         raise TransitionRefused("this cannot be part of a transaction: it needs a connection of its own")
 
     @contextlib.contextmanager
@@ -189,7 +189,7 @@ class _InTransaction(Database):
 
 
 def _check(connection: Connection[Any]) -> None:
-    """Find out whether a connection is alive; as psycopg_pool's own check, but a silent one is dead."""
+    """Find out whether a connection is alive, like psycopg_pool's own check, except that a silent one is dead."""
     ours = cast(DbConnection, connection)
     ours.answer_timeout = CHECK_SECONDS
     ours.execute("")
@@ -197,7 +197,7 @@ def _check(connection: Connection[Any]) -> None:
 
 
 def _enter(dsn: str) -> tuple[str, Callable[[], None]]:
-    """The libpq DSN of a database with the schema that this program needs, and how to leave it."""
+    """The libpq DSN of a database with the schema that this program needs, and how to release it."""
     resolved, leave = resolve_dsn(dsn)
     try:
         with translated():

@@ -1,6 +1,6 @@
-"""Asks a database many questions on a connection of its own: each for a limited time, and none changes anything.
+"""Runs many read-only queries on its own connection, each with a time limit.
 
-A question that fails does not keep the others from being asked: its answer is why.
+A query that fails does not affect the others: its error is its answer.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from pgsched.db.query import Command, Rows
 from pgsched.domain.errors import DatabaseUnavailable
 
 QUESTION_SECONDS = 2.0
-"""How long the server may work on one question."""
+"""Time limit of the server for one query."""
 ALL_SECONDS = 15.0
-"""After so long no further question is asked."""
+"""After this long no further query is sent."""
 SILENT_SECONDS = 5.0
-"""How long an answer is waited for: a server that works on it gives it up before."""
+"""How long to wait for an answer: a server that works on it gives up earlier."""
 
 
 LOOKS = 3
 QUICK = timedelta(milliseconds=100)
-"""The clock is looked at so often, until an answer came that quickly."""
+"""How often the clocks are compared, until an answer came this quickly."""
 
 
 class Refusal(NamedTuple):
-    """Why a question has no answer."""
+    """Why a query has no answer."""
 
     reason: str
     kind: Literal["rights", "missing", "failed"] = "failed"
-    """The role may not see it; a table is not there; something else."""
+    """The role lacks the rights, a table is missing, or another error."""
 
 
 class Answers(NamedTuple):
-    """What came of all questions."""
+    """The answers to all queries."""
 
     found: Mapping[str, Any]
-    """The answer, or a :class:`Refusal`, by the name of the question."""
+    """The answer, or a :class:`Refusal`, by the name of the query."""
     pooled: bool
     skew: timedelta
     """How far this machine's clock is ahead of the database's."""
     place: str
-    """Where the database is, without a password."""
+    """The server's address, without a password."""
     standby: bool = False
-    """The server is a standby, where the tables of workers are empty."""
+    """Whether the server is a standby, where the tables of workers are empty."""
 
 
 async def ask(
     dsn: str, questions: Mapping[str, Command[Any]], *, name: str, connection: AsyncDbConnection | None = None
 ) -> Answers:
-    """Ask all of it, on a connection of its own or on one that is given, which may be lost by it.
+    """Run all queries, on a new connection or on a given one, which they may cost.
 
     Raises DatabaseUnavailable when the database cannot be reached or is lost meanwhile.
     """
@@ -80,7 +80,7 @@ async def ask(
 async def _ask_all(connection: AsyncDbConnection, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:
     found: dict[str, Any] = {}
     until = monotonic() + ALL_SECONDS
-    looks: list[tuple[timedelta, timedelta]] = []  # how long each took, and the skew: the shortest way counts
+    looks: list[tuple[timedelta, timedelta]] = []  # how long each took, and the skew: the quickest answer counts
     left = deque(questions.items())
     while left and monotonic() <= until:
         try:
@@ -90,7 +90,7 @@ async def _ask_all(connection: AsyncDbConnection, dsn: str, questions: Mapping[s
                     name, command = left[0]
                     found[name] = command.parse(await _fetch(connection, command))
                     left.popleft()
-        except psycopg.Error as error:  # of one question: the others are asked in another transaction
+        except psycopg.Error as error:  # of one query: the others run in another transaction
             found[left.popleft()[0]] = _refusal(connection, error)
     for name, _ in left:
         found[name] = Refusal(f"not looked at: {ALL_SECONDS:g} s were over")
@@ -103,7 +103,7 @@ async def _fetch(connection: AsyncDbConnection, command: Command[Any]) -> Rows:
 
 
 def _refusal(connection: AsyncDbConnection, error: psycopg.Error) -> Refusal:
-    """Why a question has no answer. Raises the error when it is about the connection."""
+    """Return why a query has no answer. Raises the error when it concerns the connection."""
     if isinstance(error, errors.InsufficientPrivilege):
         return Refusal(one_line(error), "rights")
     if isinstance(error, (errors.UndefinedTable, errors.InvalidSchemaName)):
@@ -116,7 +116,7 @@ def _refusal(connection: AsyncDbConnection, error: psycopg.Error) -> Refusal:
 
 
 async def _look(connection: AsyncDbConnection, looks: list[tuple[timedelta, timedelta]]) -> None:
-    """Begin the examination in the transaction under way, and look at the clock; again when that took long."""
+    """Start the examination in the current transaction, and compare the clocks; again when that took long."""
     command = begin_examination(QUESTION_SECONDS)
     for _ in range(LOOKS):
         sent = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The forms of a DSN: libpq's own, and ``embedded:DIR``; what a connection adds to it, and what of it may be shown."""
+"""The forms of a DSN: libpq's own, and ``embedded:DIR``; what a connection adds to it, and which parts may be shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgsched.domain.errors import ConfigError
 
 EMBEDDED = "embedded:"
 CONNECT_TIMEOUT = 10
-"""Seconds to wait for a server; a DSN or PGCONNECT_TIMEOUT that names its own wins."""
+"""Seconds to wait for a server; a DSN or PGCONNECT_TIMEOUT that sets its own takes precedence."""
 FILES = {
     "passfile": ".pgpass",
     "sslcert": ".postgresql/postgresql.crt",
@@ -31,13 +31,13 @@ EMPTY_IS_UNSET = {
     *(*FILES, "dbname", "host", "hostaddr", "password", "options", "sslcrldir", "requirepeer", "require_auth"),
     *("gsslib", "ssl_max_protocol_version"),
 }
-"""Options that libpq, if they are empty, takes for unset without a look at the environment."""
+"""Options that libpq treats as unset when they are empty, without consulting the environment."""
 
 
 def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
-    """Return the libpq DSN that ``dsn`` stands for, and what to call when it is no longer used.
+    """Return the libpq DSN that ``dsn`` stands for, and a function to call when it is no longer used.
 
-    ``embedded:DIR`` starts the embedded server in that folder, or joins it; the last one to leave stops it.
+    ``embedded:DIR`` starts the embedded server in that folder, or joins it; the last process to leave stops it.
     Raises ConfigError and DatabaseUnavailable.
     """
     if not dsn.startswith(EMBEDDED):
@@ -64,7 +64,7 @@ def resolved(dsn: str) -> Iterator[str]:
 
 
 def join_dsn(parts: Mapping[str, Any]) -> str:
-    """Return the libpq DSN with these parts, by libpq's names; what is no name of libpq's is left out."""
+    """Return the libpq DSN with these parts, by libpq's names; unknown names are left out."""
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     return make_conninfo(**{name: value for name, value in parts.items() if name in known and value is not None})
 
@@ -75,7 +75,7 @@ def is_keyword(name: str) -> bool:
 
 
 def database_of(dsn: str) -> str | None:
-    """Return the database that a DSN names; None when it names none or cannot be read."""
+    """Return the database that a DSN names; None when it names none or is malformed."""
     try:
         name = conninfo_to_dict(dsn).get("dbname")
     except psycopg.ProgrammingError:
@@ -84,14 +84,14 @@ def database_of(dsn: str) -> str | None:
 
 
 def pin(dsn: str, environment: Mapping[str, str]) -> str:
-    """Return a libpq DSN that means the same whatever becomes of the environment and the working directory.
+    """Return a libpq DSN that no longer depends on the environment and the working directory.
 
-    What the ``PG*`` variables and the files in the home directory add to it now is written into it.
+    What the ``PG*`` variables and the files in the home directory currently add to it is written into it.
 
-    A few options that nobody has set cannot be written down as unset (``service``, ``sslcertmode`` and the versions of
-    the protocol): a variable that is set for one of them later is heard.
-    A DSN that names a service stays as it is: the service's file comes before the environment. One that cannot be
-    read, too: whoever connects says why.
+    A few options cannot be written down as unset (``service``, ``sslcertmode`` and the versions of the protocol): a
+    variable that is set for one of them later takes effect.
+    A DSN that names a service is returned unchanged: the service's file takes precedence over the environment. So is a
+    malformed one: whoever connects reports why.
     """
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
@@ -102,7 +102,7 @@ def pin(dsn: str, environment: Mapping[str, str]) -> str:
     pinned = {"connect_timeout": str(CONNECT_TIMEOUT)}
     for option in pq.Conninfo.get_defaults():
         keyword, value = option.keyword.decode(), (option.val or b"").decode()
-        if option.envvar is not None and keyword != "application_name":  # which each connection says for itself
+        if option.envvar is not None and keyword != "application_name":  # which each connection reports for itself
             value = value or _home_file(keyword, environment)
             if value or keyword in EMPTY_IS_UNSET:
                 pinned[keyword] = value
@@ -114,24 +114,24 @@ def pin(dsn: str, environment: Mapping[str, str]) -> str:
 
 
 def _home_file(keyword: str, environment: Mapping[str, str]) -> str:
-    """The file of an option in the home directory, if it is there; empty otherwise."""
+    """Return the file of an option in the home directory, if it exists; empty otherwise."""
     path = Path(environment.get("HOME") or "/nonexistent", FILES.get(keyword, ""))
     return str(path) if keyword in FILES and path.exists() else ""
 
 
 def connection_options(dsn: str, application_name: str) -> dict[str, Any]:
-    """Return the options of a connection that the DSN does not name. Raises ConfigError for one that cannot be read."""
+    """Return the connection options that the DSN does not set. Raises ConfigError for a malformed DSN."""
     try:
         given = conninfo_to_dict(dsn)
     except psycopg.Error as error:
-        # Not chained: libpq quotes what it cannot read, the password with it.
+        # Not chained: libpq quotes what it cannot parse, including the password.
         raise ConfigError(f"the DSN cannot be read: {_unquoted(error)}") from None
     if odd := _unescaped(dsn, given):
         raise ConfigError(f"the DSN cannot be read: {odd}; in a password write @ as %40, / as %2F, % as %25")
     defaults: dict[str, Any] = {
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT,
-        # A peer that vanished without a word is noticed within a minute, not after the kernel's two hours.
+        # A peer that vanished is noticed within a minute, not after the kernel's two hours.
         "keepalives_idle": 20,
         "keepalives_interval": 10,
         "keepalives_count": 3,
@@ -139,12 +139,12 @@ def connection_options(dsn: str, application_name: str) -> dict[str, Any]:
     }
     if "PGCONNECT_TIMEOUT" in os.environ:
         del defaults["connect_timeout"]
-    # Of a session's settings the one that poolers know, too, and that no RESET takes back.
+    # The one session setting that poolers also know, and that no RESET reverts.
     return {name: value for name, value in defaults.items() if name not in given} | {"client_encoding": "UTF8"}
 
 
 def _unquoted(error: psycopg.Error) -> str:
-    """Return what libpq says of a DSN, up to the first word that it quotes."""
+    """Return libpq's message about a DSN, up to the first word that it quotes."""
     said = one_line(error)
     if said.startswith('missing "="'):
         return "it is neither a URI, as postgresql://user@host/database, nor words as host=… dbname=…"
@@ -152,7 +152,7 @@ def _unquoted(error: psycopg.Error) -> str:
 
 
 def _unescaped(dsn: str, given: Mapping[str, Any]) -> str | None:
-    """Return how a password that is not escaped shows: a part of it is taken for host, port or database."""
+    """Return how an unescaped password shows: a part of it is taken for host, port or database."""
     _, _, path = dsn.partition("://")[2].partition("?")[0].partition("/")
     if "@" in str(given.get("host") or ""):
         return "the host holds an @"

@@ -1,7 +1,7 @@
 # Generated from async_enlist.py by `make sync`: change that file instead.
-"""Schedules in the transaction of somebody else's connection: psycopg's, or that of a library that is known.
+"""Schedules in the transaction of the caller's connection: psycopg's, or that of a supported library.
 
-What is no fault of the task stays the driver's error: the transaction is the caller's to repeat.
+Errors that the task did not cause remain the driver's: the transaction is the caller's to repeat.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _call_of(command: Command[Any], connection: object) -> tuple[LiteralString, 
 
 
 def _speaks_unicode(connection: Connection[Any]) -> bool:
-    """Whether every text can be sent. Where the client_encoding is another, a call in ASCII carries all of it."""
+    """Whether every text can be sent. With another client_encoding, a call in ASCII carries all of it."""
     return connection.info.parameter_status("client_encoding") == "UTF8"
 
 

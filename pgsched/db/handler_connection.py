@@ -1,7 +1,7 @@
-"""The connection that a handler gets: psycopg's own in every way, but that it cannot end the transaction it is in.
+"""The connection that a handler receives: psycopg's own in every way, except that it cannot end its transaction.
 
-Each attempt gets an object of its own, with psycopg's defaults, on a connection that the worker keeps. The object is
-dead when the attempt is over: a statement that the handler left behind cannot run in the transaction of the next.
+Each attempt receives an object of its own, with psycopg's defaults, on a connection that the worker keeps. The object
+is dead when the attempt is over: a statement that the handler left behind cannot run in the next transaction.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ ABORTED = (
 UNFINISHED = "the handler returned while a statement of it was still running on ctx.connection"
 LEFT_SECONDS = 8.0
 """How long a plain handler whose attempt is over waits for the answer to its statement, which is cancelled meanwhile: a
-server that fell silent must not hold the thread for ever."""
+silent server must not hold the thread forever."""
 LOST = "the connection of the handler's transaction was lost"
 
 
 class _OneAttempt:
-    """What both kinds of a handler's connection have in common: what would end the transaction is refused."""
+    """What both kinds of a handler's connection share: whatever would end the transaction is refused."""
 
     revoked = False
     ended = False
-    """A statement of the handler's ended the transaction."""
+    """Raised when a statement of the handler ended the transaction."""
 
     def commit(self) -> NoReturn:
         """Refused."""
@@ -51,18 +51,18 @@ class _OneAttempt:
         _refuse("close()")
 
     def set_autocommit(self, value: bool) -> NoReturn:  # noqa: ARG002
-        """Refused; setting ``autocommit`` ends here too."""
+        """Refused; setting ``autocommit`` ends here as well."""
         _refuse("autocommit")
 
     def __del__(self, *_: Any) -> None:
-        """The worker keeps the connection: no warning that it was not closed."""
+        """Suppress the warning that it was not closed: the worker keeps the connection."""
 
 
 class HandlerConnection(_OneAttempt, Connection[Any]):
     """For a plain handler, in its thread."""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Do what every method of a connection and its cursors is done with; refused when it is not for the handler."""
+        """Run the steps of every method of a connection and its cursors; refused after the attempt."""
         _check(self)
         done = super().wait(_while_answered(self, gen), *args, **kwargs)
         _look(self)
@@ -76,7 +76,7 @@ class AsyncHandlerConnection(_OneAttempt, AsyncConnection[Any]):
     """For an ``async`` handler."""
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in :class:`HandlerConnection`."""
+        """Like in :class:`HandlerConnection`."""
         _check(self)
         done = await super().wait(gen, *args, **kwargs)
         _look(self)
@@ -92,7 +92,7 @@ AnyHandlerConnection = HandlerConnection | AsyncHandlerConnection
 def for_handler(connection: AsyncDbConnection, *, plain: bool) -> AnyHandlerConnection:
     """Return another object for a connection, for one attempt of a plain handler or an ``async`` one.
 
-    Behind a pooler it prepares no statements: they would stay in a session that others use.
+    Behind a pooler it prepares no statements: they would remain in a session that others use.
     """
     kind = HandlerConnection if plain else AsyncHandlerConnection
     handlers: AnyHandlerConnection = kind(connection.pgconn)
@@ -102,7 +102,7 @@ def for_handler(connection: AsyncDbConnection, *, plain: bool) -> AnyHandlerConn
 
 
 def revoke(connection: AnyHandlerConnection) -> str | None:
-    """End the handler's use; returns why the transaction cannot be committed, None when nothing is in its way."""
+    """End the handler's use; returns why the transaction cannot be committed, None when it can be."""
     connection.revoked = True
     if connection.pgconn.pipeline_status != PipelineStatus.OFF or connection.lock.locked():
         return UNFINISHED
@@ -128,14 +128,14 @@ def _check(connection: AnyHandlerConnection) -> None:
 
 
 def _look(connection: AnyHandlerConnection) -> None:
-    """Notice at once when a statement ended the transaction."""
+    """Detect at once that a statement ended the transaction."""
     if connection.pgconn.transaction_status == TransactionStatus.IDLE:
         connection.ended = True
         raise ProgrammingError(ENDED)
 
 
 def _while_answered(connection: HandlerConnection, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The same steps; an error when no answer comes although the attempt has been over for some time."""
+    """Run the same steps; raises an error when no answer arrives although the attempt has been over for some time."""
     ready = None
     over: float | None = None
     while True:

@@ -1,4 +1,4 @@
-"""What the database says beside its answers of a task that it takes all the same: its type is not registered."""
+"""Notices of the database about tasks that it accepts: the task's type is not registered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _heard: ContextVar[list[str] | None] = ContextVar("pgsched_heard", default=None)
 
 @contextmanager
 def hearing() -> Iterator[list[str]]:
-    """Collect what is said meanwhile by connections that :func:`note` listens to."""
+    """Collect the notices of connections that :func:`note` listens to."""
     heard: list[str] = []
     before = _heard.set(heard)
     try:
@@ -32,7 +32,7 @@ def hearing() -> Iterator[list[str]]:
 
 @contextmanager
 def hearing_on(connection: object) -> Iterator[None]:
-    """Listen to a connection of psycopg's that is not ours."""
+    """Listen to a psycopg connection that is not ours."""
     if not isinstance(connection, BaseConnection) or _heard.get() is None:
         yield
         return
@@ -44,7 +44,7 @@ def hearing_on(connection: object) -> Iterator[None]:
 
 
 def note(diagnostic: Diagnostic) -> None:
-    """Take a NOTICE, when it is ours and somebody collects."""
+    """Collect a NOTICE, when it is ours and somebody listens."""
     heard = _heard.get()
     if heard is None or diagnostic.sqlstate != UNKNOWN_TYPE:
         return
@@ -54,6 +54,6 @@ def note(diagnostic: Diagnostic) -> None:
 
 
 def warn(heard: list[str]) -> None:
-    """Warn whoever has called us, by :class:`pgsched.UnknownTaskType`."""
+    """Warn the caller, with :class:`pgsched.UnknownTaskType`."""
     for said in heard:
         warnings.warn(said, UnknownTaskType, stacklevel=3)

@@ -1,4 +1,4 @@
-"""LISTEN: inserts wake sleeping workers, cancels reach busy ones, and tasks tell other programs what happened."""
+"""LISTEN: inserts wake sleeping workers, cancels reach running tasks, and events are announced to other programs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pgsched.domain.errors import DatabaseUnavailable
 
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
 EMITTED = "pgsched_emitted"
-"""News for a durable run that is under way: an event was sent to it, or a child of it has ended."""
+"""For a running durable run: an event was sent to it, or a child of it has ended."""
 WORKERS = "pgsched_workers"
-"""Somebody has asked a worker to pause, to drain or to work again; the payload is its id."""
+"""A request to a worker to pause, to drain or to work again; the payload is its id."""
 EVENTS = "pgsched_events"
 """What happened to tasks, for other programs."""
 PROBE_SECONDS = 60.0
-"""After so long without a word the connection is tried: a peer may have vanished."""
+"""After this long without a notification the connection is tested: the peer may have vanished."""
 PROBE_TIMEOUT = 10.0
 
 
@@ -34,11 +34,11 @@ class Notification(NamedTuple):
 
 
 class BehindPooler(DatabaseUnavailable):
-    """LISTEN needs a session of its own, and there is a pooler in between."""
+    """LISTEN needs a session of its own, but there is a pooler in between."""
 
 
 class OnStandby(DatabaseUnavailable):
-    """LISTEN needs a primary, and the server is a standby."""
+    """LISTEN needs a primary, but the server is a standby."""
 
 
 async def listen(
@@ -51,8 +51,8 @@ async def listen(
 ) -> None:
     """Listen until cancelled. ``on_ready`` is called once LISTEN is in force: look for work only after that.
 
-    Raises DatabaseUnavailable when the connection breaks; BehindPooler, OnStandby when nothing would come.
-    ``chosen``: whoever named this DSN for listening says that it keeps sessions.
+    Raises DatabaseUnavailable when the connection breaks; BehindPooler, OnStandby when nothing would arrive.
+    ``chosen``: the user declared that this DSN keeps sessions.
     """
     try:
         connection = await connect_async(dsn, application_name="pgsched listener")
@@ -79,7 +79,7 @@ async def listen(
 
 
 def follow(dsn: str, *, on_ready: Callable[[], None], timeout: float | None = None) -> Iterator[dict[str, Any]]:
-    """Yield events as they are committed, for ever or until none came for ``timeout`` seconds.
+    """Yield events as they are committed, forever or until none arrived for ``timeout`` seconds.
 
     ``on_ready`` is called once LISTEN is in force. Raises DatabaseUnavailable when the connection breaks: what happens
     until the next call is missed.
@@ -99,7 +99,7 @@ def follow(dsn: str, *, on_ready: Callable[[], None], timeout: float | None = No
                     yield event
             if timeout is not None and not came:
                 return
-            connection.answer_timeout = PROBE_TIMEOUT  # a peer may have vanished without a word
+            connection.answer_timeout = PROBE_TIMEOUT  # a peer may have vanished without notice
             connection.execute("select 1")
             connection.answer_timeout = inf
     except psycopg.Error as error:
@@ -109,7 +109,7 @@ def follow(dsn: str, *, on_ready: Callable[[], None], timeout: float | None = No
 
 
 def _read(payload: str) -> dict[str, Any] | None:
-    """An event; None for what somebody else sent through the channel."""
+    """Return an event; None for what another program sent through the channel."""
     try:
         event = json.loads(payload)
     except ValueError:

@@ -1,7 +1,7 @@
-"""One question to the database: a statement, its parameters, and how its rows are read.
+"""One command to the database: a statement, its parameters, and how its rows are read.
 
-Pure: a command is made by a module of :mod:`pgsched.db.queries` and run by :mod:`pgsched.db.database`, which waits for
-the answer in a thread or on an event loop. Rows come as dictionaries.
+Pure: a module of :mod:`pgsched.db.queries` creates a command and :mod:`pgsched.db.database` runs it, waiting for the
+answer in a thread or on an event loop. Rows are dictionaries.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Row = dict[str, Any]
 Rows = list[Row]
 
 MAX_LIMIT = 10_000
-"""The longest page."""
+"""Maximum size of a page."""
 
 
 UNLOGGED: Final = ("workers", "turns", "watchdog", "set_aside")
-"""Tables of pgsched that exist on the primary alone: no standby has them."""
+"""Tables of pgsched that exist on the primary only: standbys do not have them."""
 _FROM_UNLOGGED: Final = re.compile(rf"(?<=\bfrom |\bjoin )pgsched\.({'|'.join(UNLOGGED)})\b")
 
 
 class Command(NamedTuple, Generic[T]):
-    """One statement; ``parse`` makes the result of its rows, or raises what the rows mean."""
+    """One statement; ``parse`` builds the result from its rows, or raises the error that they stand for."""
 
     statement: LiteralString
     params: Mapping[str, Any]
@@ -38,17 +38,17 @@ class Command(NamedTuple, Generic[T]):
     prepare: bool | None = None
     """False: planned for its parameters each time; None: prepared when it is run often."""
     task: Mapping[str, Any] | None = None
-    """The task that it inserts, for drivers that are not psycopg."""
+    """The task that it inserts, for drivers other than psycopg."""
     plain: bool = False
-    """Its only parameter is the text ``tasks``, and it answers ids: any driver runs it as it is."""
+    """Whether its only parameter is the text ``tasks`` and it returns ids, so that any driver can run it unchanged."""
 
     def on_standby(self) -> Command[T]:
-        """Return the command that reads unlogged tables as empty ones of the same columns."""
+        """Return the command that reads unlogged tables as empty ones with the same columns."""
         text = _FROM_UNLOGGED.sub(r"(select (null::pgsched.\1).* where false)", self.statement)
         return self._replace(statement=text)
 
     def without(self, columns: Sequence[str]) -> Command[T]:
-        """Return the command that reads null for these columns of its outermost list, which are then not fetched."""
+        """Return the command that reads null for these columns of its outermost list, so that they are not fetched."""
         if not columns:
             return self
         chosen, begin, rest = self.statement.partition("\nfrom ")
@@ -62,7 +62,7 @@ def command(name: str, parse: Callable[[Rows], T], /, **params: Any) -> Command[
 
 
 def unprepared(name: str, parse: Callable[[Rows], T], /, **params: Any) -> Command[T]:
-    """As :func:`command`, of a statement that is planned for its parameters each time."""
+    """Like :func:`command`, for a statement that is planned for its parameters each time."""
     return command(name, parse, **params)._replace(prepare=False)
 
 
@@ -78,7 +78,7 @@ _CHOICES: Final[Mapping[str, Check]] = {
 
 
 def choice(**given: str | None) -> dict[str, Any]:
-    """Return the parameters by which rows are chosen; None chooses all. Raises InvalidTask."""
+    """Return the parameters that select rows; None selects all. Raises InvalidTask."""
     return {name: _CHOICES[name](name, value) for name, value in given.items()}
 
 
@@ -93,7 +93,7 @@ def rows_as(record: type[T]) -> Callable[[Rows], list[T]]:
 
 
 def pages_of(record: type[T], kind: str, limit: int, *names: str) -> Callable[[Rows], PagedList[T]]:
-    """Read every row as a record, and where the next page of a list of this kind begins, by these columns."""
+    """Read every row as a record, and the start of the next page of a list of this kind, by these columns."""
     return lambda rows: paged(kind, [read(record, row) for row in rows], limit, *names)
 
 
@@ -107,4 +107,4 @@ changed: Final[Callable[[Rows], bool]] = value("changed")
 
 
 def nothing(_rows: Rows) -> None:
-    """Read nothing: it is done, or it raised."""
+    """Read nothing: the statement succeeded, or raised."""

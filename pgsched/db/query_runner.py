@@ -23,7 +23,7 @@ def fetch(cursor: Cursor[DictRow], command: Command[Any]) -> Rows:
 
 
 def take(cursor: Cursor[DictRow], steps: Steps) -> list[int]:
-    """Take one step after the other, and return what comes out."""
+    """Run one step after the other, and return the result."""
     rows: Rows | None = None
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Deletes what is finished, on a connection of its own: batches of tasks, days of the history, copies before that."""
+"""Deletes finished tasks on a connection of its own: batches of tasks, days of the history, copies before that."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pgsched.domain.interval import Interval
 T = TypeVar("T")
 
 LONGEST_ANSWER = 120.0
-"""Seconds that a server may say nothing while it works on a batch."""
+"""Seconds that a server may be silent while it works on a batch."""
 
 
 class Rule(NamedTuple):
-    """What holds for the finished or the dead tasks of a queue that has some."""
+    """The retention of a queue's finished or dead tasks."""
 
     queue: str
     dead: bool
@@ -40,19 +40,19 @@ class PruneCursor(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What became of a batch."""
+    """The result of a batch."""
 
     looked: int
-    """Number of tasks that were looked at; some may be needed still."""
+    """Number of tasks that were examined; some may still be needed."""
     last: PruneCursor | None
     """Where it stopped."""
     completed: int
     cancelled: int
     dead: int
     kept: int = 0
-    """Number of tasks that stay because something of the users' keeps them: a foreign key, a trigger."""
+    """Number of tasks that remain because an object of the users' prevents deletion: a foreign key or a trigger."""
     refusal: str | None = None
-    """What keeps one of them."""
+    """What prevents the deletion of one of them."""
 
 
 class Picked(NamedTuple):
@@ -64,16 +64,16 @@ class Picked(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What would become of a task that is to be deleted."""
+    """What would happen to a task that is to be deleted."""
 
     id: int
     status: str
     refusal: str | None
-    """What keeps it; None: nothing does."""
+    """What prevents its deletion; None when nothing does."""
 
 
 class Day(NamedTuple):
-    """A partition of the history that was over long enough ago."""
+    """A partition of the history whose retention has expired."""
 
     parent: str
     part: str
@@ -84,9 +84,9 @@ class Day(NamedTuple):
 
 
 class RetentionStore:
-    """A connection that deletes. Each method is a transaction of its own, but inside :meth:`transaction`.
+    """A connection that deletes. Each method is a transaction of its own, except inside :meth:`transaction`.
 
-    Every method raises DatabaseUnavailable, and PermissionRefused for a role that may not do it.
+    Every method raises DatabaseUnavailable, and PermissionRefused for a role without the rights.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -99,7 +99,7 @@ class RetentionStore:
         return [Rule._make(row) for row in self._rows(load_statement("list_retention"), {"queue": queue})]
 
     def wanted(self) -> bool:
-        """Whether any setting says that something is to be deleted."""
+        """Whether any setting deletes something."""
         return bool(self._rows(load_statement("check_retention"), {})[0][0])
 
     def run(self, command: Command[T]) -> T:
@@ -115,24 +115,24 @@ class RetentionStore:
         return PruneCursor._make(rows[0]) if rows else None
 
     def prune(self, rule: Rule, behind: PruneCursor | None, until: PruneCursor, limit: int) -> Batch | None:
-        """Delete one batch: of ``limit`` tasks those that nobody needs. None: somebody else prunes."""
+        """Delete one batch: those of ``limit`` tasks that nobody needs. None when somebody else prunes."""
         given = {**_range(rule, behind, until), "most": limit, "archive": rule.archive}
         ((looked, at, task_id, *numbers),) = self._rows(load_statement("prune_tasks"), given)
         return None if looked is None else Batch(looked, PruneCursor(at, task_id) if at else None, *numbers)
 
     def pick(self, rule: Rule, behind: PruneCursor | None, until: PruneCursor, limit: int) -> Picked | None:
-        """Lock the tasks of one batch that nobody needs. None: somebody else prunes."""
+        """Lock the tasks of one batch that nobody needs. None when somebody else prunes."""
         given = {**_range(rule, behind, until), "most": limit}
         ((looked, at, task_id, ids),) = self._rows(load_statement("pick_prunable"), given)
         return None if looked is None else Picked(looked, PruneCursor(at, task_id) if at else None, ids)
 
     def try_out(self, ids: Sequence[int]) -> list[Trial]:
-        """Delete tasks and undo it, to see what becomes of each; only inside :meth:`transaction`."""
+        """Delete tasks and roll back, to see what would happen to each; only inside :meth:`transaction`."""
         with self.transaction(undo=True):
             return [Trial._make(row) for row in self._rows(load_statement("try_delete"), {"ids": list(ids)})]
 
     def delete(self, ids: Sequence[int], *, archive: bool) -> None:
-        """Delete finished tasks that nothing keeps."""
+        """Delete finished tasks whose deletion nothing prevents."""
         self._rows(load_statement("delete_finished"), {"ids": list(ids), "archive": archive})
 
     def copy_tasks(self, ids: Sequence[int]) -> Iterator[bytes]:
@@ -140,12 +140,12 @@ class RetentionStore:
         return self._copy(load_statement("copy_finished"), {"ids": list(ids)})
 
     def days(self, older_than: Interval | None) -> list[Day]:
-        """Return the partitions of the history that were over so long ago (None: as the settings say), oldest first."""
+        """Return the partitions of the history that are older than this (None uses the settings), oldest first."""
         given = {"older_than": _text(older_than)}
         return [Day._make(row) for row in self._rows(load_statement("list_history_days"), given)]
 
     def hold(self, day: Day) -> bool:
-        """Let nothing more into a day of the history until the transaction ends; False: it could not be held now."""
+        """Keep new rows out of a day of the history until the transaction ends; False if it could not be locked now."""
         return bool(self._rows(load_statement("hold_history"), _day(day))[0][0])
 
     def copy_day(self, day: Day) -> Iterator[bytes]:
@@ -159,11 +159,11 @@ class RetentionStore:
         return self._copy(load_statement(names[day.parent]), {"begins": day.begins, "ends": day.ends})
 
     def drop(self, day: Day) -> bool:
-        """Drop a day of the history; False: somebody works with the history at this moment."""
+        """Drop a day of the history; False if somebody is using the history."""
         return bool(self._rows(load_statement("drop_history"), _day(day))[0][0])
 
     def prune_history(self, older_than: Interval | None, limit: int) -> int:
-        """Delete history that is in no partition of a day; returns how many rows."""
+        """Delete history that belongs to no partition of a day; returns the number of rows."""
         given = {"older_than": _text(older_than), "most": limit}
         return int(self._rows(load_statement("prune_history"), given)[0][0])
 

@@ -1,7 +1,7 @@
-"""One connection for one loop or thread: opened at first use, thrown away when anything went wrong, opened again.
+"""One connection for one loop or thread: opened at first use, discarded after any error, opened again.
 
 A session that met an error is not trusted with another statement: whatever state the server, a pooler or a failover
-left it in, the next statement begins on a new connection.
+left it in, the next statement starts on a new connection.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import DatabaseUnavailable
 
 STATEMENT_TIMEOUT = 30.0
-"""Seconds after which a server that does not answer is given up."""
+"""Seconds after which an unresponsive server is abandoned."""
 
 Rows = list[tuple[Any, ...]]
 
 
 class Session:
-    """An asynchronous connection that heals. Not for use by two coroutines at once."""
+    """An asynchronous connection that reconnects. Not for use by two coroutines at once."""
 
     def __init__(
         self, *, dsn: str, name: str, tuned: bool = False, timeout: float = STATEMENT_TIMEOUT, lock_timeout: float = 0.0
@@ -47,23 +47,23 @@ class Session:
         self._tuned = tuned
         self._lock_milliseconds = f"{1000 * lock_timeout:.0f}"
         self.timeout = timeout
-        """Seconds after which a server that does not answer is given up."""
+        """Seconds after which an unresponsive server is abandoned."""
         self.asked_at: float | None = None
-        """Since when an answer is waited for, by the monotonic clock; None while nothing is asked. From any thread."""
+        """Since when an answer is awaited, by the monotonic clock; None when there is no query. From any thread."""
         self.opened = 0
-        """How many connections were opened so far."""
+        """The number of connections opened so far."""
         self._connection: AsyncDbConnection | None = None
 
     @property
     def connected(self) -> bool:
-        """Whether a connection is open, as far as is known without asking it."""
+        """Whether a connection is open, as far as is known without using it."""
         return self._connection is not None and not self._connection.closed
 
     async def execute(self, statement: Any, parameters: dict[str, Any]) -> AsyncCursor[tuple[Any, ...]]:
         """Run one statement and return its cursor, rows included.
 
         Raises DatabaseUnavailable when the statement could not be run or its answer was lost, RefusedByDatabase when
-        the server refused it for its values.
+        the server rejected its values.
         """
         async with self._guarded() as connection:
             if connection.pooled:
@@ -71,12 +71,12 @@ class Session:
             return await connection.execute(statement, parameters, prepare=True, binary=True)
 
     async def fetch(self, statement: Any, /, **parameters: Any) -> Rows:
-        """Run one statement and return its rows; otherwise as :meth:`execute`."""
+        """Run one statement and return its rows; otherwise like :meth:`execute`."""
         cursor = await self.execute(statement, parameters)
         return await cursor.fetchall() if cursor.description else []
 
     async def execute_all(self, commands: Sequence[tuple[Any, dict[str, Any]]]) -> list[AsyncCursor[tuple[Any, ...]]]:
-        """Run several statements in one transaction and one round trip; otherwise as :meth:`execute`."""
+        """Run several statements in one transaction and one round trip; otherwise like :meth:`execute`."""
         async with self._guarded() as connection:
             if connection.pooled:
                 return await self._execute_pooled(connection, commands)
@@ -88,9 +88,9 @@ class Session:
 
     @asynccontextmanager
     async def transaction(self, *, timeout: float | None = None) -> AsyncIterator[AsyncDbConnection]:
-        """Lend the connection for several statements in one transaction, which is undone by an error.
+        """Lend the connection for several statements in one transaction, which an error rolls back.
 
-        ``timeout``: seconds that all of it may take. Raises as :meth:`execute`.
+        ``timeout``: time limit for all of it, in seconds. Raises like :meth:`execute`.
         """
         async with self._guarded(timeout) as connection, connection.transaction():
             yield connection
@@ -111,7 +111,7 @@ class Session:
             await connection.close()
 
     async def _set_up(self, connection: AsyncDbConnection) -> None:
-        """Set what this session relies on; behind a pooler for one transaction."""
+        """Apply the settings that this session relies on; behind a pooler for one transaction."""
         if self._tuned:
             await connection.execute(load_statement("tune_pooled" if connection.pooled else "tune_session"))
         if self._lock_milliseconds != "0":
@@ -121,7 +121,7 @@ class Session:
     async def _execute_pooled(
         self, connection: AsyncDbConnection, commands: Sequence[tuple[Any, dict[str, Any]]]
     ) -> list[AsyncCursor[tuple[Any, ...]]]:
-        """Behind a pooler: settings hold for one transaction, and what follows a commit in one message may be lost."""
+        """Behind a pooler settings last for one transaction, and what follows a commit in one message may be lost."""
         async with connection.transaction():
             async with connection.pipeline():
                 await settle_transaction(connection)
@@ -149,7 +149,7 @@ class Session:
 
 
 class Sessions:
-    """At most ``size`` sessions that tasks of an event loop share: whoever asks gets one that nobody else uses."""
+    """At most ``size`` sessions that tasks of an event loop share: each user has one exclusively."""
 
     def __init__(self, make: Callable[[], Session], *, size: int) -> None:
         self._make = make
@@ -158,9 +158,9 @@ class Sessions:
         self._closed = False
 
     async def fetch(self, commands: Sequence[tuple[Any, dict[str, Any]]]) -> list[Rows]:
-        """Run statements that answer with rows, in one transaction and one round trip; returns the rows of each.
+        """Run statements that return rows, in one transaction and one round trip; returns the rows of each.
 
-        Raises as :meth:`Session.execute`.
+        Raises like :meth:`Session.execute`.
         """
         async with self._free:
             session = self._idle.pop() if self._idle else self._make()
@@ -170,7 +170,7 @@ class Sessions:
                 else:
                     cursors = await session.execute_all(commands)
             except DatabaseUnavailable:
-                await self._close_idle()  # the others may have gone the same way
+                await self._close_idle()  # the others may have been lost in the same way
                 raise
             finally:
                 self._idle.append(session)
@@ -179,7 +179,7 @@ class Sessions:
             return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     async def close(self) -> None:
-        """Close what nobody uses; what is in use is closed after that."""
+        """Close unused sessions; those in use are closed afterwards."""
         self._closed = True
         await self._close_idle()
 
@@ -190,12 +190,12 @@ class Sessions:
 
 
 class ThreadSession:
-    """As :class:`Session`, for a thread."""
+    """Like :class:`Session`, for a thread."""
 
     def __init__(
         self, *, dsn: str, name: str, timeout: float, explain: Callable[[psycopg.Error], Exception] = fault_of
     ) -> None:
-        """``timeout``: seconds after which a silent server is given up. ``explain`` says what errors become."""
+        """``timeout``: seconds after which a silent server is abandoned. ``explain`` converts errors."""
         self._dsn = dsn
         self._name = name
         self._timeout = timeout
@@ -210,7 +210,7 @@ class ThreadSession:
 
     @contextmanager
     def transaction(self, *, undo: bool = False) -> Iterator[None]:
-        """Let several statements be one transaction; undone by an error, or if that is said."""
+        """Let several statements form one transaction; rolled back after an error, or on request."""
         with self._guarded() as connection, transaction(connection, undo=undo):
             yield
 
@@ -229,7 +229,7 @@ class ThreadSession:
             yield connection
         except psycopg.Error as error:
             if connection.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
-                self.close()  # else whoever began the transaction ends it first
+                self.close()  # otherwise whoever started the transaction ends it first
             raise self._explain(error) from None
 
 

@@ -1,4 +1,4 @@
-"""The SQL of pgsched: one statement a file, loaded once.
+"""The SQL of pgsched: one statement per file, loaded once.
 
 The folder is ``sql/`` of the checkout, packaged as ``pgsched/sql``.
 """
@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).parent.parent.parent / "sql"
 
 
 FIRST_RELEASE = 12
-"""The version of the schema that the first programs were made for."""
+"""The version of the schema that the first programs were written for."""
 
 
 class Migration(NamedTuple):
@@ -27,9 +27,9 @@ class Migration(NamedTuple):
 
     @property
     def works_with(self) -> int:
-        """Programs that were made for this version of the schema, or a later one, work with it after this step.
+        """Programs written for this version of the schema, or a later one, work with it after this step.
 
-        The file says so in a line of its own. One that says nothing works with no program before it.
+        The file declares that in a line of its own. Without it no earlier program works with the new schema.
         """
         said = re.search(r"^-- Works with programs of version (\d+) of the schema and later\.$", self.sql, re.MULTILINE)
         return int(said[1]) if said else max(self.version, FIRST_RELEASE)
@@ -47,7 +47,7 @@ def load_statement(name: str) -> LiteralString:
     Raises FileNotFoundError when there is none.
     """
     text = (_folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
-    # Our own files, not input: LiteralString is what psycopg asks of a query that holds no foreign text.
+    # Our own files, not input: psycopg requires LiteralString for a query without foreign text.
     return re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE).strip().rstrip(";")
 
 

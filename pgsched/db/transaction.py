@@ -1,7 +1,7 @@
 """The transaction of one attempt: the handler writes in it, then the outcome is written in it, then it is committed.
 
-Its task is not locked while the handler runs: the heartbeat has to renew the lease. What keeps a worker out that lost
-the task is the fence of the finish, the last statement before the commit.
+Its task is not locked while the handler runs, because the heartbeat must renew the lease. The fence of the finish, the
+last statement before the commit, rejects a worker that has lost the task.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pgsched.domain.attempt import Finish
 from pgsched.domain.errors import DatabaseUnavailable, PgschedError
 
 CANCEL_SECONDS = 5.0
-"""How long the server may take to be told to stop a statement."""
+"""Time limit for telling the server to stop a statement."""
 LOOK_SECONDS = 0.1
-"""How often a connection that a handler left in use is looked at."""
+"""How often to check a connection that a handler left in use."""
 
 
 class NotCommitted(PgschedError):
@@ -35,18 +35,18 @@ class NotCommitted(PgschedError):
 
 
 class CommitUnanswered(DatabaseUnavailable):
-    """The COMMIT was sent and its answer never came: nobody knows whether it was done."""
+    """The COMMIT was sent but never answered: its result is unknown."""
 
 
 class Pool:
     """At most ``size`` connections for handlers, in autocommit mode, with the settings of their role and database.
 
-    psycopg_pool has no place here: its workers are asyncio tasks, which a handler that cancels all tasks would end, and
-    a connection that a handler's thread still uses can neither be returned nor thrown away.
+    psycopg_pool is unsuitable here: its workers are asyncio tasks, which a handler that cancels all tasks would end,
+    and a connection that a handler's thread still uses can be neither returned nor discarded.
     """
 
     def __init__(self, *, dsn: str, name: str, size: int, timeout: float) -> None:
-        """``timeout``: seconds after which a server that does not answer is given up."""
+        """``timeout``: seconds after which an unresponsive server is abandoned."""
         self._timeout = timeout
         self._dsn = dsn
         self._name = name
@@ -56,7 +56,7 @@ class Pool:
         self._closed = False
 
     async def take(self) -> AsyncDbConnection:
-        """Return a connection that is nobody else's; waits when all are taken. Raises DatabaseUnavailable."""
+        """Return a connection for exclusive use; waits when all are in use. Raises DatabaseUnavailable."""
         await self._free.acquire()
         try:
             while self._idle:
@@ -73,7 +73,7 @@ class Pool:
         return connection
 
     async def put(self, connection: AsyncDbConnection, *, keep: bool = True) -> None:
-        """Take a connection back; one that is closed, or not to be kept, is thrown away."""
+        """Take a connection back; one that is closed, or must not be kept, is discarded."""
         self._free.release()
         if keep and not self._closed and not connection.closed:
             self._idle.append(connection)
@@ -81,17 +81,17 @@ class Pool:
             await connection.close()
 
     async def drop(self, connection: AsyncDbConnection) -> None:
-        """Throw a connection away that failed, and those that wait with it: they may have gone the same way."""
+        """Discard a connection that failed, and the idle ones: they may have been lost in the same way."""
         idle, self._idle = self._idle, []
         for other in idle:
             await other.close()
         await self.put(connection, keep=False)
 
     def put_later(self, connection: AsyncDbConnection, in_use: Callable[[], bool]) -> None:
-        """Take a connection back to throw it away, once nobody uses it: until then nobody else may touch it."""
+        """Take a connection back in order to discard it, once nobody uses it: until then it must not be touched."""
 
         async def wait() -> None:
-            while in_use():  # noqa: ASYNC110 - by a task or a thread of a handler, which tells nobody
+            while in_use():  # noqa: ASYNC110 - by a task or a thread of a handler, which does not report it
                 await asyncio.sleep(LOOK_SECONDS)
             await self.put(connection, keep=False)
 
@@ -100,21 +100,21 @@ class Pool:
         task.add_done_callback(self._waiting.discard)
 
     def leave(self, connection: AsyncDbConnection) -> None:  # noqa: ARG002
-        """Let go of a connection that a thread is still at and that cannot be waited for: it ends with that."""
+        """Let go of a connection that a thread still uses and that cannot be waited for: it ends with the thread."""
         self._free.release()
 
     async def close(self) -> None:
-        """Close what nobody uses; what comes back later is closed then."""
+        """Close unused connections; those that come back later are closed then."""
         self._closed = True
         while self._idle:
             await self._idle.pop().close()
 
 
 class Transaction:
-    """One attempt's transaction, begun by :func:`begin`. Ends with :meth:`release` or :meth:`leave`."""
+    """One attempt's transaction, started by :func:`begin`. Ends with :meth:`release` or :meth:`leave`."""
 
     def __init__(self, pool: Pool, connection: AsyncDbConnection, since: datetime, role: str, *, plain: bool) -> None:
-        """``since`` and ``role``: when it began, and as whom."""
+        """``since`` and ``role``: when it started, and as whom."""
         self._pool = pool
         self._connection = connection
         self._since = since
@@ -132,13 +132,13 @@ class Transaction:
     def stop_statement(self) -> None:
         """End the use of a handler that still runs in its thread: its statement is cancelled, any other refused."""
         self.revoke()
-        self._keep = False  # the cancel may come late, and must not strike what the next does
+        self._keep = False  # the cancel may arrive late, and must not hit the next user's statement
         if isinstance(self.handler_connection, HandlerConnection):
             cancel = partial(self.handler_connection.cancel_safe, timeout=CANCEL_SECONDS)
             self._stopping = in_thread(cancel, name="pgsched cancel")
 
     async def run(self, command: Command) -> list[tuple[Any, ...]]:
-        """Run a statement of our own after the handler's; returns its rows. Raises as :meth:`write`."""
+        """Run a statement of our own after the handler's; returns its rows. Raises like :meth:`write`."""
         (rows,) = await self._run_all([command])
         return rows
 
@@ -151,9 +151,9 @@ class Transaction:
         now: float,
         told: Sequence[Announcement] = (),
     ) -> bool:
-        """Write the outcome; returns whether it passed the fence. What did not is to be rolled back.
+        """Write the outcome; returns whether it passed the fence. Otherwise it must be rolled back.
 
-        Raises RefusedByDatabase when the server refuses the values, NotCommitted for any other trouble.
+        Raises RefusedByDatabase when the server rejects the values, NotCommitted for any other problem.
         """
         commands, counted = finish_commands(worker, [finish], progress, logs, now, told)
         answers = await self._run_all(commands)
@@ -192,7 +192,7 @@ class Transaction:
             raise
 
     async def rollback(self) -> None:
-        """Undo everything; closing the connection does so too where the server does not answer."""
+        """Roll everything back; closing the connection has the same effect when the server does not answer."""
         if self._stopping is not None:
             await asyncio.gather(self._stopping, return_exceptions=True)
         if not self._keep or self._connection.closed:
@@ -204,30 +204,30 @@ class Transaction:
             self._keep = False
 
     async def release(self) -> None:
-        """Give the connection back, as new: without settings, locks or prepared statements of the handler."""
+        """Return the connection in its original state: without the handler's settings, locks or statements."""
         if self.handler_connection.lock.locked():
             self._pool.put_later(self._connection, self.handler_connection.lock.locked)
             return
         keep, self._keep = self._keep, False
         try:
             if keep and self._connection.pooled:
-                self._keep = True  # whatever was set for a session is not in ours: the pooler sees to its own
+                self._keep = True  # session settings are not in a session of ours: the pooler takes care of its own
             elif keep and not self._connection.closed:
                 await self._connection.execute(load_statement("reset_session"))
                 self._keep = True
         except psycopg.Error:
-            pass  # it is thrown away
+            pass  # it is discarded
         finally:
             await self._pool.put(self._connection, keep=self._keep)
 
     def leave(self) -> None:
-        """Let go of a connection that the handler may still be using: it gets no further statement through."""
+        """Let go of a connection that the handler may still be using: no further statement gets through on it."""
         self.revoke()
         self._pool.leave(self._connection)
 
 
 async def begin(pool: Pool, *, plain: bool) -> Transaction:
-    """Begin a transaction for a plain handler or an ``async`` one. Raises DatabaseUnavailable."""
+    """Start a transaction for a plain handler or an ``async`` one. Raises DatabaseUnavailable."""
     connection = await pool.take()
     try:
         async with connection.pipeline():

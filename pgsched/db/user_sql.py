@@ -1,4 +1,4 @@
-"""Statements that are not ours: written by whoever scheduled the task."""
+"""Statements of users, written by whoever scheduled the task."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from psycopg.types.json import Jsonb
 
 
 class Ran(NamedTuple):
-    """What one statement did."""
+    """The result of one statement."""
 
     rowcount: int
-    """Rows that it touched or returned; -1 where that makes no sense."""
+    """Number of rows that it affected or returned; -1 where that has no meaning."""
     columns: list[str]
     rows: list[tuple[Any, ...]]
-    """The first of those it returned."""
+    """The first rows that it returned."""
     more: bool
-    """There were others."""
+    """Whether there were more."""
 
 
 async def run_statement(
     connection: AsyncConnection[Any], statement: str, params: Sequence[Any] | Mapping[str, Any] | None, *, limit: int
 ) -> Ran:
     """Run one statement in the connection's transaction. Raises what psycopg raises."""
-    # Results in binary make it the protocol in which the server takes a single statement: nothing hides behind another.
+    # Binary results select the protocol in which the server accepts a single statement: nothing can hide behind it.
     async with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-        text: Any = statement  # foreign text is what this is for
+        text: Any = statement  # foreign text is the purpose here
         await cursor.execute(text, _adapted(params), prepare=False)
         columns = [column.name for column in cursor.description or ()]
         rows = await cursor.fetchmany(limit) if columns else []
@@ -36,7 +36,7 @@ async def run_statement(
 
 
 def _adapted(params: Sequence[Any] | Mapping[str, Any] | None) -> Any:
-    """Objects are sent as jsonb, lists as arrays, everything else as what it is."""
+    """Objects are sent as jsonb, lists as arrays, everything else by its own type."""
     if params is None:
         return None
     if isinstance(params, Mapping):

@@ -1,1 +1,1 @@
-"""What pgsched is about, pure: no I/O, no clock, no chance."""
+"""The domain logic of pgsched, pure: no I/O, no clock, no randomness."""

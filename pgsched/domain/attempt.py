@@ -1,4 +1,4 @@
-"""The values that pass between the layers: a claimed row, the outcome of an attempt, what is written of it."""
+"""The values that pass between the layers: a claimed row, the outcome of an attempt, and what the finish writes."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.recurrence import Schedule, due_at
 
 GROUP = "pgsched.group"
-"""The task_type of groups: every worker knows it."""
+"""The task_type of groups; every worker registers it."""
 
 PRIORITIES = tuple(range(10, 0, -1))
-"""Every priority, the one that runs first in front."""
+"""Every priority, the one that runs first at the front."""
 
 BACKOFF = "exponential"
 BACKOFF_DELAY = Interval(microseconds=5_000_000)
 BACKOFF_MAX = Interval(microseconds=3_600_000_000)
-"""The retry policy of a row that names none: the defaults of its columns."""
+"""The retry policy of a row that sets none: the defaults of its columns."""
 
 TIMEZONE, ON_MISSED = "UTC", "once"
 """The same for a schedule."""
 
 
 class Claimed(NamedTuple):
-    """A row as the claim returned it. The order of the fields is the order of its columns.
+    """A row as the claim returned it. The fields are in the order of its columns.
 
-    A policy is None for the default of its column: those above, FACTOR and JITTER of the backoff, ``skip`` of overlap.
+    A policy is None where the row uses the default of the column: the values above, FACTOR and JITTER of the backoff,
+    ``skip`` for overlap.
     """
 
     id: int
@@ -64,25 +65,25 @@ class Claimed(NamedTuple):
     """None for a one-time row."""
     revision: int
     lease_expired: bool
-    """The attempt before this one was lost: its worker's lease ran out."""
+    """Whether the previous attempt was lost: its worker's lease expired."""
     bytes: int
-    """Size of the payload."""
+    """Size of the payload in bytes."""
     depends_on: list[int] | None = None
-    """The tasks it waited for; None when there were none."""
+    """The tasks that it depended on; None when there were none."""
     fired: bool = False
-    """A group whose children were made by an earlier claim, and have ended."""
+    """Whether this is a group whose children were created by an earlier claim and have ended."""
     left_out: list[str] | None = None
-    """The days of the calendars that the cron expression names; None when it names none."""
+    """The dates of the calendars that the cron expression names; None when it names none."""
     cut: bool = False
-    """The claim ended before rows that are due: they are not held in advance, or too large."""
+    """Whether the claim stopped before rows that are due, because they cannot be prefetched or are too large."""
     lockable: bool = False
-    """It is locked, not leased: its handler may run before anything of the claim is written."""
+    """Whether the row is locked instead of leased: its handler may run before the claim writes anything."""
     lock_lost: bool = False
-    """A transaction that had locked it was lost."""
+    """Whether a transaction that had locked the row was lost."""
     expires_at: datetime | None = None
-    """By when it must start; None also for one that has started before."""
+    """The deadline to start; None when the task has none or has started before."""
     about: str | None = None
-    """What else the row says, as JSON text (:mod:`pgsched.domain.about`); None where its handler takes no context."""
+    """Further columns as JSON text (:mod:`pgsched.domain.about`); None when the handler takes no context."""
 
     @property
     def schedule(self) -> Schedule:
@@ -104,12 +105,12 @@ class Claimed(NamedTuple):
 
     @property
     def database_time(self) -> datetime:
-        """The database's time of its claim."""
+        """The database's time of the claim."""
         return self.next_run_at + timedelta(seconds=self.late)
 
     @property
     def due(self) -> datetime:
-        """When the start of its tick was due: a late one is caught up. A retry is late."""
+        """When this tick was due to start; a tick that starts late is caught up. A retry is always late."""
         if self.scheduled_for is None or (self.schedule_type == "one_time" and self.jitter and self.attempts == 1):
             return self.next_run_at
         if self.schedule_type == "one_time" or self.jitter is None:
@@ -118,7 +119,7 @@ class Claimed(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How one attempt went. Times are seconds of the worker's monotonic clock."""
+    """The result of one attempt. Times are seconds of the worker's monotonic clock."""
 
     status: str
     """``completed``, ``failed``, ``timed_out``, ``discarded``, ``snoozed``, ``suspended`` or ``released``."""
@@ -128,84 +129,85 @@ class Outcome(NamedTuple):
     """What the handler returned, as JSON text."""
     error: str | None = None
     retry_delay: float | None = None
-    """Seconds, when the handler chose them itself, by Retry or Snooze, or by the type of its error."""
+    """Seconds, when the handler chose the delay itself: by Retry, by Snooze, or by the type of its error."""
     ends: bool = False
-    """The handler ended its schedule."""
+    """Whether the handler ended its schedule."""
     warning: str | None = None
-    """How the result is not what the handler returned, or annotated."""
+    """How the result differs from what the handler returned or annotated."""
     steps: str | None = None
-    """Of a completed one: the steps that it adds to its group, as JSON text."""
+    """Steps that a completed attempt adds to its group, as JSON text."""
     misfit: bool = False
-    """The payload does not fit the handler, which was not called."""
+    """Whether the payload did not fit the handler, which was therefore not called."""
     durable_tick: int = 0
-    """Of a durable run that has recorded something: the number of its tick; else 0."""
+    """The number of the tick of a durable run that has recorded something; otherwise 0."""
     suspension: Suspension | None = None
-    """Of a suspended one: what it waits for."""
+    """What a suspended run waits for."""
 
 
 class Missed(NamedTuple):
-    """Ticks that were not run, and why."""
+    """Ticks that were not run, and the reason."""
 
     reason: str
-    """``once``, ``skip`` or ``all`` (the ``on_missed`` that decided it), ``overlap``; by the database
+    """``once``, ``skip`` or ``all`` (the ``on_missed`` policy that decided), or ``overlap``; the database writes
     ``edit``, ``paused`` or ``skipped``."""
     ticks: int
-    """How many; of a cron expression's at least so many (see ``pgsched.domain.scheduling.recurrence.COUNT_LIMIT``)."""
+    """The number of ticks; a lower bound for a cron expression (COUNT_LIMIT in domain/scheduling/recurrence)."""
     since: datetime
-    """The first of them."""
+    """The first of these ticks."""
     until: datetime | None
-    """The tick that was run or booked instead; None when the schedule is over."""
+    """The tick that was run or scheduled instead; None when the schedule is over."""
 
 
 class Finish(NamedTuple):
-    """What the finish writes for one claimed row: its next state, and the history row if there is one.
+    """What the finish writes for one claimed row: its next state, and its history row if it has one.
 
-    What the common end needs comes first: it is made by position, a third of the time that names take.
+    The fields of the common case come first, so that it can be built by position, which takes a third of the time that
+    names take.
     """
 
     id: int
     fencing_token: int
     next_status: str
     plain: bool = False
-    """A one-time task that went well: nothing but the outcome is written."""
+    """Whether this is a one-time task that completed, for which only the outcome is written."""
     execution: str | None = None
-    """Status of the history row; None writes none. ``snoozed`` is written as ``cancelled``, with 0 for the attempt."""
+    """Status of the history row; None writes none. ``snoozed`` is written as ``cancelled``, with attempt 0."""
     tick: datetime | None = None
-    """The nominal time the attempt was for."""
+    """The nominal time that the attempt was for."""
     counted: bool = False
-    """The tick is over: ``execution_count`` grows and the attempts start again."""
+    """Whether the tick is over: ``execution_count`` grows and the attempts start again."""
     attempts: int = 0
-    """Attempts of the tick that the row then shows."""
+    """The attempts of the tick that the row shows afterwards."""
     started: float = 0.0
     finished: float = 0.0
     result: str | None = None
     queue: str = ""
-    """Of a plain one: the database asks whether its tasks leave when they are completed."""
+    """For a plain task: whether the database must look up if completed tasks of its type are deleted."""
     error: str | None = None
     next_tick: datetime | None = None
-    """The nominal time the row is moved to; None keeps it."""
+    """The nominal time that the row moves to; None keeps it."""
     retry_in: float | None = None
-    """Seconds from now until it is due again; None: due at ``next_tick``."""
+    """Seconds from now until the row is due again; None when it is due at ``next_tick``."""
     jitter: float = 0.0
     """Seconds added to ``next_tick``."""
     dead_lettered: bool = False
-    """The tick died: a dead child keeps it."""
+    """Whether the tick died; a dead child row keeps it."""
     spawned: bool = False
-    """The tick is not run by the row itself but by a child that is due now (``overlap`` = allow)."""
+    """Whether the tick is run by a child that is due now instead of the row itself (``overlap`` = allow)."""
     missed: tuple[Missed, ...] = ()
     revision: int = 0
     ends: bool = False
-    """The handler ended its schedule: nothing that was edited meanwhile is booked."""
+    """Whether the handler ended its schedule; edits made in the meantime schedule no further tick."""
     steps: str | None = None
-    """What it adds to its group, as JSON text."""
+    """The steps that it adds to its group, as JSON text."""
     durable_tick: int = 0
-    """As of the outcome."""
+    """As in the outcome."""
     suspension: Suspension | None = None
-    """The run is suspended, which is no end of an attempt."""
+    """Whether the run is suspended, which does not end the attempt."""
 
 
 class LogLine(NamedTuple):
-    """One line that a handler logged; ``at`` is the worker's monotonic clock, in seconds."""
+    """One line that a handler logged; ``at`` is a time of the worker's monotonic clock, in seconds."""
 
     at: float
     level: str

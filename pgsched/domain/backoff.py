@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt of a tick that failed."""
+"""The delay before the next attempt of a tick that failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgsched.domain.validation import WORDS, refused
 KINDS = WORDS["backoff"]
 FACTOR = 2.0
 JITTER = 0.2
-"""The jitter of gRPC's connection backoff (grpc/doc/connection-backoff.md): 20 percent to either side."""
+"""The jitter of gRPC's connection backoff (grpc/doc/connection-backoff.md): 20 percent in each direction."""
 
 
 def retry_delay(
@@ -26,16 +26,15 @@ def retry_delay(
 ) -> float:
     """The seconds to wait after attempt number ``attempt`` (1 for the first) failed.
 
-    ``exponential`` waits delay * factor ** (attempt - 1), ``linear`` delay * attempt, ``fixed`` always delay;
-    all of them no more than ``maximum``, which is raised to ``delay`` where that is longer: who asks for a first
-    delay of a day does not mean an hour. ``delay`` and ``maximum`` are seconds; ``random`` returns a float in
-    [0, 1), as ``random.random`` does.
+    ``exponential`` waits delay * factor ** (attempt - 1), ``linear`` delay * attempt, ``fixed`` always delay. The
+    result is capped at ``maximum``, or at ``delay`` where that is longer: a first delay of one day must not become an
+    hour. ``delay`` and ``maximum`` are seconds; ``random`` returns a float in [0, 1), as ``random.random`` does.
 
-    Tasks that failed together must not come back together, so the result is spread evenly around the plain delay,
-    by ``jitter`` (a share of it, 0 to 1) to either side. The spread is cut off at the maximum and not piled up there:
-    with 0.2, delays at the maximum lie between 80 and 100 percent of it.
+    Tasks that failed together must not be retried together, so the result is spread evenly around the plain delay by
+    ``jitter`` (a share of it, 0 to 1) in each direction. The spread is truncated at the maximum, not piled up there:
+    with a jitter of 0.2, delays at the maximum lie between 80 and 100 percent of it.
 
-    Raises InvalidTask when the kind is unknown, the attempt below 1 or a time negative.
+    Raises InvalidTask when the kind is unknown, the attempt is below 1 or a time is negative.
     """
     if kind not in KINDS:
         raise refused("backoff", f"be one of {', '.join(KINDS)}", Described(f'"{kind}"'))

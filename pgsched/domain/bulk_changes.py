@@ -1,4 +1,4 @@
-"""Changes to all tasks that fit a filter, made in the background: what is asked for, and how far one is."""
+"""Changes to all tasks that match a filter, made in the background: the request and its progress."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pgsched.domain.records import Record, to_json_able
 from pgsched.domain.task_filters import MOMENTS, SECRETS, TaskFilters
 
 UNDO_SECONDS: Final = 10
-"""A change begins after so long, unless it is undone before."""
+"""A change starts after this delay unless it is undone first."""
 OPEN: Final = ("waiting", "running")
-"""The statuses of a change that is not over."""
+"""The statuses of a change that has not ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkChange(Record):
-    """A change to all tasks that fit a filter: a row of ``pgsched.bulk_changes``."""
+    """A change to all tasks that match a filter: a row of ``pgsched.bulk_changes``."""
 
     id: int
     action: str
@@ -34,39 +34,39 @@ class BulkChange(Record):
     starts_at: datetime
     ended_at: datetime | None
     expected: int | None
-    """Number of tasks that fitted when it was asked for; None: too many to count."""
+    """Number of tasks that matched when the change was requested; None when there were too many to count."""
     before_id: int | None
-    """Tasks with this id or a higher one have been looked at."""
+    """Tasks with this id or a higher one have been processed."""
     looked_at: int
-    """Number of tasks that fitted so far."""
+    """Number of tasks that matched so far."""
     changed: int
-    """Number of those that were changed."""
+    """Number of tasks that were changed."""
     unsuited: list[int]
-    """The first 100 that fitted and stayed as they were: the action does not suit their status."""
+    """The first 100 tasks that matched but were not changed because the action does not suit their status."""
     error: str | None
-    """Why it failed."""
+    """Why the change failed."""
     starts_in: int
-    """Seconds until it begins."""
+    """Seconds until the change starts."""
 
     @property
     def open(self) -> bool:
-        """Whether it is not over."""
+        """Whether the change has not ended."""
         return self.status in OPEN
 
 
 def filter_as_json(filters: TaskFilters) -> str:
-    """Return filters as they are kept."""
+    """Return filters in the form in which they are stored."""
     return json.dumps({name: to_json_able(value) for name, value in filters.items() if value is not None})
 
 
 def filter_of_json(kept: Mapping[str, Any]) -> TaskFilters:
-    """Return the filters that were kept."""
+    """Return the filters that were stored."""
     read = {name: _moment(value) if name in MOMENTS else value for name, value in kept.items()}
     return cast(TaskFilters, read)
 
 
 def without_secrets(filters: TaskFilters) -> dict[str, Any]:
-    """Return filters for an entry of the audit log: without what payloads and errors were searched for."""
+    """Return filters for an entry of the audit log, without the texts that payloads and errors were searched for."""
     return {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
 
 

@@ -1,4 +1,4 @@
-"""Sizes of memory, as people write them: ``512MB``."""
+"""Memory sizes in the form that people write, such as ``512MB``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SMALLEST, LARGEST = 1024**2, 2**62
 
 
 def parse_size(option: str, value: object) -> int:
-    """Return bytes: of a number, or of a text as ``512MB`` (units of 1,024; ``MiB`` is the same).
+    """Return the bytes that a number or a text such as ``512MB`` stands for (units of 1,024; ``MiB`` is the same).
 
-    Raises RegistrationError, naming the option, for anything else, and for less than 1 MB.
+    Raises RegistrationError, naming the option, for any other value and for less than 1 MB.
     """
     found: float
     if isinstance(value, int) and not isinstance(value, bool):
@@ -22,14 +22,14 @@ def parse_size(option: str, value: object) -> int:
     elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         found = float(match[1]) * _UNITS[f"{match[2].upper()}B"]
     else:
-        raise RegistrationError(f'{option} must be a number of bytes or a text as "512MB", got {value!r:.100}')
+        raise RegistrationError(f'{option} must be a number of bytes or a text such as "512MB", got {value!r:.100}')
     if not SMALLEST <= found <= LARGEST:
         raise RegistrationError(f"{option} must be at least 1MB, got {value!r:.100}")
     return int(found)
 
 
 def size_text(number: int) -> str:
-    """Return bytes in the largest unit that leaves 1 or more, to a tenth: ``512MB``, ``1.5GB``."""
+    """Return bytes in the largest unit that gives at least 1, to one decimal: ``512MB``, ``1.5GB``."""
     for unit, size in reversed(_UNITS.items()):
         if number >= size:
             return f"{number / size:.1f}".removesuffix(".0") + unit

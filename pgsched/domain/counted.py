@@ -1,4 +1,4 @@
-"""What upkeep has counted of the history: types, errors, deployments. Frozen records."""
+"""Statistics that upkeep has aggregated from the history: types, errors, deployments. Frozen records."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pgsched.domain.records import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeStats(Record):
-    """What ended of one type within a time; times in seconds, quantiles at most 9 % off."""
+    """Attempts of one type that ended within a period; times in seconds, quantiles at most 9 % off."""
 
     task_type: str
-    """Empty: of all types beyond the 1,000 most frequent ones."""
+    """Empty for all types beyond the 1,000 most frequent."""
     processed: int
     completed: int
     failed: int
@@ -22,16 +22,16 @@ class TypeStats(Record):
     lost: int
     snoozed: int
     per_second: float
-    """Throughput: attempts that ended in a second."""
+    """Throughput: attempts that ended per second."""
     failed_share: float | None
-    """How much of what was processed failed, timed out or was lost, from 0 to 1."""
+    """The share of processed attempts that failed, timed out or were lost, from 0 to 1."""
     run_mean: float | None
     run_p50: float | None
     run_p95: float | None
     run_p99: float | None
     run_max: float | None
     wait_mean: float | None
-    """From due to start, of first attempts."""
+    """From due to start, for first attempts."""
     wait_p50: float | None
     wait_p95: float | None
     wait_p99: float | None
@@ -40,10 +40,10 @@ class TypeStats(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeBucket(Record):
-    """What ended of a type in one bucket of a time."""
+    """Attempts of a type that ended in one bucket of a period."""
 
     at: datetime
-    """When the bucket begins."""
+    """The start of the bucket."""
     completed: int
     failed: int
     timed_out: int
@@ -60,7 +60,7 @@ class TypeBucket(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistogramBin(Record):
-    """How many attempts ran or waited for about so long; bounds in seconds."""
+    """A histogram of how long attempts ran or waited; bounds in seconds."""
 
     longer_than: float
     up_to: float
@@ -70,31 +70,31 @@ class HistogramBin(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorStats(Record):
-    """Attempts that failed with the same error within a time."""
+    """Attempts that failed with the same error within a period."""
 
     id: str
-    """The fingerprint of the group; ``other``: of all errors beyond the most frequent ones."""
+    """The fingerprint of the group; ``other`` for all errors beyond the most frequent."""
     exception: str
-    """The class; empty where the error is none of a handler."""
+    """The exception class; empty when the error was not raised by a handler."""
     message: str
-    """With placeholders for what differs from task to task."""
+    """The message, with placeholders for what differs from task to task."""
     number: int
     first_seen: datetime
-    """Ever, as far as it is kept."""
+    """The total, as far back as it is kept."""
     last_seen: datetime
     task_types: list[str]
     queues: list[str]
     versions: list[str]
-    """Versions of the code that were the newest when it happened."""
+    """Versions of the code that were the newest when the error occurred."""
     task_id: int | None
-    """A task that failed with it."""
+    """The id of a task that failed with it."""
     trend: list[int]
-    """How many in each bucket of the time."""
+    """The number in each bucket of the period."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment(Record):
-    """A version of the code that became the newest of these types at about the same time."""
+    """A version of the code that became the newest version of these types at about the same time."""
 
     at: datetime
     version: str | None
@@ -103,13 +103,13 @@ class Deployment(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedTime(Record):
-    """The buckets that a time is made of."""
+    """The buckets of a period."""
 
     seconds: int
-    """How long a bucket is."""
+    """The length of a bucket."""
     since: datetime
     until: datetime
     covers: float
-    """Seconds of it that have gone by."""
+    """Seconds of the period that have passed."""
     counted_until: datetime | None
-    """What ended by then is counted; None: no worker has counted yet."""
+    """What ended by this time has been counted; None when no worker has counted yet."""

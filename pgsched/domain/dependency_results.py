@@ -1,4 +1,4 @@
-"""The results of the tasks that a task depends on, as its handler sees them."""
+"""The results of the tasks that a task depends on, as its handler receives them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 class Results(Mapping[int | str, Any]):
     """Results by the id of the task, or by its ``task_name``; read-only. Iterates over the ids.
 
-    A task that returned nothing, or that did not end well, has the result None; one that was deleted is missing.
+    The result is None for a task that returned nothing or did not complete; a deleted task is missing.
     """
 
     __slots__ = ("_by_id", "_by_name")
@@ -32,7 +32,7 @@ class Results(Mapping[int | str, Any]):
             return self._by_id[key]
         ids = list(self._by_name[key])
         if len(ids) > 1:
-            raise KeyError(f"{len(ids)} dependencies are named {key!r}: ask by id, {', '.join(map(str, ids[:10]))}")
+            raise KeyError(f"{len(ids)} dependencies are named {key!r}: use an id, {', '.join(map(str, ids[:10]))}")
         return self._by_id[ids[0]]
 
     def __contains__(self, key: object) -> bool:

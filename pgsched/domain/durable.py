@@ -1,4 +1,4 @@
-"""The values of durable runs: what was recorded, what is to be recorded, what a suspended run waits for."""
+"""The values of durable runs: what is recorded, what is about to be recorded, what a suspended run waits for."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from datetime import datetime
 from typing import NamedTuple
 
 MAX_STEPS = 10_000
-"""Maximum number of recorded steps of a run; ``ctx.restart_with`` begins another one."""
+"""Maximum number of recorded steps of a run; ``ctx.restart_with`` starts another run."""
 MAILBOX = 100
-"""Events of one name that are loaded at once."""
+"""Maximum number of events of one name that are loaded at once."""
 MAX_NAME = 200
 """Maximum length of the name or key of a step."""
 
 SLEEP = "time"
-"""What a blocked run awaits that only sleeps."""
+"""What a blocked run awaits when it only sleeps."""
 
 Name = tuple[str, str]
-"""The name and the key of a step; the key is empty where the name is enough."""
+"""The name and the key of a step; the key is empty when the name is unique."""
 
 
 class Step(NamedTuple):
-    """A step as it was recorded."""
+    """A recorded step."""
 
     name: str
     key: str
@@ -34,7 +34,7 @@ class Step(NamedTuple):
     error: str | None = None
     child_id: int | None = None
     wakes_at: datetime | None = None
-    """When the sleep ends, the wait times out, or the step is tried again."""
+    """When the sleep ends, the wait times out, or the step is retried."""
     started_at: datetime | None = None
 
 
@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """What has become of a child."""
+    """The state of a child."""
 
     status: str
     """``completed``, ``dead``, ``cancelled`` or ``deleted``."""
@@ -58,7 +58,7 @@ class Ended(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run as it was loaded."""
+    """A run as loaded from the database."""
 
     tick_number: int
     began_at: datetime
@@ -68,7 +68,7 @@ class Run(NamedTuple):
 
 
 class RunId(NamedTuple):
-    """Which run of which claim something is recorded for."""
+    """The run and the claim that something is recorded for."""
 
     task_id: int
     fencing_token: int
@@ -78,7 +78,7 @@ class RunId(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is to be recorded of a step."""
+    """What is about to be recorded for a step."""
 
     run: RunId
     step: Step
@@ -88,14 +88,14 @@ class Record(NamedTuple):
 
 
 class Suspension(NamedTuple):
-    """Why a run is suspended, and what is recorded with that."""
+    """Why a run is suspended, and what is recorded along with that."""
 
     awaits: tuple[str, ...]
-    """What wakes it, as ``event:NAME``, ``child:ID`` and ``time``; empty: the due time of the task."""
+    """What wakes the run: ``event:NAME``, ``child:ID`` or ``time``; empty when the task's due time does."""
     wakes_at: datetime | None
-    """When the first of its sleeps and timeouts is over."""
+    """When the first of its sleeps and timeouts expires."""
     records: tuple[Record, ...]
     payload: str | None = None
-    """The payload of the run that follows, as JSON text; None: this run goes on."""
+    """The payload of the run that follows, as JSON text; None when this run continues."""
     unasked: tuple[str, ...] = ()
-    """Recorded steps that the code did not ask for, though it went on behind them."""
+    """Recorded steps that the code no longer reached although it ran past them."""

@@ -1,4 +1,4 @@
-"""Which steps of a durable run an exception is about."""
+"""Finds the steps of a durable run that an exception comes from."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pgsched.domain.durable import Name
 from pgsched.domain.errors import EventTimeout, StepFailed
 
 MANY = 1_000
-"""Exceptions of a group that are looked at."""
+"""Maximum number of exceptions of a group that are examined."""
 
 
 def failed_steps(error: BaseException) -> set[Name]:
-    """The steps whose failures an exception is, or is raised from, also as one of a group."""
+    """Return the steps whose failures an exception is or was raised from, including members of exception groups."""
     found: set[Name] = set()
     pending: list[BaseException | None] = [error]
     for one in pending:  # it grows

@@ -1,4 +1,4 @@
-"""What is read back of durable tasks: frozen records of their runs, their steps and the events sent to them."""
+"""Frozen records of durable tasks for readers: their runs, their steps, and the events sent to them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pgsched.domain.records import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableRun(Record):
-    """A run of a durable handler that is not over: a row of ``pgsched.durable_runs``."""
+    """A run of a durable handler that has not ended: a row of ``pgsched.durable_runs``."""
 
     task_id: int
     tick_number: int
-    """Which tick of the task it is, from 1."""
+    """The number of the task's tick, from 1."""
     began_at: datetime
-    """With the id it names the run."""
+    """Identifies the run, together with the id of the task."""
     code_version: str | None
-    """The version of the code that began it."""
+    """The version of the code that started it."""
     awaits: list[str]
-    """What ends the wait while the task is blocked in one, as ``event:NAME`` and ``child:ID``; else empty."""
+    """What ends the wait of a blocked task, as ``event:NAME`` and ``child:ID``; otherwise empty."""
     wakes_at: datetime | None
-    """When the first timeout or sleep among its waits is over; None: there is none."""
+    """When the first timeout or sleep among its waits expires; None when there is none."""
     unasked: list[str]
-    """Recorded steps that the code no longer asked for when it went on behind them."""
+    """Recorded steps that the code no longer reached although it ran past them."""
 
     def __post_init__(self) -> None:
-        """Lists are empty where the table has none."""
+        """Lists are empty where the table has null."""
         for name in ("awaits", "unasked"):
             object.__setattr__(self, name, list(getattr(self, name) or ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableStep(Record):
-    """What a durable run has recorded under a name: a row of ``pgsched.durable_steps``."""
+    """What a durable run recorded under a name: a row of ``pgsched.durable_steps``."""
 
     task_id: int
     began_at: datetime
@@ -43,38 +43,38 @@ class DurableStep(Record):
     tick_number: int
     name: str
     key: str
-    """What tells steps of one name apart; empty: nothing."""
+    """Distinguishes steps of the same name; may be empty."""
     kind: str
     """``step``, ``sleep``, ``event`` (a wait for one), ``child``, ``value`` or ``patch``."""
     status: str
-    """``waiting``, ``failing`` (it is tried again), ``completed`` or ``failed``."""
+    """``waiting``, ``failing`` (it will be retried), ``completed`` or ``failed``."""
     attempts: int
     """Attempts that have ended."""
     result: Any
-    """What the step returned, the payload of the event, the result of the child."""
+    """The return value of the step, the payload of the event, or the result of the child."""
     error: str | None
     """Why its last attempt failed."""
     child_id: int | None
     cancels_child: bool
-    """The child is cancelled with the task."""
+    """Whether the child is cancelled with the task."""
     event_id: int | None
     """The event that ended the wait."""
     wakes_at: datetime | None
-    """When the sleep ends, the wait times out, or the step is tried again."""
+    """When the sleep ends, the wait times out, or the step is retried."""
     started_at: datetime
     finished_at: datetime | None
-    """When it was completed, or failed for good."""
+    """When it completed, or failed for good."""
     fencing_token: int
-    """The claim that recorded it last."""
+    """The claim that last recorded it."""
 
     @property
     def title(self) -> str:
-        """Its name, with the key if it has one, for people."""
+        """The name for display, with the key if there is one."""
         return f"{self.name} [{self.key}]" if self.key else self.name
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, with its waits; None while it is not over."""
+        """How long it took, including its waits; None while it has not ended."""
         return None if self.finished_at is None else (self.finished_at - self.started_at).total_seconds()
 
 
@@ -85,13 +85,13 @@ class DurableEvent(Record):
     id: int
     task_id: int
     tick_number: int
-    """The tick that it was sent to."""
+    """The tick that the event was sent to."""
     name: str
     payload: Any
     key: str | None
-    """A second event of the same name and key is not stored."""
+    """Another event of the same name and key is not stored."""
     sent_by: str
     """The database role that sent it."""
     sent_at: datetime
     consumed_at: datetime | None
-    """When a wait took it; None: none has."""
+    """When a wait consumed it; None when none has."""

@@ -1,4 +1,4 @@
-"""Which errors are the same: an exception, and its message without what differs from task to task. Pure."""
+"""Groups equal errors: the exception, and its message without what differs from task to task. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 from typing import Final, NamedTuple
 
 MAX_HEADLINE: Final = 1_000
-"""Number of characters of an error that are looked at: its summary is in front of the traceback."""
+"""Number of characters of an error that are examined: its summary precedes the traceback."""
 MAX_MESSAGE: Final = 300
 """Maximum length of a normalized message."""
 MAX_PASSES: Final = 20
-"""What a placeholder made room for is looked at again, at most this often; twice is usual."""
+"""Replacing a placeholder can expose text for another rule, so the rules run up to this often (usually twice)."""
 OTHER: Final = "other"
-"""The group of all errors beyond the most frequent ones."""
+"""The group of all errors beyond the most frequent."""
 
 _EXCEPTION: Final = re.compile(r"([A-Za-z_][\w.]*?\.)?([A-Z_]\w*)(?::\s|\s*$)")
 _RULES: Final = tuple(
     (re.compile(pattern), placeholder)
     for pattern, placeholder in (
-        # The first: what another rule would leave of a quoted text would be shown.
+        # First, because another rule would break a quoted text apart and leave some of it visible.
         (r"(?<!\w)\"(?:[^\"\\]|\\.)*\"|(?<!\w)'(?:[^'\\]|\\.)*'(?!\w)|`[^`]*`", "<text>"),
         (r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>\])]+", "<url>"),
         (r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b", "<email>"),
@@ -41,26 +41,26 @@ _SPACE: Final = re.compile(r"\s+")
 
 
 class ErrorGroup(NamedTuple):
-    """Errors that are the same."""
+    """Errors that count as the same."""
 
     exception: str
-    """The class, without its module; empty where the error is none of a handler."""
+    """The exception class, without its module; empty when the error was not raised by a handler."""
     message: str
     """The message, with placeholders for numbers, ids, quoted texts and times."""
 
     @property
     def fingerprint(self) -> str:
-        """What names the group: the same in every process and release."""
+        """The fingerprint of the group: the same in every process and release."""
         return hashlib.sha256(f"{self.exception}\n{self.message}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def headline(error: str) -> str:
-    """Return what of an error says what happened: up to the first blank line, where the traceback begins."""
+    """Return the summary of an error: everything up to the first blank line, where the traceback begins."""
     return error[:MAX_HEADLINE].partition("\n\n")[0]
 
 
 def group_of(error: str) -> ErrorGroup:
-    """Return the group of an error as the history and ``last_error`` have it, or of its headline."""
+    """Return the group of an error, given as the history and ``last_error`` store it, or of its headline."""
     text = headline(error).strip()
     found = _EXCEPTION.match(text)
     if found is None:
@@ -69,7 +69,7 @@ def group_of(error: str) -> ErrorGroup:
 
 
 def normalized(message: str) -> str:
-    """Return a message with placeholders; normalizing it again changes nothing."""
+    """Return a message with placeholders. Normalizing it again changes nothing."""
     text = _SPACE.sub(" ", message).strip()[:MAX_HEADLINE]
     for _ in range(MAX_PASSES):
         following = _normalized_once(text)
@@ -81,7 +81,7 @@ def normalized(message: str) -> str:
 
 def _normalized_once(text: str) -> str:
     for pattern, placeholder in _RULES:
-        # What a rule before this one has put in is left alone.
+        # Leave placeholders of earlier rules alone.
         parts = _PLACEHOLDER.split(text)
         text = "".join(part if at % 2 else pattern.sub(placeholder, part) for at, part in enumerate(parts))
     text = _SPACE.sub(" ", _RUN.sub(r"\1", text)).strip()

@@ -1,7 +1,7 @@
-"""Every error pgsched raises, one class a cause.
+"""Every error pgsched raises, one class per cause.
 
-As text each is one line that names the object, the value and the rule that was broken, so that the command line, a log
-or an HTTP answer can show it as it is.
+The text of each is one line that names the object, the value and the rule that was broken, so that the command line, a
+log or an HTTP response can show it unchanged.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class InvalidValue(PgschedError):
     def __init__(
         self, rule: str, *, field: str | None = None, value: object = ..., subject: str | None = None, place: str = ""
     ) -> None:
-        """``rule`` is what the field must be; without a field it is a whole sentence.
+        """``rule`` is what the field must be; without a field it is a complete sentence.
 
-        ``value`` is quoted, cut when it is long; left out, the text names none. ``subject`` is what the text calls the
-        field, ``place`` what it is a part of.
+        ``value`` is quoted and truncated when it is long; when it is left out the text names no value. ``subject`` is
+        the text's name for the field, ``place`` the object that the field belongs to.
         """
         super().__init__(rule)
         self.rule = rule
@@ -42,12 +42,12 @@ class InvalidValue(PgschedError):
 
     @classmethod
     def of(cls, error: InvalidValue, **changes: Any) -> Self:
-        """Return the same as an error of this class, with some of its data changed."""
+        """Return a copy of this error, of the same class, with some of its data changed."""
         data = {name: getattr(error, name) for name in ("rule", "field", "value", "subject", "place")}
         return cls(**(data | changes))
 
     def within(self, place: str) -> Self:
-        """Return the error of a part of ``place``: ``task 3: priority must be between 1 and 10``."""
+        """Return this error as an error of a part of ``place``: ``task 3: priority must be between 1 and 10``."""
         return self.of(self, place=f"{place}: {self.place}")
 
     @property
@@ -61,13 +61,13 @@ class InvalidValue(PgschedError):
 
 
 class Described(str):
-    """What an error says instead of a value, which is long, secret or better told in words: as it is."""
+    """Text that an error shows verbatim in place of a value that is long or secret."""
 
     __slots__ = ()
 
 
 def shown(value: object) -> str:
-    """A value as errors quote it, cut when it is long."""
+    """Return a value as errors quote it, truncated when it is long."""
     if isinstance(value, Described):
         return value
     text = repr(value) if isinstance(value, str) else str(value)
@@ -75,11 +75,11 @@ def shown(value: object) -> str:
 
 
 class InvalidTask(InvalidValue):
-    """A task, queue or payload that the rules of the table refuse."""
+    """A task, queue or payload that violates the rules of the table."""
 
 
 class KeyTaken(InvalidTask):
-    """Another task has the idempotency key: ``key``, and its ``id`` where that is known."""
+    """Another task already uses the idempotency key: ``key``, and the ``id`` of that task where it is known."""
 
     def __init__(self, rule: str, *, key: str = "", id: int | None = None, **data: Any) -> None:
         super().__init__(rule, **data)
@@ -88,28 +88,28 @@ class KeyTaken(InvalidTask):
 
     @classmethod
     def of(cls, error: InvalidValue, **changes: Any) -> Self:
-        """Return the same of a part of something, with its key and id."""
+        """Return this error as an error of a part of something, with its key and id."""
         return super().of(error, **({name: getattr(error, name) for name in ("key", "id")} | changes))
 
 
 class InvalidCron(InvalidTask):
-    """A cron expression that cannot be read, or that can never fire."""
+    """A cron expression that cannot be parsed, or that can never fire."""
 
 
 class InvalidTimezone(InvalidTask):
-    """A time zone that is not a name of the IANA time zone database."""
+    """A time zone that the IANA time zone database does not contain."""
 
 
 class InvalidLock(InvalidValue):
-    """A lock's name or time that the rules of the table refuse."""
+    """The name or the duration of a lock violates the rules of the table."""
 
 
 class LockNotAcquired(PgschedError):
-    """Somebody else had the lock for as long as we waited."""
+    """Another holder kept the lock for as long as the caller was willing to wait."""
 
 
 class LockLost(PgschedError):
-    """A lock was not renewed in time, or was broken, while it was held."""
+    """A lock was not renewed in time, or was broken by somebody, while it was held."""
 
 
 class TaskNotFound(PgschedError):
@@ -125,15 +125,15 @@ class ViewNotFound(PgschedError):
 
 
 class ErrorNotFound(PgschedError):
-    """Nothing failed with an error of this id."""
+    """No error with this id has occurred."""
 
 
 class WorkerNotFound(PgschedError):
-    """No worker that is registered has this id."""
+    """No registered worker has this id."""
 
 
 class TaskFailed(PgschedError):
-    """A task that was waited for is dead or was cancelled: ``task``, and its ``error`` if it has one."""
+    """A task that the caller waited for is dead or cancelled: ``task``, and its ``error`` if it has one."""
 
     def __init__(self, task: Task) -> None:
         error = task.last_error or ""
@@ -143,16 +143,16 @@ class TaskFailed(PgschedError):
 
 
 class TransitionRefused(PgschedError):
-    """The task's present status does not allow what was asked, or a schedule names the calendar to be deleted."""
+    """The task's current status does not allow the change, or a schedule uses the calendar that is to be deleted."""
 
 
 class VersionConflict(PgschedError):
-    """Somebody else has edited what was to be changed: its ``version`` is not the ``expected`` one."""
+    """Somebody else has edited the object meanwhile: its ``version`` is not the ``expected`` one."""
 
     def __init__(self, what: str, *, version: str | None, expected: str) -> None:
-        """``what`` names the object; without a ``version`` it is not there."""
+        """``what`` names the object; it does not exist when ``version`` is None."""
         super().__init__(
-            f"{what} is not there, expected one with the version {shown(expected)}"
+            f"{what} does not exist, expected version {shown(expected)}"
             if version is None
             else f"somebody else has changed {what}: the version is now {shown(version)}, expected {shown(expected)}"
         )
@@ -161,19 +161,19 @@ class VersionConflict(PgschedError):
 
 
 class ConfigError(InvalidValue):
-    """A flag or an environment variable that makes no sense."""
+    """A flag or an environment variable with an invalid value."""
 
 
 class DatabaseUnavailable(PgschedError):
-    """The DSN leads to no server that lets us in."""
+    """The DSN leads to no server that accepts a connection."""
 
 
 class ReadOnlyDatabase(DatabaseUnavailable):
-    """The server takes no changes: it is a standby, or set to be read only."""
+    """The server is read-only: a standby, or configured to be."""
 
 
 class PermissionRefused(PgschedError):
-    """The database's role may not do what was asked."""
+    """The database role lacks the rights for this operation."""
 
 
 class SchemaMismatch(PgschedError):
@@ -181,23 +181,23 @@ class SchemaMismatch(PgschedError):
 
 
 class UnfitDatabase(SchemaMismatch):
-    """The database cannot hold what tasks hold, whatever its schema."""
+    """The database cannot store what tasks contain, whatever its schema."""
 
 
 class SchemaLocked(PgschedError):
-    """A migration did not get a lock that it needs for as long as it was to try."""
+    """A migration did not obtain a lock within the time that it was given."""
 
 
 class RegistrationError(PgschedError):
-    """A handler that cannot be registered as it was declared."""
+    """A handler with an invalid declaration."""
 
 
 class LifespanFailed(PgschedError):
-    """What handlers share could not be opened, or is gone while the worker runs."""
+    """A resource that handlers share could not be opened, or was lost while the worker ran."""
 
 
 class HandlerFailed(Exception):
-    """What middleware sees of a handler that failed in a child process, or ended its schedule: its ``outcome``."""
+    """What middleware sees of a handler that failed in a child process or ended its schedule: its ``outcome``."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__((outcome.error or outcome.status).split("\n", 1)[0])
@@ -209,7 +209,7 @@ class PayloadMismatch(PgschedError):
 
 
 def in_logs(error: str) -> str:
-    """Return the first line of a task's error, without the values of a payload that does not fit: logs have none."""
+    """Return the first line of a task's error, without the values of an invalid payload, which must not be logged."""
     line = error.split("\n", 1)[0]
     if line.startswith("payload does not fit handler ") and (", got " in line or " is refused: " in line):
         return line[: line.index(": ")] + ": its last_error says where"
@@ -221,22 +221,22 @@ class ResultMismatch(PgschedError):
 
 
 class UnknownTaskType(UserWarning):
-    """A task was scheduled whose type no worker has registered; it waits for one that does."""
+    """A task was scheduled whose type no worker has registered; it waits until one does."""
 
 
 class NotTransactional(PgschedError):
-    """A handler asked for the connection of its transaction and has none."""
+    """A handler used the connection of its transaction but has none."""
 
 
 class DurableError(PgschedError):
-    """A durable handler asked for what the rules of its run refuse: a name twice, too large a result."""
+    """A durable handler broke a rule of its run, for example by using a name twice or returning too large a result."""
 
 
 class StepFailed(PgschedError):
     """A step of a durable run failed for good: it used up its attempts, or a child did not complete.
 
-    It is raised again whenever the run goes on, until a retry of the whole task runs the step again. ``step`` is its
-    name, ``error`` says why.
+    It is raised again whenever the run resumes, until a retry of the whole task runs the step again. ``step`` is its
+    name, ``error`` the reason.
     """
 
     def __init__(self, step: str, error: str, key: str = "") -> None:
@@ -256,20 +256,20 @@ class ChildFailed(StepFailed):
 
 
 class EventTimeout(PgschedError, TimeoutError):
-    """No event came in time: its ``event``. The outcome of a wait is recorded; a retry of the whole task waits anew."""
+    """No such ``event`` arrived in time. The outcome of a wait is recorded; a retry of the task waits again."""
 
     def __init__(self, event: str, key: str = "") -> None:
-        super().__init__(f"no event {event!r} came in time")
+        super().__init__(f"no event {event!r} arrived in time")
         self.event = event
         self.key = key
 
 
 class Suspended(BaseException):
-    """Ends a plain durable handler while its run is suspended. It runs again from the start, with what it recorded."""
+    """Ends a plain durable handler while its run is suspended. It later runs again from the start, with its records."""
 
 
 class Retry(Exception):
-    """Raised by a handler: this attempt failed, try again after ``delay`` seconds.
+    """Raised by a handler to fail this attempt and try again after ``delay`` seconds.
 
     Without a delay the task's backoff policy decides. The attempt counts like any other failed one.
     """
@@ -284,9 +284,10 @@ class Retry(Exception):
 
 
 class Snooze(Exception):
-    """Raised by a handler: run this attempt again after ``delay`` seconds, and do not count it.
+    """Raised by a handler to run this attempt again after ``delay`` seconds without counting it.
 
-    For what is not the task's fault, as a 429. After ``max_snoozes`` of them in a row it counts as a failed attempt.
+    It is for causes that are not the task's fault, such as a 429 response. After ``max_snoozes`` consecutive snoozes it
+    counts as a failed attempt.
     """
 
     delay: float = 0.0
@@ -299,9 +300,9 @@ class Snooze(Exception):
 
 
 class Finished(Exception):
-    """Raised by a handler: this attempt is completed with ``result``, and its schedule is over.
+    """Raised by a handler to complete this attempt with ``result`` and end its schedule.
 
-    A one-time task is completed with the result, as if the handler had returned it. A tick that is a task of its own
+    A one-time task completes with the result, as if the handler had returned it. A tick that is a task of its own
     (``overlap="allow"``) ends the schedule that it belongs to.
     """
 
@@ -313,7 +314,7 @@ class Finished(Exception):
 
 
 class Discard(Exception):
-    """Raised by a handler: this task is dead at once, whatever attempts it has left."""
+    """Raised by a handler to make this task dead at once, whatever attempts it has left."""
 
     def __init__(self, reason: str = "the handler discarded the task") -> None:
         super().__init__(reason)

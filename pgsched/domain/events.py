@@ -1,4 +1,4 @@
-"""What happened to a task, as other programs are told, and the hooks that an application has for it."""
+"""What happened to a task, in the form that other programs are notified of, and the hooks of an application for it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pgsched.domain.attempt import Claimed, Finish
 from pgsched.domain.errors import RegistrationError
 
 EVENTS = ("started", "completed", "failed", "dead")
-"""What hooks may ask for. Other programs are told all but the first, and ``cancelled``."""
+"""The events that hooks can subscribe to. Other programs are notified of all but the first, and of ``cancelled``."""
 MAX_ERROR_TOLD = 500
-"""Characters of an error's first line that other programs are told: NOTIFY carries less than 8,000 bytes."""
+"""Maximum length of an error's first line in a notification: NOTIFY carries less than 8,000 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,8 @@ class Event:
     """Something that happened to a task."""
 
     event: str
-    """``started``, ``completed``, ``failed`` (another attempt follows) or ``dead``; other programs are told of
-    ``cancelled``, too."""
+    """``started``, ``completed``, ``failed`` (another attempt follows) or ``dead``; other programs are also notified of
+    ``cancelled``."""
     id: int
     task_type: str
     queue: str
@@ -32,11 +32,11 @@ class Event:
     error: str | None = None
     """Why the attempt failed; None otherwise."""
     result: Any = None
-    """What the handler returned, in hooks of ``completed``."""
+    """The return value of the handler, in hooks of ``completed``."""
     duration: float | None = None
-    """Seconds that the attempt took; None before it ended."""
+    """Duration of the attempt in seconds; None before it ended."""
     at: datetime
-    """When, by the database's clock."""
+    """The time of the event by the database's clock."""
 
     def announcement(self) -> str:
         """Return the event as JSON for other programs: no result, one short line of the error (called by pgsched)."""
@@ -57,7 +57,7 @@ class Event:
 
 
 def name_of(finish: Finish) -> str | None:
-    """Return the event that a finish is; None when nothing was run, or it was snoozed, and nothing died."""
+    """Return the event that a finish amounts to; None when nothing ran, or it was snoozed, and nothing died."""
     if finish.dead_lettered or finish.next_status == "dead":
         return "dead"
     if finish.execution in (None, "snoozed"):
@@ -68,7 +68,7 @@ def name_of(finish: Finish) -> str | None:
 
 
 def event_of(task: Claimed, finish: Finish, at: datetime, *, with_result: bool = False) -> Event | None:
-    """Return the event that a finish of ``task`` is, None for none; ``at`` is when it ended."""
+    """Return the event that a finish of ``task`` amounts to, or None; ``at`` is when it ended."""
     name = name_of(finish)
     if name is None:
         return None
@@ -96,7 +96,7 @@ class Hooks:
         self._included_in: Hooks | None = None
 
     def add(self, event: str, function: Callable[[Event], Any]) -> None:
-        """Call ``function`` at every such event. Raises RegistrationError when there is none of that name."""
+        """Call ``function`` at every such event. Raises RegistrationError when no event has that name."""
         if event not in EVENTS:
             raise RegistrationError(f"event must be {', '.join(EVENTS[:-1])} or {EVENTS[-1]}, got {event!r:.100}")
         hooks: Hooks | None = self
@@ -105,7 +105,7 @@ class Hooks:
             hooks = hooks._included_in
 
     def include(self, other: Hooks) -> None:
-        """Call the hooks of another application part too, and those that it will have."""
+        """Also call the hooks of another application part, including those added later."""
         for event, functions in other._hooks.items():
             for function in functions:
                 self.add(event, function)

@@ -31,15 +31,15 @@ class Interval(NamedTuple):
     """
 
     months: int = 0
-    """Of the calendar."""
+    """Calendar months."""
     days: int = 0
-    """Of the calendar: one may have 23 or 25 hours."""
+    """Calendar days; one may have 23 or 25 hours."""
     microseconds: int = 0
-    """Of elapsed time."""
+    """Elapsed time."""
 
     @classmethod
     def from_timedelta(cls, value: timedelta) -> Interval:
-        """The interval that psycopg stores for a ``timedelta``: its days as days, the rest as microseconds.
+        """Return the interval that psycopg stores for a ``timedelta``: its days as days, the rest as microseconds.
 
         So ``timedelta(hours=24)`` is one calendar day, which may last 23 or 25 hours.
         """
@@ -47,11 +47,11 @@ class Interval(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """Read ``90s``, ``15m``, ``2h``, ``1d``, ``1w``, ``1mo``, ``250ms``, ``1h30m`` or plain seconds
-        ``0.5``, and what :meth:`to_text` writes.
+        """Parse ``90s``, ``15m``, ``2h``, ``1d``, ``1w``, ``1mo``, ``250ms``, ``1h30m`` or plain seconds
+        ``0.5``, and the output of :meth:`to_text`.
 
         Days and weeks become days, months become months. A fraction of a day becomes elapsed time, as in
-        PostgreSQL; a fraction of a month is refused.
+        PostgreSQL; a fraction of a month is rejected.
 
         Raises InvalidTask, naming the text and the rule, for anything else or beyond PostgreSQL's range.
         """
@@ -85,7 +85,7 @@ class Interval(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """The length in seconds as PostgreSQL's ``extract(epoch from interval)`` has it.
+        """The length in seconds by the rule of PostgreSQL's ``extract(epoch from interval)``.
 
         A day is 86,400 seconds, a month 30 days, twelve months 365.25 days.
         """
@@ -94,7 +94,7 @@ class Interval(NamedTuple):
         return (days if self.months >= 0 else -days) * 86_400 + self.days * 86_400 + self.microseconds / _SECOND
 
     def to_text(self) -> str:
-        """Text that PostgreSQL's interval input reads back exactly, as ``1 mons 2 days 0.5 secs``."""
+        """Return text that PostgreSQL's interval input parses exactly, such as ``1 mons 2 days 0.5 secs``."""
         whole, fraction = divmod(abs(self.microseconds), _SECOND)
         seconds = f"{whole}.{fraction:06}".rstrip("0").rstrip(".")
         sign = "-" if self.microseconds < 0 else ""
@@ -106,7 +106,7 @@ class Interval(NamedTuple):
         return " ".join(part for part in parts if part) or "0 secs"
 
     def to_short_text(self) -> str:
-        """Text for people, which :meth:`parse` reads, too: ``1h30m``, ``1d``, ``250ms``; as :meth:`to_text` below 0."""
+        """Return text for people that :meth:`parse` reads: ``1h30m``, ``1d``; below 0 as :meth:`to_text`."""
         if min(self) < 0:
             return self.to_text()
         parts = [(self.months, "mo"), (self.days, "d")]

@@ -1,4 +1,4 @@
-"""Values as JSON text that PostgreSQL's jsonb takes and Python reads back."""
+"""Values as JSON text that PostgreSQL's jsonb accepts and Python parses."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 from pgsched.domain.errors import Described, InvalidTask
 
 MAX_JSON_BYTES = 1024 * 1024
-"""The longest payload or result, as UTF-8 JSON text."""
+"""Maximum length of a payload or result, as UTF-8 JSON text."""
 MAX_DEPTH = 100
-"""Lists and objects inside one another: a reader needs some stack for each, on top of its own."""
+"""Maximum nesting of lists and objects: a parser needs some stack for each level, on top of its own."""
 
 Container = Mapping[Any, Any] | list[Any] | tuple[Any, ...]
 
 _LAYOUT: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
 _ENCODER = json.JSONEncoder(**_LAYOUT)
-# Sorting costs nothing beside the rest, and refuses keys of several types in one object: only those can be one as text.
+# Sorting costs next to nothing, and rejects keys of several types in one object: only those can collide as text.
 _STRICT_ENCODER = json.JSONEncoder(**_LAYOUT, sort_keys=True)
 _PLAIN = (str, int, float, bool, type(None))
 _LONGEST_PATH = 100
 _NAME = re.compile(r"[\w-]+")
-# jsonb has no NUL character. An even number of backslashes before it is text that merely looks like one.
+# jsonb has no NUL character. An even number of backslashes before it makes it text that merely looks like one.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def encode_json(value: object, what: str) -> str:
     """Return ``value`` as compact JSON text of at most 1 MiB.
 
-    Keys that are numbers, booleans or None become text, as :func:`json.dumps` has it. ``what`` names the
-    value in errors. Raises InvalidTask for what is no JSON (NaN, a datetime, ...), an object two keys of which become
-    the same text (1 and "1"), what jsonb cannot hold (the character ``\\u0000``, half a surrogate pair), what is nested
-    deeper than MAX_DEPTH, and what is too long.
+    Keys that are numbers, booleans or None become text, as :func:`json.dumps` does it. ``what`` names the value in
+    errors. Raises InvalidTask for a value that JSON does not have (NaN, a datetime, ...), an object in which two keys
+    become the same text (1 and "1"), what jsonb cannot store (the character ``\\u0000``, half a surrogate pair),
+    nesting deeper than MAX_DEPTH, and text that is too long.
     """
     try:
         text = _encode(value, what)
@@ -45,14 +45,14 @@ def encode_json(value: object, what: str) -> str:
     except RecursionError:
         raise _too_deep(what) from None
     except (TypeError, ValueError):
-        # The interpreter's reason is withheld from the chain: it may quote the value.
+        # The interpreter's reason is kept out of the chain because it may quote the value.
         raise (_refusal(value, what) or _too_deep(what)) from None
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
         raise _too_deep(what)
     if "\\u0000" in text and _NUL.search(text):
         raise InvalidTask("must not contain the character \\u0000, which jsonb cannot hold", field=what)
     if size > MAX_JSON_BYTES // 2:
-        # The rule of the table counts the text as PostgreSQL prints it: with a space after each comma and colon.
+        # The table's rule counts the text as PostgreSQL prints it: with a space after each comma and colon.
         size = len(json.dumps(value, ensure_ascii=False).encode())
         if size > MAX_JSON_BYTES:
             raise _refused(what, "must not exceed 1 MiB as JSON", f"{size:,} bytes")
@@ -60,19 +60,19 @@ def encode_json(value: object, what: str) -> str:
 
 
 class KeyTwice(ValueError):
-    """An object of a JSON text that has a key twice: a reader would keep one of its values and lose the other."""
+    """A JSON object has a key twice: a parser would keep one of its values and lose the other."""
 
 
 def read_object(text: str, what: str) -> dict[str, Any]:
-    """Read a JSON object that somebody wrote. Raises InvalidTask, for a key that is there twice too."""
+    """Parse a JSON object that somebody wrote. Raises InvalidTask, also for a key that occurs twice."""
     found = read_value(text, what)
     if not isinstance(found, dict):
-        raise InvalidTask('must be a JSON object, as {"name": 1}', field=what)
+        raise InvalidTask('must be a JSON object, such as {"name": 1}', field=what)
     return found
 
 
 def read_value(text: str, what: str) -> Any:
-    """Read any JSON value that somebody wrote. Raises InvalidTask, for a key that is there twice too."""
+    """Parse any JSON value that somebody wrote. Raises InvalidTask, also for a key that occurs twice."""
     try:
         return json.loads(text, object_pairs_hook=unique_keys, parse_float=exact_float, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -82,7 +82,7 @@ def read_value(text: str, what: str) -> Any:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object that :func:`json.loads` has read. Raises KeyTwice."""
+    """Build an object from the pairs that :func:`json.loads` has parsed. Raises KeyTwice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -92,7 +92,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class NotExact(ValueError):
-    """A JSON text that readers would read differently: ``place`` is the path of what is to blame, ``rule`` says why."""
+    """JSON text that parsers would read differently: ``place`` is the path of the cause, ``rule`` the reason."""
 
     def __init__(self, place: str, rule: str) -> None:
         super().__init__(f"{place} {rule}")
@@ -101,23 +101,23 @@ class NotExact(ValueError):
 
 
 def check_exact(text: str | bytes) -> None:
-    """Raise NotExact for a key that an object has twice, and for a number that a double does not hold.
+    """Raise NotExact for a key that occurs twice in an object, and for a number that a double cannot represent.
 
-    Whole numbers are exact, however long they are: Python and PostgreSQL keep them. Raises ValueError for what is no
-    JSON, and RecursionError.
+    Whole numbers are exact at any length: Python and PostgreSQL keep them. Raises ValueError for invalid JSON, and
+    RecursionError.
     """
     try:
         json.loads(text, object_pairs_hook=unique_keys, parse_float=exact_float, parse_constant=_no_constant)
     except (KeyTwice, _Beyond):
-        # Read again, slowly, for where it is.
+        # Parse it again, slowly, to find the place.
         pairs = json.loads(text, object_pairs_hook=_Pairs, parse_float=_Number, parse_constant=_Number)
         raise next(_inexact("", pairs)) from None
 
 
 def exact_float(text: str) -> float:
-    """Read a number with a fraction or an exponent. Raises ValueError when a double is another number."""
+    """Parse a number with a fraction or an exponent. Raises ValueError when the nearest double is another number."""
     value = float(text)
-    # Fifteen digits always fit; a double's shortest text has at most seventeen.
+    # Fifteen digits always fit; the shortest text of a double has at most seventeen.
     if (len(text) > 16 or "e" in text or "E" in text) and not _is_exact(text, value):
         raise _Beyond(f"the number {text[:_LONGEST_PATH]} is beyond double precision")
     return value
@@ -145,7 +145,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _no_constant(text: str) -> float:
-    raise _Beyond(f"{text} is no JSON")
+    raise _Beyond(f"invalid JSON: {text}")
 
 
 def _inexact(path: str, value: object) -> Iterator[NotExact]:
@@ -169,16 +169,16 @@ def _inexact(path: str, value: object) -> Iterator[NotExact]:
 
 
 def _place(path: str, key: str) -> str:
-    """The path of what an object has under a key, in one line that any terminal and any encoding can show."""
+    """Return the path of the value under a key, in one line that any terminal and any encoding can show."""
     if _NAME.fullmatch(key) is None:
         return f"{path}[{json.dumps(key)}]"
     return f"{path}.{key}" if path else key
 
 
 def foreign_key(value: object) -> str | None:
-    """Return the path of the first key that is no string, ``["a"][1]``; None when every key is one.
+    """Return the path of the first key that is not a string, ``["a"][1]``; None when every key is one.
 
-    JSON would turn such a key into text, and the reader would get another key than the writer wrote.
+    JSON would turn such a key into text, so a reader would receive a different key from the one that was written.
     """
     if _is_flat(value):
         return None
@@ -200,7 +200,7 @@ def _encode(value: object, what: str) -> str:
 
 
 def _is_flat(value: object) -> bool:
-    """Whether this is an object with keys that are strings and nothing inside that has keys: most payloads are."""
+    """Whether this is an object with string keys and no containers that have keys: most payloads are."""
     return isinstance(value, dict) and all(type(key) is str and type(item) in _PLAIN for key, item in value.items())
 
 
@@ -209,12 +209,12 @@ def _too_deep(what: str) -> InvalidTask:
 
 
 def _is_too_deep(value: object) -> bool:
-    """Whether more than MAX_DEPTH containers are inside one another; level by level, so it needs no stack."""
+    """Whether containers are nested deeper than MAX_DEPTH. Works level by level, so it needs no stack."""
     return any(depth > MAX_DEPTH for depth, _, _ in _containers(value))
 
 
 def _containers(value: object) -> Iterator[tuple[int, str, Container]]:
-    """Every list and object of a value with its depth and path, outermost first, none below MAX_DEPTH + 1."""
+    """Yield every list and object of a value with its depth and path, outermost first, none below MAX_DEPTH + 1."""
     layer: list[tuple[str, object]] = [("", value)]
     for depth in range(1, MAX_DEPTH + 2):
         containers = [(path, item) for path, item in layer if isinstance(item, Mapping | list | tuple)]
@@ -230,7 +230,7 @@ def _items(container: Container) -> Iterable[tuple[Any, Any]]:
 
 
 def _refusal(value: object, what: str) -> InvalidTask | None:
-    """Why a value is no JSON, with the path of the first part that is to blame; None when it is not for its parts."""
+    """Return why a value is not valid JSON, with the path of the first cause; None when its parts are not the cause."""
     if (reason := _blame(value)) is not None:
         return _refused(what, "must be JSON", reason)
     for _, path, container in _containers(value):
@@ -254,7 +254,7 @@ def _refused(what: str, rule: str, said: str, *, path: str = "") -> InvalidTask:
 
 
 def _blame(item: object) -> str | None:
-    """What is wrong with one value by itself; None when nothing is."""
+    """Return what is wrong with one value by itself; None when nothing is."""
     if isinstance(item, float) and item - item != 0:
         return "infinity" if item > 0 else "-infinity" if item < 0 else "NaN"
     if isinstance(item, int):

@@ -1,8 +1,8 @@
-"""The life of a row in three pure functions: may this claim run, what follows its outcome, how is it given up.
+"""The life of a row in three pure functions: may this claim run, what follows its outcome, how is it abandoned.
 
     pending --claim--> running --finish--> completed | dead | pending (a retry, or the next tick)
 
-The caller brings the time (the database's) and the chance; nothing here reads a clock.
+The caller supplies the time (the database's) and the randomness; nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pgsched.domain.scheduling.recurrence import Schedule, admit, book, due_at, 
 
 
 def is_plain(task: Claimed) -> bool:
-    """Whether :func:`judge` would admit the task as it is, whatever the time: a one-time task with attempts left."""
+    """Whether :func:`judge` would admit the task at any time: a one-time task with attempts left."""
     return task.schedule_type == "one_time" and task.attempts <= task.max_attempts and task.expires_at is None
 
 
@@ -31,7 +31,7 @@ class Admitted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A claimed row that is not to be run by this worker now: what is written instead."""
+    """A claimed row that this worker must not run now, and what is written instead."""
 
     finish: Finish
 
@@ -39,10 +39,10 @@ class Refused(NamedTuple):
 def judge(task: Claimed, now: datetime, *, resumed: bool = False) -> Admitted | Refused:
     """Decide what a worker does with a row it has just claimed.
 
-    A schedule without a tick is given back: the database books it. A row that used up its attempts by losing its
-    workers is dead, one that was to start before now is cancelled. The first attempt of a tick, and one after its
-    worker was lost, is measured against ``on_missed``. A tick of a schedule that may overlap itself becomes a child.
-    ``now`` is the database's time. A durable run that is ``resumed`` began at its tick, however late it goes on.
+    A schedule without a tick is released, and the database computes its tick. A row that used up its attempts by losing
+    its workers is dead; one whose deadline to start has passed is cancelled. ``on_missed`` applies to the first attempt
+    of a tick and to one whose worker was lost. A tick of a schedule that may overlap itself becomes a child.
+    ``now`` is the database's time. A durable run that is ``resumed`` started at its tick, however late it continues.
     """
     if is_plain(task):
         return Admitted(task)
@@ -58,10 +58,10 @@ def judge(task: Claimed, now: datetime, *, resumed: bool = False) -> Admitted | 
     try:
         if tick is None:
             return Refused(_plan(task))
-        # A schedule that may overlap itself runs nothing itself: losing its worker costs it no attempt.
+        # A schedule that may overlap itself runs nothing itself, so losing its worker costs it no attempt.
         if task.attempts > task.max_attempts and task.overlap != "allow":
             return Refused(_exhausted(task))
-        # A group that joins its children was measured when it fired.
+        # The policy was applied to a group that joins its children when it fired.
         measured = not (task.fired or resumed) and (task.attempts == 1 or _is_superseded(task, tick, now))
         verdict = _measure(task, tick, now) if measured else Admitted(task)
         if isinstance(verdict, Admitted) and task.overlap == "allow":
@@ -72,7 +72,7 @@ def judge(task: Claimed, now: datetime, *, resumed: bool = False) -> Admitted | 
 
 
 def _is_superseded(task: Claimed, tick: datetime, now: datetime) -> bool:
-    """Whether the last attempt was lost with its worker and the next tick has come since: then nothing ran meanwhile.
+    """Whether the last attempt was lost with its worker and the next tick has come since: nothing ran meanwhile.
 
     A tick that failed and waited for its backoff is retried however late it is.
     """
@@ -106,9 +106,9 @@ def conclude(
 ) -> Finish:
     """Return what is written for an attempt that ended; ``missed`` are the ticks that were folded into it.
 
-    ``at`` turns the outcome's times into the database's; ``random`` returns numbers in [0, 1) and spreads retries.
+    ``at`` converts the outcome's times to the database's; ``random`` returns numbers in [0, 1) and spreads retries.
     """
-    if outcome.status == "completed" and task.schedule_type == "one_time" and not outcome.ends:  # common, and fast
+    if outcome.status == "completed" and task.schedule_type == "one_time" and not outcome.ends:  # kept fast
         done = Finish(
             task.id,
             task.fencing_token,
@@ -151,7 +151,7 @@ def conclude(
         return finish._replace(next_status="completed", counted=True, ends=True, attempts=attempts)
     if outcome.status == "completed":
         return _tick_over(task, finish, at, dead_lettered=False)
-    if outcome.status == "snoozed":  # as a retry, of an attempt that never was
+    if outcome.status == "snoozed":  # as a retry of an attempt that never happened
         finish = finish._replace(attempts=task.attempts - 1, retry_in=outcome.retry_delay or 0.0)
         return finish if task.schedule_type == "one_time" else finish._replace(next_tick=task.scheduled_for)
     if outcome.status == "discarded" or task.attempts >= task.max_attempts:
@@ -172,7 +172,7 @@ def conclude(
 
 
 def _suspended(task: Claimed, finish: Finish, suspension: Suspension) -> Finish:
-    """A sleep of a one-time task is its due time; a schedule, whose due time is that of its tick, is blocked."""
+    """A sleep of a one-time task sets its due time; a schedule, due at its tick, is blocked instead."""
     if task.schedule_type != "one_time" and suspension.payload is None and not suspension.awaits:
         suspension = suspension._replace(awaits=(SLEEP,))
     status = "blocked" if suspension.awaits else "pending"
@@ -195,7 +195,7 @@ def _tick_over(task: Claimed, finish: Finish, at: Callable[[float], datetime], *
     if task.schedule_type == "one_time":
         return finish._replace(next_status="dead")
     over, schedule = finish._replace(counted=True, dead_lettered=dead_lettered, attempts=0), task.schedule
-    if task.scheduled_for is None:  # it was to be planned, and never ran
+    if task.scheduled_for is None:  # its tick was still to be computed, and it never ran
         return finish._replace(next_status="dead")
     try:
         started, finished = at(finish.started), at(finish.finished)
@@ -220,7 +220,7 @@ def _plan(task: Claimed) -> Finish:
 
 
 def _expired(task: Claimed, expires_at: datetime) -> Finish:
-    """As ``pgsched.expire_tasks`` ends a task that no worker claims."""
+    """Match how ``pgsched.expire_tasks`` ends a task that no worker claims."""
     error = f"expired: it had not started by {expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     return _plan(task)._replace(next_status="cancelled", execution="cancelled", error=error)
 
@@ -228,7 +228,7 @@ def _expired(task: Claimed, expires_at: datetime) -> Finish:
 def _exhausted(task: Claimed) -> Finish:
     error = f"all {task.max_attempts} attempts are used up"
     if task.lease_expired:
-        error += "; in the last one its worker died or was cut off while it ran"
+        error += "; the last one ended when its worker died or was cut off"
     finish = _plan(task)._replace(error=error, attempts=task.max_attempts)
     if task.schedule_type == "one_time" or task.scheduled_for is None:
         return finish._replace(next_status="dead")

@@ -1,4 +1,4 @@
-"""Pages of lists: a list that knows where the next page begins, by a cursor that every face takes and nobody reads."""
+"""Pages of lists: each page knows where the next begins, by an opaque cursor that every interface accepts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class PagedList(list[T]):
     def __init__(self, items: Iterable[T] = (), next_cursor: str | None = None) -> None:
         super().__init__(items)
         self.next_cursor = next_cursor
-        """Gives the next page, as ``cursor``; None: this is the last one."""
+        """The ``cursor`` of the next page; None when this is the last one."""
 
 
 def paged(kind: str, found: list[T], limit: int, *names: str) -> PagedList[T]:
-    """Return a page: after a full one the next begins behind its last row, by these of its values."""
+    """Return a page. After a full one the next begins behind its last row, by these of its values."""
     is_full = len(found) == limit
     return PagedList(found, write_cursor(kind, *(getattr(found[-1], name) for name in names)) if is_full else None)
 
@@ -41,7 +41,7 @@ def write_cursor(kind: str, *place: Any) -> str | None:
 def read_cursor(kind: str, cursor: str | None, *types: type) -> Any:
     """Return the place that a cursor stands for, as a tuple when it has several parts; None for no cursor.
 
-    Raises InvalidTask for a cursor of another list, or of nobody.
+    Raises InvalidTask for a cursor of another list, or one that pgsched did not issue.
     """
     if cursor is None:
         return None
@@ -54,13 +54,13 @@ def read_cursor(kind: str, cursor: str | None, *types: type) -> Any:
         place = tuple(_value(value, wanted) for value, wanted in zip(found[1:], types, strict=True))
         return place if len(place) > 1 else place[0]
     except (ValueError, RecursionError):
-        raise InvalidTask("must be the next_cursor of an answer of this very list", field="cursor") from None
+        raise InvalidTask("must be the next_cursor of a response of this very list", field="cursor") from None
 
 
 def place_of(kind: str, cursor: str | None, name: str, place: Any, *types: type) -> Any:
-    """Return where a page begins, by its cursor or by the place itself. Raises InvalidTask for both."""
+    """Return where a page begins, by its cursor or by the place itself. Raises InvalidTask when both are given."""
     if cursor is not None and place is not None:
-        raise InvalidTask(f"excludes {name}: both say where the page begins", field="cursor")
+        raise InvalidTask(f"excludes {name}: both set where the page begins", field="cursor")
     return place if cursor is None else read_cursor(kind, cursor, *types)
 
 

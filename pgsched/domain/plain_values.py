@@ -1,4 +1,4 @@
-"""Python's values as JSON has them: times, UUIDs, decimals, enums, bytes, sets, dataclasses, models."""
+"""Python values in JSON form: times, UUIDs, decimals, enums, bytes, sets, dataclasses, models."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.json_text import MAX_DEPTH
 
 Foreign = Callable[[str, object], str]
-"""Takes the path of a part that JSON does not have, ``value['a'][1]``, and the part; returns the text to put there."""
+"""Receives the path of a part that JSON does not have, ``value['a'][1]``, and the part; returns the text for it."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def plain(value: object, path: str, foreign: Foreign, depth: int = 0) -> Any:
-    """Return ``value``, which is called ``path``, with all that JSON does not have as text, a list or an object.
+    """Return ``value``, called ``path``, with everything that JSON does not have as text, a list or an object.
 
-    NaN and the infinities are text, as ``"NaN"``; bytes are base64, as URLs have it; a timedelta is an ISO 8601
-    duration. Raises InvalidTask for what is nested too deep or holds itself, and for an object two keys of which become
-    the same text.
+    NaN and the infinities become text, such as ``"NaN"``; bytes become URL-safe base64; a timedelta becomes an ISO 8601
+    duration. Raises InvalidTask for a value that is nested too deep or contains itself, and for an object in which two
+    keys become the same text.
     """
     if depth > MAX_DEPTH:
         raise InvalidTask(
@@ -59,7 +59,7 @@ def plain(value: object, path: str, foreign: Foreign, depth: int = 0) -> Any:
 
 
 def _simple(value: object) -> int | float | str | None:
-    """A value without parts; None for any other."""
+    """Return a value that has no parts; None for any other."""
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -77,7 +77,7 @@ def _simple(value: object) -> int | float | str | None:
 
 
 def _dumped(model: Any) -> object:
-    """A pydantic model's fields, by its own rules where they make JSON; anything else as it is."""
+    """Return the fields of a pydantic model, by its own rules where they give JSON; anything else unchanged."""
     for mode in ("json", "python"):
         try:
             return model.model_dump(mode=mode, by_alias=True)
@@ -100,7 +100,7 @@ def _object(value: Mapping[Any, Any], path: str, foreign: Foreign, depth: int) -
 
 
 def _sorted(items: list[Any]) -> list[Any]:
-    """The items of a set in an order that is the same each time, where they have one."""
+    """Return the items of a set in a stable order, where they have one."""
     try:
         return sorted(items)
     except TypeError:
@@ -108,7 +108,7 @@ def _sorted(items: list[Any]) -> list[Any]:
 
 
 def _duration(value: timedelta) -> str:
-    """An ISO 8601 duration, as ``P1DT2H0.5S``."""
+    """Return an ISO 8601 duration, such as ``P1DT2H0.5S``."""
     sign = "-" if value < timedelta() else ""
     value = abs(value)
     hours, rest = divmod(value.seconds, 3600)

@@ -1,4 +1,4 @@
-"""A schedule with what its coming ticks are computed from, and nothing of its payload."""
+"""A schedule with the columns that its next ticks are computed from, without its payload."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.records import Record
 
 STATES: Final = ("active", "running", "disabled", "paused", "blocked", "dead", "ended")
-"""How a schedule may stand, the first word that fits from behind: its queue may be paused, and it over all the same."""
+"""States of a schedule. The last one that applies wins: a schedule in a paused queue may still be over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,11 @@ class PlannedSchedule(Record):
     attempts: int
     planned_from: datetime
     paused: bool
-    """Its queue is paused: nothing is claimed from it."""
+    """Whether its queue is paused, so that nothing is claimed from it."""
 
     @property
     def state(self) -> str:
-        """How it stands: one of :data:`STATES`."""
+        """The state of the schedule, one of :data:`STATES`."""
         if self.status in ("completed", "cancelled"):
             return "ended"
         if self.status in ("dead", "blocked"):

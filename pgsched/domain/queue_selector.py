@@ -1,4 +1,4 @@
-"""What a worker is told of its queues: ``mail``, ``mail:5``, ``mail@3``, ``mail:5@3``, ``tenant.*``."""
+"""Parses a worker's selection of queues: ``mail``, ``mail:5``, ``mail@3``, ``mail:5@3``, ``tenant.*``."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ MAX_WEIGHT = 1_000
 
 _SUFFIX = re.compile(r"(?::(?P<most>[0-9]{1,9}))?(?:@(?P<weight>[0-9]{1,9}))?\Z")
 _LITERAL = "\0"
-"""Stands for a character that a backslash went before: it is nothing but itself."""
+"""Replaces a character that followed a backslash, which is literal."""
 
 
 class QueueSpec(NamedTuple):
-    """One queue to serve, or all whose name fits a pattern; ``most`` and ``weight`` are then of each of them."""
+    """One queue to serve, or all whose names match a pattern; ``most`` and ``weight`` then apply to each of them."""
 
     text: str
-    """As it was given."""
+    """The text as given."""
     name: str
-    """The queue; of a pattern what was given for it."""
+    """The name of the queue, or the text of the pattern."""
     most: int | None = None
-    """So many of this worker's tasks at once are of this queue at the most."""
+    """Maximum number of tasks of the queue that this worker runs at once."""
     weight: int = 1
-    """In a share of the claims that is proportional to it the queue is asked first."""
+    """The queue is asked first in a share of the claims that is proportional to its weight."""
     like: str | None = None
-    """The pattern, as LIKE has it; None for a queue by name."""
+    """The pattern in LIKE syntax; None for a queue by name."""
 
     def matches(self, queue: str) -> bool:
-        """Whether this is the queue, or its name fits the pattern."""
+        """Whether this is the queue, or its name matches the pattern."""
         return queue == self.name if self.like is None else fits_like(queue, self.like)
 
 
 def parse_queue_spec(text: str) -> QueueSpec:
-    r"""Read ``NAME[:MOST][@WEIGHT]``; in NAME ``*`` stands for any characters and ``?`` for one.
+    r"""Parse ``NAME[:MOST][@WEIGHT]``; in NAME ``*`` matches any characters and ``?`` one.
 
-    A backslash takes the meaning from the character after it: ``mail\:5`` is a queue of that name. Raises ConfigError.
+    A backslash makes the next character literal: ``mail\:5`` is a queue of that name. Raises ConfigError.
     """
     letters, shape = _letters(text)
     suffix = _SUFFIX.search(shape)
-    assert suffix is not None  # it fits the empty end, too  # noqa: S101
+    assert suffix is not None  # it also matches the empty end  # noqa: S101
     letters, shape = letters[: suffix.start()], shape[: suffix.start()]
     name = "".join(letters)
     try:
@@ -60,7 +60,7 @@ def parse_queue_spec(text: str) -> QueueSpec:
 
 
 def parse_queue_specs(texts: Iterable[str]) -> tuple[QueueSpec, ...]:
-    """Read several; none may come twice. Raises ConfigError."""
+    """Parse several selections; none may occur twice. Raises ConfigError."""
     specs = tuple(map(parse_queue_spec, texts))
     if not specs:
         raise ConfigError("queues must name at least one queue")
@@ -70,7 +70,7 @@ def parse_queue_specs(texts: Iterable[str]) -> tuple[QueueSpec, ...]:
 
 
 def glob_of(like: str) -> str:
-    """Return a pattern of LIKE as the command line has it."""
+    """Return a LIKE pattern in the syntax of the command line."""
     return re.sub(
         r"\\(.)|([%_*?\\])",
         lambda found: (
@@ -84,7 +84,7 @@ def glob_of(like: str) -> str:
 
 
 def fits_like(queue: str, like: str) -> bool:
-    """Return whether the name of a queue fits a pattern of LIKE."""
+    """Return whether the name of a queue matches a LIKE pattern."""
     return _expression(like).fullmatch(queue) is not None
 
 
@@ -96,7 +96,7 @@ def _expression(like: str) -> re.Pattern[str]:
 
 
 def _letters(text: str) -> tuple[list[str], str]:
-    """The characters without the backslashes, and the same with every escaped one as ``_LITERAL``."""
+    """Return the text without backslashes, and the same with every escaped character replaced by ``_LITERAL``."""
     letters: list[str] = []
     shape: list[str] = []
     rest = iter(text)

@@ -1,4 +1,4 @@
-"""What is read back: frozen records of tasks, executions, log lines, queues and workers."""
+"""Frozen records for readers: tasks, executions, log lines, queues and workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def read(record: type[R], row: Mapping[str, Any]) -> R:
-    """Make a record of a row that has a column for each of its fields; times become UTC."""
+    """Build a record from a row that has a column for each of its fields; times become UTC."""
     values = {f.name: row[f.name] for f in fields(record)}  # type: ignore[arg-type]
     for name, value in values.items():
         if isinstance(value, datetime):
@@ -24,7 +24,7 @@ def read(record: type[R], row: Mapping[str, Any]) -> R:
 
 
 def to_json_able(value: Any) -> Any:
-    """A value of a record as JSON has it: times in ISO 8601 with Z, intervals and ids of workers as text."""
+    """Return a value of a record as JSON has it: times in ISO 8601 with Z, intervals and worker ids as text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, Interval):
@@ -39,7 +39,7 @@ def to_json_able(value: Any) -> Any:
 
 
 class Record:
-    """What every record can do, each a frozen dataclass."""
+    """What every record can do. Each is a frozen dataclass."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task(Record):
-    """A row of ``pgsched.tasks``; what each field means is on the table's columns."""
+    """A row of ``pgsched.tasks``; the comments of the table's columns describe the fields."""
 
     id: int
     task_type: str
@@ -111,11 +111,11 @@ class Task(Record):
     alert_if_no_success_for: Interval | None
     alert_if_running_for: Interval | None
     expires_at: datetime | None
-    """A task that has not started by then is cancelled instead."""
+    """The deadline to start; a task that has not started by then is cancelled."""
 
     @property
     def is_watched(self) -> bool:
-        """Whether silence of it, or a long run, is to be told of."""
+        """Whether the worker reports that the task has been silent, or has run long."""
         return self.alert_if_no_success_for is not None or self.alert_if_running_for is not None
 
 
@@ -127,8 +127,8 @@ DeadTask = Task
 class Execution(Record):
     """One attempt: a row of ``pgsched.executions``.
 
-    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task, or snoozed.
-    One that is under way has the status ``running`` and no end.
+    ``attempt`` is 0 when it does not count: it was lost with the transaction that had locked the task, or snoozed.
+    An attempt in progress has the status ``running`` and no end.
     """
 
     task_id: int
@@ -145,45 +145,45 @@ class Execution(Record):
     result: Any
     error: str | None
     hostname: str | None
-    """The machine of the worker, which may be gone; None where nobody knows, or whoever asks may not."""
+    """The host of the worker; None when it is unknown, or hidden from the reader."""
     pid: int | None
-    """The process on it."""
+    """The process id on that host."""
     run_by: str | None = None
-    """Who ran the task by hand, as a copy (``task_id``) of the one whose history this is; None: its time had come."""
+    """Who ran the task by hand, as a copy (``task_id``) of the task whose history this is; None for a scheduled run."""
 
     @property
     def is_running(self) -> bool:
-        """Whether it is under way."""
+        """Whether the attempt is in progress."""
         return self.finished_at is None
 
     @property
     def who(self) -> str | None:
-        """The worker, for people: its machine and process, else its id."""
+        """The worker for display: its host and process, else its id."""
         if self.hostname is None:
             return None if self.worker_id is None else f"worker {self.worker_id}"
         return f"{self.hostname} (pid {self.pid})"
 
     def __post_init__(self) -> None:
-        """Say what the table has as cancelled and not counted: programs of before it do not know the word."""
+        """Return the status ``snoozed`` for rows stored as cancelled and uncounted, as older programs expect them."""
         if self.status == "cancelled" and self.attempt == 0:
             object.__setattr__(self, "status", "snoozed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissedTicks(Record):
-    """Ticks in a row that were not run: a row of ``pgsched.missed_ticks``."""
+    """Consecutive ticks that were not run: a row of ``pgsched.missed_ticks``."""
 
     task_id: int
     """The schedule."""
     reason: str
-    """``once``, ``skip``, ``all`` (the on_missed that decided it), ``overlap``, ``edit``, ``paused`` or ``skipped``."""
+    """``once``, ``skip`` or ``all`` (the on_missed that decided), ``overlap``, ``edit``, ``paused`` or ``skipped``."""
     ticks: int
-    """How many; for cron 999 or 1000 means at least so many."""
+    """The number of ticks; for cron, 999 or 1000 is a lower bound."""
     first_tick: datetime
     next_tick: datetime | None
-    """The tick that was run or booked instead; None: the schedule is over, or was edited."""
+    """The tick that was run or scheduled instead; None when the schedule is over or was edited."""
     noted_at: datetime
-    """When it was decided."""
+    """When this was decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,34 +201,34 @@ class LogEntry(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueInfo(Record):
-    """A queue, its settings and how much is in it; disabled tasks are not counted."""
+    """A queue, its settings and the number of its tasks; disabled tasks are not counted."""
 
     name: str
     paused: bool
-    """Nothing is claimed from it."""
+    """Whether it is paused: nothing is claimed from it."""
     ordering: str
     """``fifo`` or ``lifo``."""
     limits: dict[str, Any]
-    """What may run and start, over all workers; empty: as much as the workers take."""
+    """Limits on what may run and start, across all workers; empty when there is no limit."""
     ageing: Interval | None
-    """A task that has waited so long counts as one priority higher; None: off."""
+    """A task gains one priority for each such period that it waits; None when ageing is off."""
     pending: int
-    """Tasks that wait, due or not."""
+    """Waiting tasks, due or not."""
     due: int
-    """Those of them that could be claimed now; a task whose lease ran out counts too."""
+    """Waiting tasks that could be claimed now, including those whose lease has expired."""
     running: int
     """Tasks that a worker holds."""
     dead: int
     """Tasks that failed for good."""
     oldest_due_seconds: float | None
-    """How long the oldest due task has been waiting; None when none is due."""
+    """How long the oldest due task has been waiting, in seconds; None when none is due."""
     estimated: list[str]
-    """Which of ``pending``, ``due``, ``running`` and ``dead`` are estimates, as there are too many to count."""
+    """Which of ``pending``, ``due``, ``running`` and ``dead`` are estimates because there are too many to count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings(Record):
-    """What a queue is told to do; one that was told nothing has the defaults."""
+    """The settings of a queue; one without settings of its own has the defaults."""
 
     name: str
     paused: bool
@@ -237,68 +237,68 @@ class QueueSettings(Record):
     ageing: Interval | None
     events: bool
     retention: Interval | None
-    """Completed and cancelled tasks older than this are deleted. None here and below: as :class:`Settings` say."""
+    """Completed and cancelled tasks older than this are deleted. None, here and below, uses :class:`Settings`."""
     retention_count: int | None
-    """So many completed and cancelled ones are kept."""
+    """The number of completed and cancelled tasks that are kept."""
     dead_retention: Interval | None
     dead_retention_count: int | None
     archive: bool | None
-    """What is deleted is copied to ``pgsched.archived_tasks``."""
+    """Whether deleted tasks are copied to ``pgsched.archived_tasks``."""
     defaults: dict[str, Any] | None
-    """The columns that its tasks have unless their row or their handler says otherwise."""
+    """Defaults for columns of its tasks that neither their row nor their handler sets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerInfo(Record):
-    """A type that an application has a handler for, as its workers have registered it."""
+    """A task type that an application has a handler for, as its workers have registered it."""
 
     task_type: str
-    """``*``: a handler for the types that no other has."""
+    """``*`` is a handler for the types that no other handler has."""
     defaults: dict[str, Any] | None
-    """The columns that its tasks have unless the row says otherwise."""
+    """Defaults for columns of its tasks that the row does not set."""
     payload_schema: dict[str, Any] | None = field(repr=False)
     """The JSON Schema of the payload."""
     result_schema: dict[str, Any] | None = field(repr=False)
-    """The JSON Schema of the result; None: not told."""
+    """The JSON Schema of the result; None when it is not declared."""
     description: str | None
     version: str | None
-    """The version of the code that registered it last."""
+    """The version of the code that last registered it."""
     strict: bool
-    """An INSERT whose payload does not fit is refused."""
+    """Whether an INSERT with a payload that violates the schema is rejected."""
     durable: bool
-    """Its runs record their steps, and its tasks take events."""
+    """Whether its runs record their steps and its tasks accept events."""
     registered_at: datetime
-    """When what is registered last changed."""
+    """When the registration last changed."""
     seen_at: datetime
     """When a worker or a deployment last registered it, to the hour."""
     retired_at: datetime | None
-    """When a deployment found it no longer in the code."""
+    """When a deployment no longer found it in the code."""
     versions: list[dict[str, Any]]
     """The last 20 versions of the code that registered it, the newest last: ``version``, and ``since`` when."""
     workers: int
-    """Live workers that have the handler."""
+    """Number of live workers that have the handler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Record):
-    """What holds for queues that say nothing else, and for the history: the row of ``pgsched.settings``."""
+    """Defaults for queues without their own settings, and settings of the history: the row of ``pgsched.settings``."""
 
     retention: Interval | None
-    """Completed and cancelled tasks older than this are deleted. None here and below: none are."""
+    """Completed and cancelled tasks older than this are deleted. None, here and below, means no limit."""
     retention_count: int | None
-    """Of completed and cancelled ones each queue keeps so many."""
+    """The number of completed and cancelled tasks that each queue keeps."""
     dead_retention: Interval | None
     dead_retention_count: int | None
     archive: bool
-    """What is deleted is copied to ``pgsched.archived_tasks``."""
+    """Whether deleted tasks are copied to ``pgsched.archived_tasks``."""
     history_retention: Interval | None
-    """Days of the history that ended longer ago are dropped."""
+    """Days of the history that ended longer ago than this are dropped."""
     unknown_types: str
-    """What becomes of a task of a type that is not registered: ``accept``, ``tell`` or ``refuse``."""
+    """What happens to a task whose type is not registered: ``accept``, ``tell`` or ``refuse``."""
 
 
 class PrunedQueue(NamedTuple):
-    """How many tasks of a queue were deleted."""
+    """The number of deleted tasks of a queue."""
 
     queue: str
     completed: int
@@ -312,45 +312,45 @@ class PrunedQueue(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned(Record):
-    """What was deleted, or would be."""
+    """What was deleted, or would be deleted."""
 
     dry_run: bool
     complete: bool
-    """False: its time was over, or something could not be deleted now; the next run goes on."""
+    """False when the run ran out of time or something could not be deleted now; the next run continues."""
     queues: list[PrunedQueue]
     history: list[str]
-    """The days of the history that were dropped, as the names of their partitions."""
+    """The days of the history that were dropped, by the names of their partitions."""
     history_bytes: int
-    """What they took on the disk."""
+    """Their size on disk, in bytes."""
     history_rows: int
-    """Rows of the history that were in no partition of a day."""
+    """Rows of the history that belonged to no partition of a day."""
     kept: int
-    """Tasks that stay because something of yours keeps them: a foreign key, a trigger."""
+    """Tasks that remain because another object prevents their deletion: a foreign key or a trigger."""
     kept_by: str | None
-    """What keeps one of them."""
+    """What prevents the deletion of one of them."""
     history_kept: list[str]
-    """Days that could not be dropped: somebody works with the history, or something of yours depends on them."""
+    """Days that could not be dropped because a session uses the history or another object depends on them."""
     files: list[str]
     """The files that deleted rows were written to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerTrouble(Record):
-    """Something that is wrong in a worker process, as its last heartbeat told it."""
+    """A problem in a worker process, as its last heartbeat reported it."""
 
     kind: str
-    """The doctor's check of the same name says what to do about it."""
+    """The doctor's check of the same name describes the remedy."""
     object: str
-    """What it is about: a loop, a task type; empty: the worker as a whole."""
+    """What has the problem: a loop or a task type; empty for the worker as a whole."""
     since: datetime
     stops: bool
-    """It keeps the worker from its work."""
+    """Whether it keeps the worker from working."""
     detail: str
     """One line, with the figures."""
 
 
 def read_troubles(told: list[dict[str, Any]]) -> list[WorkerTrouble]:
-    """Make records of a worker's troubles. What a newer program tells of them beside that is left out."""
+    """Build records of a worker's problems. Unknown fields of a newer program are ignored."""
     return [read(WorkerTrouble, one | {"since": datetime.fromisoformat(one["since"])}) for one in told]
 
 
@@ -363,47 +363,47 @@ class WorkerInfo(Record):
     pid: int
     queues: list[str]
     patterns: list[str]
-    """It serves the queues that match one of these patterns of LIKE, too."""
+    """It also serves the queues that match one of these LIKE patterns."""
     task_types: list[str]
     concurrency: int
     running: int
-    """Slots that are occupied, also by what has overstayed its timeout and cannot be stopped."""
+    """Occupied slots, including those of handlers that exceeded their timeout and cannot be stopped."""
     started_at: datetime
     heartbeat_at: datetime
     lease: Interval
     sleeping_until: datetime | None
     alive: bool
-    """It has been heard of within the last three leases."""
+    """Whether it has sent a heartbeat within the last three leases."""
     troubles: list[WorkerTrouble]
-    """What is wrong in it, the worst first; empty for programs that do not tell."""
+    """Its problems, the worst first; empty for programs that do not report any."""
     pgsched_version: str | None = None
     code_version: str | None = None
     """The version of the application."""
     state: str | None = None
-    """``active``, ``paused`` or ``draining``; None: a program that takes no requests."""
+    """``active``, ``paused`` or ``draining``; None for a program that does not accept such requests."""
     request: str | None = None
-    """What it was asked to do: ``pause`` or ``drain``; None: to work."""
+    """The request that it was given: ``pause`` or ``drain``; None when it is to work."""
     requested_by: str | None = None
     requested_at: datetime | None = None
 
     def serves(self, queue: str) -> bool:
-        """Return whether it claims from a queue: by name, or by a pattern."""
+        """Return whether it claims from a queue, by name or by a pattern."""
         return queue in self.queues or any(fits_like(queue, pattern) for pattern in self.patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockInfo(Record):
-    """A lock that was not given back: a row of ``pgsched.locks``."""
+    """A lock that is held: a row of ``pgsched.locks``."""
 
     name: str
     holder: str | None
-    """Who has it, for people: host and process."""
+    """The holder for display: host and process."""
     owner: UUID
     fencing_token: int
     acquired_at: datetime
     locked_until: datetime
     held: bool
-    """False: its time is over, and whoever comes next gets it."""
+    """False once its time has expired, when the next caller can take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,11 +422,11 @@ class AuditEntry(Record):
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     task_ids: list[int] | None
-    """The tasks of a change to many."""
+    """The tasks of a bulk change."""
 
 
 class Unhandled(NamedTuple):
-    """Due tasks of a type that no live worker of their queue has a handler for."""
+    """Due tasks of a type for which no live worker of their queue has a handler."""
 
     queue: str
     task_type: str
@@ -439,17 +439,17 @@ class Unhandled(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusCount(Record):
-    """How many tasks are in one status."""
+    """The number of tasks in one status."""
 
     status: str
     number: int
     exact: bool
-    """False: there are too many to count, and the number is estimated from the planner's statistics."""
+    """False when there are too many to count and the planner's statistics give an estimate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats(Record):
-    """Every queue, every worker, and what is due without anybody to run it."""
+    """Every queue, every worker, and the due tasks that no worker can run."""
 
     statuses: list[StatusCount]
     queues: list[QueueInfo]

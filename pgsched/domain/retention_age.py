@@ -1,6 +1,6 @@
-"""How long, and how many, finished tasks are kept: ages with a unit, and none too short by mistake.
+"""How long, and how many, finished tasks are kept. Ages need a unit, so that none is too short by mistake.
 
-Elsewhere a bare number means seconds. Here it would delete in seconds what somebody meant to keep for days.
+Elsewhere a bare number means seconds. Here that would delete within seconds what was meant to be kept for days.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.validation import MAX_INTEGER, interval_of, refused, whole
 
 Age = timedelta | Interval | str
-"""A timedelta, an Interval, or text with a unit, as ``"7d"`` or ``"12h"``."""
+"""A timedelta, an Interval, or text with a unit, such as ``"7d"`` or ``"12h"``."""
 
 _DAY = Interval(days=1)
 SHORTEST = Interval(microseconds=3_600_000_000)
 """A shorter age needs ``allow_short``."""
 LONGEST = Interval(months=12_000)
-"""The longest there is; as a setting it stands for ever."""
+"""The longest possible age; as a setting it means forever."""
 FOREVER: Final = "forever"
-"""Says that all are kept, where another setting says otherwise."""
+"""Keeps all, in place of another setting."""
 LEAVING = Interval()
-"""Of the completed tasks of a queue: they leave in the transaction that completes them."""
+"""Deletes completed tasks of a queue in the transaction that completes them."""
 
 _count = whole(0, MAX_INTEGER, rule=f"be a whole number between 0 and {MAX_INTEGER}, or {FOREVER}")
 
 
 def age_of(field: str, value: Age) -> Interval:
-    """Return an age. Raises InvalidTask, for a number without a unit too."""
+    """Return an age. Raises InvalidTask, also for a number without a unit."""
     if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
         raise _unitless(field, value)
     age = interval_of(field, value)
@@ -44,21 +44,21 @@ def is_short(age: Interval | None) -> bool:
 
 
 def long_enough(field: str, age: Interval, *, allow_short: bool) -> Interval:
-    """Return the age. Raises InvalidTask for one under an hour, unless somebody says that it is meant."""
+    """Return the age. Raises InvalidTask for one under an hour unless ``allow_short`` confirms it."""
     if is_short(age) and not allow_short:
-        raise refused(field, "be at least 1 hour unless allow_short is said", Described(age.to_text()))
+        raise refused(field, "be at least 1 hour unless allow_short is set", Described(age.to_text()))
     return age
 
 
 def age_setting(field: str, value: Age | None, *, allow_short: bool) -> Interval | None:
-    """Return a setting that is an age, for ``forever`` the longest; None: it is not set. Raises InvalidTask."""
+    """Return a setting that is an age, the longest for ``forever``; None when it is not set. Raises InvalidTask."""
     if value is None:
         return None
     return LONGEST if is_forever(value) else long_enough(field, age_of(field, value), allow_short=allow_short)
 
 
 def leaving_age(field: str, value: Age | Literal[0] | None, *, allow_short: bool) -> Interval | None:
-    """As :func:`age_setting`; 0 needs neither a unit nor another word. Raises InvalidTask."""
+    """Like :func:`age_setting`, but 0 needs neither a unit nor ``allow_short``. Raises InvalidTask."""
     if isinstance(value, int) or (isinstance(value, str) and _is_number(value)):
         if isinstance(value, bool) or float(value) != 0:
             raise _unitless(field, value)
@@ -68,7 +68,7 @@ def leaving_age(field: str, value: Age | Literal[0] | None, *, allow_short: bool
 
 
 def history_age(field: str, value: Age | None) -> Interval | None:
-    """Return such a setting of the history, which is dropped by days. Raises InvalidTask."""
+    """Return such a setting for the history, which is dropped by whole days. Raises InvalidTask."""
     age = age_setting(field, value, allow_short=True)
     if age is not None and age.seconds < _DAY.seconds:
         raise refused(field, "be at least a day", Described(str(value)[:100]))
@@ -76,26 +76,26 @@ def history_age(field: str, value: Age | None) -> Interval | None:
 
 
 def is_forever(value: object) -> bool:
-    """Whether all are to be kept."""
+    """Whether all are kept."""
     return isinstance(value, str) and value.strip().lower() == FOREVER
 
 
 def count_of(field: str, value: int | str | None) -> int | None:
-    """Return how many are kept, of a number or its digits; for ``forever`` the highest number. Raises InvalidTask."""
+    """Return the number to keep, from a number or its digits; the highest for ``forever``. Raises InvalidTask."""
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) <= 20:
         value = int(value)
     return None if value is None else MAX_INTEGER if is_forever(value) else int(_count(field, value))
 
 
 def archives(field: str, value: object) -> bool | None:
-    """Return whether what is deleted is copied first; None where another setting says it. Raises InvalidTask."""
+    """Return whether deleted tasks are copied first; None when another setting decides. Raises InvalidTask."""
     if not isinstance(value, bool | None):
         raise refused(field, "be true or false", Described(str(value)[:100]))
     return value
 
 
 def _unitless(field: str, value: object) -> InvalidTask:
-    return refused(field, 'have a unit, as "7d" or "12h"', value)
+    return refused(field, 'have a unit, such as "7d" or "12h"', value)
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Searches of tasks that have a name."""
+"""Searches for tasks that are saved under a name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedView(Record):
-    """A search that has a name: a row of ``pgsched.saved_views``."""
+    """A saved search: a row of ``pgsched.saved_views``."""
 
     name: str
     query: str
@@ -27,7 +27,7 @@ class SavedView(Record):
 
 
 def checked_view_name(name: str) -> str:
-    """Return a name that a view may have. Raises InvalidTask."""
+    """Return a valid name for a view. Raises InvalidTask."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         rule = "must begin with a lower-case letter, then up to 62 lower-case letters, digits, _ and -"
         raise InvalidTask(rule, field="name", subject="name of a view", value=str(name))
@@ -35,7 +35,7 @@ def checked_view_name(name: str) -> str:
 
 
 def checked_view_query(query: str) -> str:
-    """Return a query that a view may have. Raises InvalidTask for one that cannot be read, or asks for nothing."""
+    """Return a valid query for a view. Raises InvalidTask when it cannot be parsed or is empty."""
     if not filters_of(parse_query(query), now=_ANY_MOMENT):
         raise InvalidTask("must have a term", field="query")
     return query.strip()

@@ -1,4 +1,4 @@
-"""The id of a task that was scheduled, and what became of it; the same of ticks that were run afterwards."""
+"""The ids of scheduled tasks and the outcome of scheduling them; the same for ticks that were run afterwards."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pgsched.domain.records import Record
 from pgsched.domain.validation import one_of
 
 OnConflict = Literal["return", "keep", "update", "replace", "raise"]
-"""What becomes of the task that has the ``idempotency_key``.
+"""What happens to the task that already uses the ``idempotency_key``.
 
-``return`` (or ``keep``): it stays as it is. ``update``: it is changed to what is given. ``replace``: it is cancelled if
-it is not over, gives up the key, and a new one is made; refused while it runs. ``raise``: KeyTaken is raised.
+``return`` (or ``keep``) leaves it unchanged. ``update`` changes it to the given values. ``replace`` cancels it unless
+it has ended, frees the key and creates a new task; it is rejected while the task runs. ``raise`` raises KeyTaken.
 """
 _on_conflict = one_of(*get_args(OnConflict))
 
 
 class Scheduled(int):
-    """The id of a task, which also says what became of it."""
+    """The id of a task, with the outcome of scheduling it."""
 
     outcome: str | None
-    """``created``, ``existing``, ``updated``, ``unchanged`` or ``replaced``; None where nobody could ask: of a key on a
+    """``created``, ``existing``, ``updated``, ``unchanged`` or ``replaced``; None when it is unknown: with a key, on a
     connection that is not psycopg's."""
     differs: tuple[str, ...]
-    """Of an ``existing`` task: the options that were given and that it has otherwise, but for a ``delay``."""
+    """For an ``existing`` task: the given options whose values differ from the task's, except for a ``delay``."""
     warnings: tuple[str, ...]
-    """What the database says of it: that its type is not registered."""
+    """A message of the database about it: its type is not registered."""
 
     def __new__(
         cls, id: int, outcome: str | None = None, warnings: Iterable[str] = (), differs: Iterable[str] = ()
     ) -> Self:
-        """Say of the task ``id`` what became of it."""
+        """Set the outcome for the task ``id``."""
         made = super().__new__(cls, id)
         made.outcome = outcome
         made.differs = tuple(differs)
@@ -42,7 +42,7 @@ class Scheduled(int):
 
 
 def conflict_rule(on_conflict: str) -> str:
-    """Return what becomes of a known task; ``return`` for ``keep``. Raises InvalidTask for a word that is none."""
+    """Return what happens to an existing task, ``return`` for ``keep``. Raises InvalidTask for an unknown word."""
     rule = str(_on_conflict("on_conflict", on_conflict))
     return "return" if rule == "keep" else rule
 
@@ -54,9 +54,9 @@ class BackfillTick(Record):
     tick: datetime
     """Its nominal time."""
     task_id: int | None
-    """The task that runs it, or ran it; None for one that a dry run would make."""
+    """The task that runs it or ran it; None for one that a dry run would create."""
     outcome: str
-    """``run``: it is to run; ``ran``: it did before; ``booked``: the schedule is still to run it by itself."""
+    """``run``: it will run; ``ran``: it ran before; ``booked``: the schedule itself will still run it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,4 +66,4 @@ class SkippedTick(Record):
     tick: datetime
     """Its nominal time."""
     next_tick: datetime | None
-    """The tick that is booked instead; None: the schedule is over."""
+    """The tick that is scheduled instead; None when the schedule is over."""

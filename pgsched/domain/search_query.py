@@ -1,11 +1,11 @@
-"""The search language of tasks: terms that all must fit, read into the filters of lists, and written again.
+"""The search language for tasks: terms that must all match, parsed into the filters of lists and formatted again.
 
 ::
 
     #123 type:bill status:dead,cancelled payload.order = 50123 "no luck"
 
-A term is ``#ID``, ``FIELD:VALUE`` (several values with commas between), ``payload.PATH = VALUE``, or a text that the
-task has somewhere. What has a space, a comma, a colon or a quote stands in double quotes, as JSON has it.
+A term is ``#ID``, ``FIELD:VALUE`` (several values separated by commas), ``payload.PATH = VALUE``, or a text that occurs
+somewhere in the task. A value with a space, a comma, a colon or a quote is written in double quotes, as in JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pgsched.domain.task_filters import MOMENTS, NUMBERS, SEVERAL, TaskFilters, 
 from pgsched.domain.validation import text as valid_text
 
 LONGEST: Final = 2000
-"""Characters of the longest query."""
+"""Maximum length of a query."""
 SHORT: Final[Mapping[str, str]] = {
     "id": "ids",
     "key": "idempotency_key",
@@ -34,7 +34,7 @@ SHORT: Final[Mapping[str, str]] = {
     "parent": "parent_id",
     "worker": "locked_by",
 }
-"""The short names of filters; all others have their own."""
+"""The short names of filters; all others use their own."""
 _LONG: Final = {long: short for short, long in SHORT.items()}
 FIELDS: Final[Mapping[str, str]] = {
     **{name: name for name in TaskFilters.__annotations__ if name not in ("query", "text", "label")},
@@ -61,21 +61,21 @@ class Term(NamedTuple):
     """One condition of a query."""
 
     text: str
-    """As it was written."""
+    """The text of the condition."""
     name: str
-    """Its filter; ``text`` for a text that the task has somewhere."""
+    """Its filter; ``text`` for a text that occurs in the task."""
     value: Any
-    """As the filter takes it; of a payload an object, of a time perhaps how long ago it is."""
+    """The value in the filter's form; an object for a payload; for a time possibly how long ago it was."""
 
     @property
     def number(self) -> int | None:
-        """The number that a text is, which may be meant as an id, too."""
+        """The number that a text consists of, which may also be meant as an id."""
         digits = self.value if self.name == "text" else ""
         return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
 
 
 def parse_query(query: str) -> list[Term]:
-    """Read a query. Raises InvalidTask, which names the term and the rule."""
+    """Parse a query. Raises InvalidTask, which names the term and the rule."""
     query = valid_text("query", query)
     if len(query) > LONGEST:
         raise InvalidTask(f"must have at most {LONGEST} characters", field="query", value=len(query))
@@ -94,7 +94,7 @@ def parse_query(query: str) -> list[Term]:
 
 
 def filters_of(terms: Iterable[Term], *, now: datetime) -> TaskFilters:
-    """Return the filters that the terms stand for. Raises InvalidTask for two that one filter cannot hold."""
+    """Return the filters that the terms stand for. Raises InvalidTask for two terms that one filter cannot combine."""
     filters: dict[str, Any] = {}
     for term in terms:
         name, value = term.name, term.value
@@ -115,7 +115,7 @@ def filters_of(terms: Iterable[Term], *, now: datetime) -> TaskFilters:
 
 
 def resolved(filters: TaskFilters, *, now: datetime) -> TaskFilters:
-    """Return the filters with those of their ``query`` in its place. Raises InvalidTask for one that is given twice."""
+    """Return the filters with their ``query`` resolved. Raises InvalidTask for a filter that is given twice."""
     query = filters.get("query")
     others = {name: value for name, value in filters.items() if name != "query" and value is not None}
     if query is None:
@@ -127,12 +127,12 @@ def resolved(filters: TaskFilters, *, now: datetime) -> TaskFilters:
 
 
 def write_query(filters: TaskFilters) -> str:
-    """Return filters as a query that reads the same. What only programs use (``label``) cannot be written."""
+    """Return filters as an equivalent query. Filters that only programs use (``label``) cannot be written."""
     return " ".join(_written(filters))
 
 
 def quoted(value: str) -> str:
-    """Return a text as a query has it: in quotes where it needs them."""
+    """Return a text in the form of a query: in quotes where it needs them."""
     return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
@@ -164,7 +164,7 @@ def _free(text: str) -> str:
 
 
 def _has_paths(payload: Any) -> bool:
-    """Whether an object is made of paths to plain values alone."""
+    """Whether an object consists only of paths to plain values."""
     if isinstance(payload, dict):
         return bool(payload) and all(map(_has_paths, payload.values()))
     return not isinstance(payload, list)
@@ -179,11 +179,11 @@ def _paths(value: Any, path: str = "payload") -> Iterable[str]:
         yield from _paths(inside, f"{path}.{step}")
 
 
-# Reading.
+# Parsing.
 
 
 def _term_at(query: str, at: int) -> tuple[str, Term]:
-    """Read the term that begins here; returns its text, too."""
+    """Parse the term that begins here; also returns its text."""
     if path := _PATH.match(query, at):
         return path[0], Term(path[0], "payload", _payload(path))
     if re.match(r"payload\.", query[at:]):

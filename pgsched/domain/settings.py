@@ -1,4 +1,4 @@
-"""What a worker is told: flags, then ``PGSCHED_*``, then the defaults below."""
+"""Settings of a worker: flags, then ``PGSCHED_*``, then the defaults below."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CAPTURE_LEVELS = ("debug", "info", "warning", "error", "critical")
 CAPTURE_OFF = "off"
 DEFAULT_CAPTURE_LEVEL = "info"
 MOST_TRANSACTIONS = 10
-"""Connections for transactional handlers, unless a worker is told otherwise."""
+"""Connections for transactional handlers, unless a setting says otherwise."""
 SHORTEST_PATIENCE, LONGEST_PATIENCE = 5.0, 30.0
 """Seconds for which a worker waits for the answer to a statement, whatever its lease is."""
 
@@ -22,24 +22,24 @@ class WorkerSettings:
     """How one worker process works."""
 
     queues: tuple[str, ...] = ("default",)
-    """``NAME[:MOST][@WEIGHT]`` each, the name also as a pattern; see :mod:`pgsched.domain.queue_selector`."""
+    """``NAME[:MOST][@WEIGHT]`` each; the name may be a pattern; see :mod:`pgsched.domain.queue_selector`."""
     concurrency: int = 20
-    """Tasks that run at once."""
+    """Number of tasks that run at once."""
     lease: float = 30.0
-    """Seconds a claim is good for; the heartbeat renews it at a third of that."""
+    """Length of a lease in seconds; the heartbeat renews it after a third of that."""
     poll_interval: float = 5.0
-    """Seconds after which an idle worker looks without having been woken."""
+    """Seconds after which an idle worker polls without having been notified."""
     shutdown_timeout: float = 30.0
-    """Seconds that running tasks get to finish after SIGTERM."""
+    """Seconds that running tasks have to finish after SIGTERM."""
     transactions: int | None = None
-    """Connections for transactional handlers, and so how many run at once; None: as ``concurrency``, 10 at most."""
+    """Connections for transactional handlers, which limits how many run at once; None: ``concurrency``, at most 10."""
     max_batch: int = 1000
-    """The most rows one claim takes."""
+    """Maximum number of rows of one claim."""
     capture_logs: str | None = None
-    """The least level of what handlers log through ``logging`` that is kept, or ``off``; None: the App's own."""
+    """The lowest level of handlers' ``logging`` records that is kept, or ``off``; None uses the App's own setting."""
 
     listen_dsn: str | None = field(default=None, repr=False)
-    """Where to LISTEN, when the DSN leads to a pooler that keeps no sessions; None: the same DSN."""
+    """The DSN for LISTEN, when the other one leads to a pooler that keeps no sessions; None uses the same DSN."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value outside its range."""
@@ -56,17 +56,17 @@ class WorkerSettings:
 
     @property
     def queue_specs(self) -> tuple[QueueSpec, ...]:
-        """The queues, read."""
+        """The queues, parsed."""
         return parse_queue_specs(self.queues)
 
     @property
     def statement_timeout(self) -> float:
-        """Seconds for which an answer about rows is waited for: by the end of a lease it is of no use."""
+        """Seconds to wait for an answer about rows, which is useless once a lease has expired."""
         return min(max(self.lease, SHORTEST_PATIENCE), LONGEST_PATIENCE)
 
     @property
     def connections_for_transactions(self) -> int:
-        """How many connections transactional handlers may have at once."""
+        """The maximum number of connections for transactional handlers."""
         return min(self.concurrency, MOST_TRANSACTIONS if self.transactions is None else self.transactions)
 
 
@@ -76,7 +76,7 @@ def _in_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def capture_level(level: str | None) -> str:
-    """Return a level of ``logging`` in small letters, ``off`` for None. Raises ConfigError for anything else."""
+    """Return a ``logging`` level in lower case, ``off`` for None. Raises ConfigError for anything else."""
     known = CAPTURE_OFF if level is None else str(level).lower()
     if known not in (*CAPTURE_LEVELS, CAPTURE_OFF):
         rule = f"must be one of {', '.join(CAPTURE_LEVELS)}, {CAPTURE_OFF}"
@@ -85,10 +85,10 @@ def capture_level(level: str | None) -> str:
 
 
 def dsn_from(environment: Mapping[str, str], given: str | None = None) -> str:
-    """Return the DSN: the one given, else ``PGSCHED_DSN``, else ``""`` (libpq's own PG* variables)."""
+    """Return the DSN: the given one, else ``PGSCHED_DSN``, else ``""`` (libpq's own PG* variables)."""
     return given if given is not None else environment.get("PGSCHED_DSN", "")
 
 
 def app_version(environment: Mapping[str, str], given: str | None = None) -> str | None:
-    """Return the version of an application's code: the one given, else ``PGSCHED_APP_VERSION``."""
+    """Return the version of an application's code: the given one, else ``PGSCHED_APP_VERSION``."""
     return given if given is not None else environment.get("PGSCHED_APP_VERSION")

@@ -1,4 +1,4 @@
-"""What a task told pgsched to tell of: that it has had no success for long, or that an attempt of it runs for long."""
+"""Alerts that a task has asked for: no success for too long, or an attempt that runs for too long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS: Final[Mapping[str, str]] = {SILENT: "no success since", RUNNING: "an att
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert(Record):
-    """A limit of a task that is passed."""
+    """A limit of a task that is exceeded."""
 
     task_id: int
     """The task that has the limit."""
@@ -28,15 +28,15 @@ class Alert(Record):
     kind: str
     """``silent``: no success for ``alert_if_no_success_for``; ``running``: an attempt for ``alert_if_running_for``."""
     since: datetime
-    """The last success, or since when there should be one; when the attempt began."""
+    """The last success, or since when there should have been one; or when the attempt started."""
     seconds: float
     """How long ago that was, by the database's clock."""
     limit: Interval
-    """The limit that is passed."""
+    """The limit that is exceeded."""
     row_id: int
-    """The task that runs: a child, where the task may overlap itself; else the task itself."""
+    """The task that runs: a child when the task may overlap itself, else the task itself."""
 
     @property
     def problem(self) -> str:
-        """Say what is wrong, since when, and by which limit: ``no success since …; alert_if_no_success_for is …``."""
+        """Return what is wrong, since when, and by which limit."""
         return f"{_WORDS[self.kind]} {self.since:%Y-%m-%d %H:%M:%S} UTC; {OPTIONS[self.kind]} is {self.limit.to_text()}"

@@ -1,4 +1,4 @@
-"""What a handler says, made fit for PostgreSQL: an error, a log line or progress never fails for its form."""
+"""Makes what a handler produces storable in PostgreSQL: an error, a log line or progress never fails for its form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgsched.domain.plain_values import plain
 
 
 def storable(text: str, longest: int) -> str:
-    """Return ``text`` as PostgreSQL can hold it: no NUL, no lone surrogate, cut in its middle when long."""
+    """Return ``text`` in a form that PostgreSQL can store: no NUL, no lone surrogate, a long one shortened."""
     clean = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
     if len(clean) <= longest:
         return clean
@@ -20,16 +20,16 @@ def storable(text: str, longest: int) -> str:
 
 
 def storable_json(value: object, longest: int) -> str:
-    """Return ``value`` as JSON text: what JSON does not have as :func:`plain` has it, other parts as their text."""
+    """Return ``value`` as JSON text; :func:`plain` converts what JSON does not have, other parts become text."""
     try:
         return encode_json(value, "value")
     except InvalidTask:
-        with suppress(Exception):  # whatever is asked of a foreign value may raise anything
+        with suppress(Exception):  # a foreign value may raise anything when it is used
             return encode_json(plain(value, "value", lambda _path, item: storable(text_of(item), longest)), "value")
         if isinstance(value, Mapping):
             parts = {storable(text_of(key), 100): _part(item, longest) for key, item in value.items()}
-            with suppress(InvalidTask):  # too long in all
-                if len(parts) == len(value):  # else some keys are one as text
+            with suppress(InvalidTask):  # too long in total
+                if len(parts) == len(value):  # else some keys are the same as text
                     return encode_json(parts, "value")
         return encode_json(storable(text_of(value), longest), "value")
 
@@ -43,7 +43,7 @@ def _part(item: object, longest: int) -> object:
 
 
 def text_of(value: object) -> str:
-    """Return the text of anything, also of what has none."""
+    """Return the text of any value, even one that has none."""
     try:
         return str(value)
     except BaseException:  # noqa: BLE001 - a foreign __str__ may raise anything

@@ -1,4 +1,4 @@
-"""Tasks as the lines of a file: CSV for spreadsheets, JSON lines for programs."""
+"""Exports tasks as lines of a file: CSV for spreadsheets, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pgsched.domain.records import Task
 FORMATS: Final = ("csv", "jsonl")
 MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 COLUMNS: Final = tuple(field.name for field in fields(Task))
-"""What a line has, in this order."""
+"""The columns of a line, in this order."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A spreadsheet may take a cell that begins so for a formula (OWASP, CSV injection)."""
+"""A spreadsheet may take a cell that begins with one of these for a formula (OWASP, CSV injection)."""
 
 
 def lines_of(kind: str) -> tuple[str, Callable[[Mapping[str, Any]], str]]:
-    """Return the head of a file of this kind, and what makes a line of a task's JSON-able dictionary."""
+    """Return the header of a file of this kind, and the function that formats a task's JSON-able dictionary."""
     return (csv_line(COLUMNS), csv_task) if kind == "csv" else ("", json_line)
 
 
@@ -35,9 +35,9 @@ def csv_task(task: Mapping[str, Any]) -> str:
 
 
 def csv_line(values: Iterable[Any]) -> str:
-    """Return values as a line of CSV; a text that a spreadsheet would take for a formula has an apostrophe in front.
+    """Return values as a line of CSV; an apostrophe precedes a text that a spreadsheet would take for a formula.
 
-    All texts stand in quotes. Numbers are as they are; lists and objects are JSON; nothing is empty.
+    All texts are quoted. Numbers are plain; lists and objects are JSON; None is empty.
     """
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n").writerow([_cell(value) for value in values])

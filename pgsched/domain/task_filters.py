@@ -1,4 +1,4 @@
-"""Which tasks are meant: the filters of lists and of changes to many, by the rules of their columns."""
+"""The filters of lists and bulk changes, by the rules of their columns."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from pgsched.domain.validation import (
 STATUSES: Final = ("pending", "running", "blocked", "completed", "dead", "cancelled")
 SCHEDULE_TYPES: Final = ("one_time", "recurring", "repeating")
 MAX_VALUES: Final = 1000
-"""So many ids or words may be given for one filter."""
+"""Maximum number of ids or words for one filter."""
 LONGEST_SEARCH: Final = 500
 
 
 class TaskFilters(TypedDict, total=False):
-    """A task is meant when it fits all that are given; of several values for one filter, when it fits one of them.
+    """Matches a task when all given filters do; several values for one filter match when one of them does.
 
-    None is as what is left out.
+    None is the same as leaving the filter out.
     """
 
     ids: Sequence[int] | int | None
-    """These tasks and no others; of several values 1,000 at most."""
+    """One of these ids, at most 1,000."""
     queue: Sequence[str] | str | None
     """In this queue, or one of these."""
     task_type: Sequence[str] | str | None
@@ -52,49 +52,49 @@ class TaskFilters(TypedDict, total=False):
     tenant_id: str | None
     user_id: str | None
     created_by: str | None
-    """Who made it."""
+    """Its creator."""
     enabled: bool | None
-    """False: those that are paused."""
+    """False matches paused tasks."""
     idempotency_key: str | None
     concurrency_key: str | None
     """Its key for limits."""
     parent_id: int | None
     """The children of this task."""
     depends_on: int | None
-    """A task that it waits for, or waited for."""
+    """A task that it waits or waited for."""
     locked_by: str | None
     """The id of the worker that holds it."""
     name: str | None
-    """A part of its task_name, in any case of letters."""
+    """A part of its task_name, ignoring case."""
     search: str | None
-    """A text in its payload, as JSON has it, in any case of letters."""
+    """A text in its payload as JSON, ignoring case."""
     payload: str | None
     """A JSON object that its payload contains."""
     error: str | None
-    """A part of its last_error, in any case of letters."""
+    """A part of its last_error, ignoring case."""
     created_after: datetime | None
-    """Made at this time or later."""
+    """Created at this time or later."""
     created_before: datetime | None
-    """Made before this time."""
+    """Created before this time."""
     due_after: datetime | None
     """Its next_run_at is this time or later."""
     due_before: datetime | None
     """Its next_run_at is before this time."""
     started_after: datetime | None
-    """Its last claim was made at this time or later."""
+    """Last claimed at this time or later."""
     started_before: datetime | None
-    """Its last claim was made before this time."""
+    """Last claimed before this time."""
     ended_after: datetime | None
-    """It was completed or cancelled or died at this time or later."""
+    """Completed, cancelled or dead at this time or later."""
     ended_before: datetime | None
-    """It was completed or cancelled or died before this time."""
+    """Completed, cancelled or dead before this time."""
     text: Sequence[str] | str | None
-    """A text in its type, name, keys, tags, payload (as JSON has it) or last error, in any case of letters; of several
-    values it has all."""
+    """A text in its type, name, keys, tags, payload (as JSON) or last error, ignoring case; several values must all
+    occur."""
     label: Sequence[str] | str | None
-    """As ``text``, but not in its payload or last error."""
+    """Like ``text``, but not in its payload or last error."""
     query: str | None
-    """Terms of the search language, which all must fit: ``type:bill payload.order = 50123``."""
+    """Terms of the search language, which must all match: ``type:bill payload.order = 50123``."""
 
 
 SEVERAL: Final = ("ids", "queue", "task_type", "status", "schedule_type", "priority", "text", "label")
@@ -104,9 +104,9 @@ NUMBERS: Final = ("ids", "priority", "parent_id", "depends_on")
 MOMENTS: Final = tuple(name for name in TaskFilters.__annotations__ if name.endswith(("_after", "_before")))
 """Filters by times."""
 SECRETS: Final = ("search", "payload", "error", "text")
-"""Filters by what payloads and errors hold: who must not read those must not ask by them either."""
+"""Filters by the contents of payloads and errors: whoever may not read those may not search for them either."""
 INDEXED: Final = ("ids", "idempotency_key", "parent_id")
-"""Filters for which an index finds the few rows that fit."""
+"""Filters for which an index finds the few matching rows."""
 
 
 def _json_text(field: str, value: Any) -> str:
@@ -114,7 +114,7 @@ def _json_text(field: str, value: Any) -> str:
 
 
 def _some(check: Check) -> Check:
-    """One value or a list of them, each of which fits a check."""
+    """Return a check for one value or a list of them, each of which must pass a check."""
 
     def check_each(field: str, values: Any) -> list[Any]:
         if isinstance(values, str | bytes) or not isinstance(values, Sequence):
@@ -147,14 +147,14 @@ _CHECKS: Final[Mapping[str, Check]] = {
 
 
 def check_filter(name: str, value: Any) -> None:
-    """Raise InvalidTask, naming filter, rule and value, for a value that the filter cannot have."""
+    """Raise InvalidTask, naming filter, rule and value, for a value that the filter does not accept."""
     _CHECKS[name](name, value)
 
 
 def filter_parameters(filters: TaskFilters) -> dict[str, Any]:
-    """Return the filters as parameters, None for what was not given. Raises InvalidTask, naming filter, rule, value.
+    """Return the filters as parameters, None for those not given. Raises InvalidTask, naming filter, rule, value.
 
-    A ``query`` is not among them: :func:`pgsched.domain.search_query.resolved` puts its filters in its place.
+    A ``query`` is not among them: :func:`pgsched.domain.search_query.resolved` replaces it with its filters.
     """
     if unknown := sorted(set(filters) - _CHECKS.keys()):
         raise InvalidTask(f"{shown(unknown[0])} is no filter of tasks")

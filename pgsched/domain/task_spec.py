@@ -1,4 +1,4 @@
-"""What a task is to be, before it is a row: the options of ``schedule``, by the rules of the table."""
+"""A task before it is a row: the options of ``schedule``, by the rules of the table."""
 
 from __future__ import annotations
 
@@ -13,88 +13,88 @@ from pgsched.domain.validation import RULES, Duration, checked, refused
 
 
 class StepOptions(TypedDict, total=False):
-    """The options that a step of a group may have, too."""
+    """The options that a step of a group also accepts."""
 
     queue: str
     """Workers serve queues by name; ``default``."""
     priority: int
     """1 to 10, 10 runs first; 5."""
     max_attempts: int
-    """So many attempts of a tick before it is dead: 1 to 1000; 3."""
+    """Maximum attempts of a tick before it is dead: 1 to 1000; 3."""
     backoff: str
     """How the delay of retries grows: ``exponential`` (the default), ``linear`` or ``fixed``."""
     backoff_delay: Duration
     """The delay of the first retry; 5 seconds."""
     backoff_max: Duration
-    """No retry is delayed longer; an hour, or ``backoff_delay`` where that is longer."""
+    """The maximum delay of a retry; an hour, or ``backoff_delay`` where that is longer."""
     backoff_factor: float
-    """By what an exponential delay grows from retry to retry: 1 to 1000; 2."""
+    """The factor by which an exponential delay grows from retry to retry: 1 to 1000; 2."""
     backoff_jitter: float
     """How far retries are spread around their delay, as a share of it: 0 (not at all) to 1; 0.2."""
     timeout: Duration
-    """The longest that one attempt may take; as long as it likes when left out."""
+    """The maximum duration of one attempt; unlimited when left out."""
     on_dependency_dead: str
-    """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
+    """What happens when a dependency is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
     dependency_mode: str
-    """Whether it waits for ``all`` of those that it depends on (the default) or ``any``; or ``each``: it follows one
-    schedule, stays, and a child of it runs after each completed tick."""
+    """Whether it waits for ``all`` its dependencies (the default) or ``any``; or ``each``: it follows one
+    schedule, stays in the table, and a child of it runs after each completed tick."""
     concurrency_key: str
-    """Whose limits of the queue count for it; up to 200 characters."""
+    """The key for the queue's per-key limits; up to 200 characters."""
     tags: Sequence[str]
-    """Labels to filter by, 100 at most."""
+    """Labels to filter by, at most 100."""
     metadata: Mapping[str, Any]
-    """A JSON object for people and programs, of 1 MiB at most; handlers do not get it as arguments."""
+    """A JSON object for people and programs, at most 1 MiB; handlers do not receive it as arguments."""
 
 
 class TaskOptions(StepOptions, total=False):
-    """The options of ``schedule``; each that is left out has the default of the table."""
+    """The options of ``schedule``; the table supplies the default of each that is left out."""
 
     at: datetime
-    """Once, at this instant; it must have a time zone."""
+    """Once, at this instant, which must have a time zone."""
     delay: Duration
-    """Once, so long from now, by the database's clock."""
+    """Once, after this delay by the database's clock."""
     cron: str
-    """Recurring: five fields, or six with seconds first, or ``@daily`` and the like, and options as ``days=both``."""
+    """Recurring: five fields, six with seconds first, or an alias (``@daily``), with options (``days=both``)."""
     every: Duration
-    """Repeating: from tick to tick; a millisecond at least."""
+    """Repeating: the interval from tick to tick, at least a millisecond."""
     times: int
-    """With ``every``: so many ticks; for ever when left out."""
+    """With ``every``: the number of ticks; unlimited when left out."""
     timezone: str
-    """The IANA zone in which the schedule is read; UTC."""
+    """The IANA time zone of the schedule; UTC."""
     start: datetime
-    """No tick before; an interval is counted from here. It must have a time zone."""
+    """No tick before this instant, from which an interval is counted. It must have a time zone."""
     end: datetime
-    """No tick after. It must have a time zone."""
+    """No tick after this instant. It must have a time zone."""
     idempotency_key: str
-    """No two tasks have the same: scheduling a known one returns the task that has it. Up to 500 characters."""
+    """No two tasks share a key: scheduling with a used one returns the task that has it. Up to 500 characters."""
     name: str
     """A label for people, and the name of the result for tasks that depend on this one."""
     tenant_id: str
-    """Whose it is, as an organisation; for people and filters."""
+    """The organisation that owns it; for people and filters."""
     user_id: str
-    """Whose it is, as a person; for people and filters."""
+    """The person who owns it; for people and filters."""
     created_by: str
-    """Who or what made it; for people and filters."""
+    """The person or program that created it; for people and filters."""
     on_missed: str
     """Ticks that passed while nothing ran: ``once`` (the default), ``skip`` or ``all``."""
     catchup_window: Duration
     """Missed ticks older than this are not run."""
     overlap: str
-    """A tick that comes while the last one runs: ``skip`` (the default) or ``allow``."""
+    """What happens to a tick that comes while the previous one runs: ``skip`` (the default) or ``allow``."""
     jitter: Duration
-    """Each tick is due up to so much later, a day at most."""
+    """Each tick is delayed by a random part of this, at most a day."""
     enabled: bool
     """False: paused."""
     parent_id: int
     """The task that this one is a child of."""
     depends_on: Sequence[int]
-    """The ids of the tasks that it waits for, 100,000 at most; for one-time tasks."""
+    """The ids of the tasks that it waits for, at most 100,000; for one-time tasks."""
     alert_if_no_success_for: Duration
-    """It is told of as silent when no attempt was completed for so long; a second at least."""
+    """Alert as silent when no attempt has completed for this long; at least a second."""
     alert_if_running_for: Duration
-    """It is told of when an attempt runs for so long; a second at least."""
+    """Alert when an attempt runs for this long; at least a second."""
     expires_at: datetime
-    """Once: if it has not started by then it is cancelled instead. It must have a time zone."""
+    """One-time tasks: cancel it if it has not started by this instant, which must have a time zone."""
 
 
 OPTION_NAMES: Final = frozenset(TaskOptions.__optional_keys__)
@@ -107,13 +107,13 @@ OWN_OPTIONS: Final = frozenset(
         "depends_on", "expires_at",
     }
 )  # fmt: skip
-"""The options that a task has for itself: no handler and no queue says them for all of theirs."""
+"""The options of a single task, for which neither a handler nor a queue sets defaults."""
 FOLLOWS: Final = "each"
-"""The ``dependency_mode`` of a task that stays, and runs after each tick of the schedule that it depends on."""
+"""The ``dependency_mode`` of a task that stays in the table and runs after each tick of the schedule it follows."""
 SCHEDULE_OPTIONS: Final = frozenset(
     {"timezone", "on_missed", "catchup_window", "overlap", "jitter", "alert_if_no_success_for"}
 )
-"""What a decorator with ``cron`` or ``every`` says of that schedule, and no other task of the handler has."""
+"""Options that a decorator with ``cron`` or ``every`` sets for that schedule only, not for the handler's tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +122,13 @@ class TaskSpec:
 
     ``at`` or ``delay`` is for a one-time task, ``cron`` makes it recurring, ``every`` (and ``times``)
     repeating. Raises InvalidTask (InvalidCron, InvalidTimezone) that names the option, the rule and the
-    value. The payload is encoded at once: later changes to the dictionary change nothing.
+    value. The payload is encoded at once: later changes to the dictionary have no effect.
     """
 
     task_type: str
-    """Which handler runs it: 1 to 200 characters."""
+    """The type, which decides the handler that runs it: 1 to 200 characters."""
     payload: Mapping[str, Any] | None = field(default=None, repr=False)
-    """A JSON object of 1 MiB at most; its keys are the handler's arguments."""
+    """A JSON object of at most 1 MiB; its keys are the handler's arguments."""
     at: datetime | None = None
     delay: Duration | None = None
     cron: str | None = None
@@ -169,7 +169,7 @@ class TaskSpec:
     _arguments: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check every option by itself, then what must not or must come together."""
+        """Check every option by itself, then the options that exclude or require each other."""
         arguments = {"task_type": checked("task_type", self.task_type)}
         for name, value in self.__dict__.items():
             if value is not None and name != "task_type":
@@ -182,7 +182,7 @@ class TaskSpec:
     def parameters(self) -> dict[str, Any]:
         """Return the arguments for the SQL function ``schedule``, None where nothing was given (called by pgsched).
 
-        Times, intervals and JSON are text that PostgreSQL reads alike whatever the session's settings.
+        Times, intervals and JSON are text that PostgreSQL parses the same whatever the session's settings.
         """
         return {rule.parameter: self._arguments.get(rule.parameter) for rule in RULES.values()}
 
@@ -191,7 +191,7 @@ class TaskSpec:
         return self._arguments
 
     def with_defaults(self, options: TaskOptions) -> TaskSpec:
-        """Return the spec with ``options`` where it has none of its own."""
+        """Return the spec completed by ``options``."""
         missing = {name: value for name, value in options.items() if getattr(self, name) is None}
         return replace(self, **missing) if missing else self  # type: ignore[arg-type]
 
@@ -228,7 +228,7 @@ class TaskSpec:
 
 
 Defaults = Callable[[str], TaskOptions]
-"""Returns the options that a task_type has unless the caller says otherwise."""
+"""Returns the default options of a task_type."""
 
 
 def no_defaults(_task_type: str) -> TaskOptions:
@@ -237,13 +237,13 @@ def no_defaults(_task_type: str) -> TaskOptions:
 
 
 class Payloads(Protocol):
-    """What the annotations of handlers say of payloads."""
+    """Payloads as the annotations of handlers describe them."""
 
     def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a payload as JSON has it, where annotations say how. Raises PayloadMismatch."""
+        """Return a payload encoded by the annotations, where there are any. Raises PayloadMismatch."""
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise PayloadMismatch for a task whose payload does not fit annotations."""
+        """Raise PayloadMismatch for a task whose payload does not fit the annotations."""
 
 
 def spec_with(
@@ -273,14 +273,14 @@ def specs_with(specs: Iterable[TaskSpec], defaults: Defaults, payloads: Payloads
 
 
 _EMPTY: Final[Mapping[str, Any]] = {"depends_on": ()}
-"""What a column has that holds nothing and is never null."""
+"""The empty value of a column that is never null."""
 
 
 def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> tuple[dict[str, Any], str | None]:
     """Return the columns that an edit sets, as JSON values, and the delay if the edit names one.
 
-    An option that is None empties its column. ``cron`` takes the place of an interval and the other way round. Raises
-    InvalidTask as :class:`TaskSpec` does, and for an edit of nothing.
+    An option that is None clears its column. ``cron`` replaces an interval and vice versa. Raises InvalidTask as
+    :class:`TaskSpec` does, and for an empty edit.
     """
     given: dict[str, Any] = {**options}
     if payload is not None:
@@ -307,9 +307,9 @@ def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> 
 
 
 def default_columns(options: TaskOptions) -> dict[str, Any]:
-    """Return options that a handler or a queue says for all of its tasks, as ``pgsched.task_defaults`` has them.
+    """Return the default options of a handler or a queue in the form of ``pgsched.task_defaults``.
 
-    Raises InvalidTask as :class:`TaskSpec` does, and for an option that is a task's own.
+    Raises InvalidTask as :class:`TaskSpec` does, and for an option of single tasks.
     """
     if own := sorted(options.keys() & OWN_OPTIONS):
         raise InvalidTask("is an option of single tasks: it has no default", field=own[0])
@@ -323,6 +323,6 @@ def default_columns(options: TaskOptions) -> dict[str, Any]:
 
 
 def json_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as JSON has them: what is JSON text among them, read."""
+    """Return arguments as JSON values: JSON text among them is parsed."""
     read = {name: json.loads(arguments[name]) for name in ("payload", "metadata") if arguments.get(name) is not None}
     return {**arguments, **read}

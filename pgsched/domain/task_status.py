@@ -1,4 +1,4 @@
-"""How a task stands: its schedule in words, what it did last, what it will do next."""
+"""The status of a task: its schedule in words, its recent runs and its next ones."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import FOLLOWS
 
 NEXT_RUNS = 5
-"""How many runs are told ahead."""
+"""Maximum number of coming runs that are listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStatus:
-    """A task with what surrounds it."""
+    """A task with its surroundings."""
 
     task: Task
     schedule: str
-    """In words; what is wrong with it when it cannot be planned."""
+    """The schedule in words, or why its ticks cannot be computed."""
     is_running: bool
     next_runs: list[datetime]
-    """The ticks that are still to come, in UTC; none while it is paused or when it is over."""
+    """The coming ticks, in UTC; empty while it is paused or when it is over."""
     executions: list[Execution]
-    """The one that is under way, then the last ones, the latest first."""
+    """The attempt in progress, then recent attempts, the latest first."""
     missed: list[MissedTicks]
     """Ticks that were not run, the latest first."""
     alerts: list[Alert]
-    """The limits of ``alert_if_no_success_for`` and ``alert_if_running_for`` that are passed."""
+    """The limits of ``alert_if_no_success_for`` and ``alert_if_running_for`` that are exceeded."""
     awaits: list[str]
-    """What ends the wait of a durable task that is blocked in one, as ``event:NAME`` and ``child:ID``."""
+    """What ends the wait of a blocked durable task, as ``event:NAME`` and ``child:ID``."""
     wakes_at: datetime | None
-    """When the first timeout or sleep among its waits is over; None: there is none."""
+    """When the first timeout or sleep among its waits expires; None when there is none."""
     version: str
-    """Another one after each edit, the same whatever workers do with the task."""
+    """Changes with each edit, but not with what workers do with the task."""
 
     @property
     def last_execution(self) -> Execution | None:
@@ -50,7 +50,7 @@ class TaskStatus:
 
     @property
     def running(self) -> Execution | None:
-        """The attempt that is under way: who makes it, and since when. A copy that somebody runs by hand is not it."""
+        """The attempt in progress: its worker, and since when. A copy that somebody runs by hand does not count."""
         own = self.task.id
         return next(
             (one for one in self.executions if one.is_running and (one.run_by is None or one.task_id == own)), None
@@ -75,24 +75,24 @@ class TaskStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stand:
-    """What the row of a task does not say about its state."""
+    """State of a task that its row does not contain."""
 
     now: datetime
-    """By the database's clock."""
+    """The time by the database's clock."""
     ticks_running: bool = False
-    """A child runs one of its ticks."""
+    """Whether a child runs one of its ticks."""
     left_out: list[str] | None = None
-    """The days of its calendars."""
+    """The dates of its calendars."""
     awaits: list[str] | None = None
     """What a durable task waits for."""
     wakes_at: datetime | None = None
     version: str = ""
-    """What edits compare."""
+    """The value that edits compare."""
 
     def status_of(
         self, task: Task, executions: list[Execution], missed: list[MissedTicks], alerts: list[Alert]
     ) -> TaskStatus:
-        """Return how the task stands now."""
+        """Return the current status of the task."""
         return status_of(
             task,
             executions,
@@ -108,7 +108,7 @@ class Stand:
 
 
 def latest(executions: Sequence[Execution], number: int) -> list[Execution]:
-    """Return what is under way, and so many of the others."""
+    """Return the attempt in progress and this many of the others."""
     of_rank = accumulate(not one.is_running for one in executions)
     return [one for one, rank in zip(executions, of_rank, strict=True) if one.is_running or rank <= number]
 
@@ -126,10 +126,10 @@ def status_of(
     wakes_at: datetime | None = None,
     version: str = "",
 ) -> TaskStatus:
-    """Return how a task stands ``now``, by the database's clock.
+    """Return the status of a task at ``now``, by the database's clock.
 
-    ``left_out``: the days of its calendars; ``ticks_running``: a child runs one of its ticks. ``awaits`` and
-    ``wakes_at`` are of the wait of a durable task, ``version`` is what edits compare.
+    ``left_out`` are the dates of its calendars; ``ticks_running`` says that a child runs one of its ticks. ``awaits``
+    and ``wakes_at`` describe the wait of a durable task; edits compare ``version``.
     """
     schedule = planned_as(task, left_out)
     try:
@@ -152,7 +152,7 @@ def status_of(
 
 
 def planned_as(task: Task | PlannedSchedule, left_out: Sequence[str] = ()) -> Schedule:
-    """Return the columns by which a task is planned; ``left_out`` are the days of its calendars."""
+    """Return the columns from which its ticks are computed; ``left_out`` are the dates of its calendars."""
     return Schedule(
         cron_expression=task.cron_expression,
         timezone=task.timezone,
@@ -182,9 +182,9 @@ def _next_runs(task: Task, schedule: Schedule, now: datetime) -> list[datetime]:
 
 
 def coming_tick(task: Task | PlannedSchedule, schedule: Schedule, now: datetime) -> tuple[datetime | None, int]:
-    """Return the next tick that a schedule will run, and how many are over by then; None while it runs none.
+    """Return the next tick that a schedule will run, and how many are over by then; None when it will run none.
 
-    Raises InvalidTask for a schedule that cannot be planned.
+    Raises InvalidTask for a schedule whose ticks cannot be computed.
     """
     if not task.enabled or task.status not in ("pending", "running"):
         return None, task.execution_count
@@ -196,7 +196,7 @@ def coming_tick(task: Task | PlannedSchedule, schedule: Schedule, now: datetime)
         and task.next_run_at <= claimed
         and task.attempts == (task.status == "running")
     ):
-        # As a worker decides it. A retry runs whatever passed.
+        # The same decision as a worker's. A retry runs whatever has passed.
         admission = admit(schedule, tick, task.next_run_at, claimed, done)
         tick = admission.next_tick if admission.run is None else admission.run
     if tick is not None and task.status == "running":

@@ -1,4 +1,4 @@
-"""A task with what belongs to it: the steps of a group, what a task waits for, what waits for it."""
+"""A task with its relatives: the steps of a group, its dependencies, and the tasks that depend on it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 MAX_NODES: Final = 20_000
-"""So many tasks are read."""
+"""Maximum number of tasks that are read."""
 MAX_DEPTH: Final = 150
-"""So deep are they nested: a reader of the JSON needs some stack for each level."""
+"""Maximum depth: a parser of the JSON needs some stack for each level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskNode:
-    """A task and those that belong to it. Each task is in a tree once, where it was met first."""
+    """A task and its relatives. Each task occurs once in a tree, at the place nearest to the root."""
 
     id: int
     name: str | None
@@ -22,8 +22,8 @@ class TaskNode:
     status: str
     depends_on: list[int]
     duration: float | None
-    """Seconds that its last attempt took, or has taken so far; of a group those since its steps were made. None when it
-    has not begun."""
+    """Duration of its last or current attempt in seconds; for a group, the time since its steps were created. None
+    when it has not started."""
     last_error: str | None
     children: list[TaskNode]
     """The steps of a group, those of the last tick."""
@@ -32,7 +32,7 @@ class TaskNode:
     dependents: list[TaskNode]
     """The tasks that still wait for it."""
     cut: bool
-    """More belongs here than is shown."""
+    """Whether more tasks belong here than are shown."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the tree as a JSON-able dictionary."""
@@ -46,9 +46,9 @@ Row = Mapping[str, Any]
 
 
 def tree_of(task_id: int, rows: Sequence[Row]) -> TaskNode | None:
-    """Return the tree of a task from the rows that were found around it; None when it is not among them.
+    """Build the tree of a task from the rows that were found around it; None when it is not among them.
 
-    Each row has ``kind``: how it belongs to the task (``self``, ``child``, ``up``, ``down``).
+    The ``kind`` of each row is its relation to the task (``self``, ``child``, ``up``, ``down``).
     """
     found = _Rows(rows[:MAX_NODES])
     if ("self", task_id) not in found.by_kind:
@@ -82,7 +82,7 @@ class _Rows:
         }
         nested: dict[str, list[TaskNode]] = {branch: [] for branch in _BRANCHES}
         for branch, keys in below.items():
-            # Marked first: what two have in common is shown by the nearer one.
+            # Marked first, so that the nearer of two nodes shows what both have in common.
             fresh = [one for one in dict.fromkeys(keys) if one in self.by_kind and one[1] not in self._seen]
             if fresh and depth == MAX_DEPTH:
                 cut = True

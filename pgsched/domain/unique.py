@@ -1,4 +1,4 @@
-"""When two tasks are one: the rule that ``pgsched.schedule_unique`` keeps."""
+"""Uniqueness of tasks: the rule that ``pgsched.schedule_unique`` enforces."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _states = list_of(one_of(*STATUSES), "statuses")
 
 @dataclass(frozen=True, kw_only=True)
 class Unique:
-    """A task is not made where one like it holds: that one is returned, or ``on_conflict`` says what becomes of it.
+    """Creates no task while a matching one exists: that one is returned, or ``on_conflict`` decides what happens to it.
 
-    By default a task holds while it waits or runs. Raises InvalidTask, naming field, rule and value.
+    By default a task blocks others while it waits or runs. Raises InvalidTask, naming field, rule and value.
     """
 
     by: Sequence[str] | None = None
-    """What makes two tasks of a type alike: ``payload`` (the default), ``payload.KEY``, ``queue``. Where there is an
-    ``idempotency_key`` that does, and nothing else."""
+    """What makes two tasks of a type match: ``payload`` (the default), ``payload.KEY``, ``queue``. An
+    ``idempotency_key``, where there is one, replaces all of them."""
     within: Duration | None = None
-    """A task also holds for so long from when it was made, whatever has become of it, unless it was cancelled."""
+    """A task also blocks others for this long after its creation, whatever its state, unless it was cancelled."""
     states: Sequence[str] | None = None
-    """In which statuses it holds; pending, blocked and running."""
+    """The statuses in which it blocks others; pending, blocked and running."""
     debounce: Duration | None = None
-    """It starts so long after the last call: each one moves a task that has not started, and changes what is given."""
+    """It starts this long after the last call: each call postpones a task that has not started, and updates it."""
     max_wait: Duration | None = None
-    """With ``debounce``: it starts at the latest so long after the first call."""
+    """With ``debounce``: it starts at the latest this long after the first call."""
     _parameters: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check every field by itself, then what must not or must come together."""
+        """Check every field by itself, then the fields that exclude or require each other."""
         periods = {
             name: None if value is None else _period(name, value)
             for name in ("within", "debounce", "max_wait")

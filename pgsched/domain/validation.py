@@ -1,7 +1,7 @@
 """The rules for single values: those of the table's domains, checked before anything is sent. There are no others.
 
-A check takes the name of a field and its value, and returns what the database is given. It raises InvalidTask, with the
-field, the rule and the value.
+A check receives the name of a field and its value, and returns what is sent to the database. It raises InvalidTask with
+the field, the rule and the value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pgsched.domain.scheduling.cron import parse_cron
 from pgsched.domain.scheduling.time_zones import load_zone
 
 Duration = float | timedelta | Interval | str
-"""Seconds, a timedelta, an Interval, or text as ``"15m"``."""
+"""Seconds, a timedelta, an Interval, or text such as ``"15m"``."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _NOTHING = Interval()
@@ -32,12 +32,12 @@ Check = Callable[[str, Any], Any]
 
 
 def refused(field: str, rule: str, value: object) -> InvalidTask:
-    """The error of a field that must keep a rule."""
+    """Return the error for a field that breaks a rule."""
     return InvalidTask(f"must {rule}", field=field, value=value)
 
 
 def optional(check: Check) -> Check:
-    """A check that lets None pass."""
+    """Return a check that accepts None as well."""
     return lambda field, value: None if value is None else check(field, value)
 
 
@@ -45,7 +45,7 @@ def optional(check: Check) -> Check:
 
 
 def text(field: str, value: object) -> str:
-    """Any text that PostgreSQL can hold."""
+    """Any text that PostgreSQL can store."""
     if not isinstance(value, str):
         raise refused(field, "be text", value)
     if "\0" in value:
@@ -72,7 +72,7 @@ def text_of(longest: int, *, control_characters: bool = True) -> Check:
 
 
 def plain_text(field: str, value: object) -> str:
-    """Text to compare with: one that no row can hold fits none."""
+    """Text to compare with; a text that no row can contain matches none."""
     if not isinstance(value, str) or "\0" in value:
         raise refused(field, "be text without the character \\0", value)
     return value
@@ -102,7 +102,7 @@ def _is_number(value: object) -> bool:
 
 
 def whole(low: float, high: float, *, rule: str = "") -> Check:
-    """A whole number from ``low`` to ``high``; ``rule`` says so in other words."""
+    """A whole number from ``low`` to ``high``; ``rule`` words that differently."""
     kind = rule or "be a whole number"
     bounds = rule or (f"be at least {low}" if high >= MAX_INTEGER else f"be between {low} and {high}")
     too_much = rule or (f"be at most {high}" if high >= MAX_INTEGER else bounds)
@@ -118,7 +118,7 @@ def whole(low: float, high: float, *, rule: str = "") -> Check:
 
 
 def number(low: float, high: float, *, rule: str = "") -> Check:
-    """A number from ``low`` to ``high``; ``rule`` says so in other words."""
+    """A number from ``low`` to ``high``; ``rule`` words that differently."""
 
     def check(field: str, value: Any) -> float:
         if not _is_number(value):
@@ -160,7 +160,7 @@ def moment(field: str, value: object) -> str:
 def interval_of(field: str, value: Duration) -> Interval:
     """Return a duration as an Interval: a number is elapsed seconds.
 
-    Raises InvalidTask for anything that is no duration or is negative.
+    Raises InvalidTask for anything that is not a duration or is negative.
     """
     if isinstance(value, Interval):
         interval = value
@@ -183,7 +183,7 @@ def interval_of(field: str, value: Duration) -> Interval:
 
 
 def duration(low: Interval = _NOTHING, high: Interval = _MILLENNIUM, *, least: str = "", rule: str = "") -> Check:
-    """A duration as text for PostgreSQL, from ``low`` (``least``, in words) to ``high``; ``rule`` says both."""
+    """A duration as text for PostgreSQL, from ``low`` (``least``, in words) to ``high``; ``rule`` states both."""
 
     def check(field: str, value: Duration) -> str:
         interval = interval_of(field, value)
@@ -200,7 +200,7 @@ def duration(low: Interval = _NOTHING, high: Interval = _MILLENNIUM, *, least: s
 
 
 def list_of(check: Check, what: str, *, most: int = MAX_INTEGER) -> Check:
-    """A list of at most so many values that fit a check."""
+    """A list of limited length whose values pass a check."""
 
     def check_all(field: str, value: object) -> list[Any]:
         if isinstance(value, str | bytes) or not isinstance(value, Sequence):
@@ -216,14 +216,14 @@ def list_of(check: Check, what: str, *, most: int = MAX_INTEGER) -> Check:
 
 
 def json_object(field: str, value: object) -> str:
-    """An object with keys that are strings, as JSON text."""
+    """An object with string keys, as JSON text."""
     if not isinstance(value, dict | Mapping):  # the quick test first
         raise refused(field, "be a dictionary", Described(f"a {type(value).__name__}"))
     return json_value(field, value if isinstance(value, dict) else dict(value))
 
 
 def json_value(field: str, value: object) -> str:
-    """Any JSON value, whose objects have keys that are strings, as JSON text."""
+    """Any JSON value whose objects have string keys, as JSON text."""
     encoded = encode_json(value, field)
     if (path := foreign_key(value)) is not None:
         raise refused(field, "have keys that are strings", field + path)
@@ -257,17 +257,17 @@ WORDS: Final = {
     "dependency_mode": ("all", "any", "each"),
     "on_dependency_dead": ("cancel", "run", "wait"),
 }
-"""The options that are one of several words."""
+"""The options with a fixed set of words."""
 
 
 class Rule(NamedTuple):
-    """What an option of a task must be."""
+    """The rule for an option of a task."""
 
     parameter: str
     """The argument of ``pgsched.schedule``."""
     check: Check
     may_be_empty: bool = False
-    """A task may have none: an edit may take it away."""
+    """Whether a task can be without it, so that an edit can clear it."""
 
 
 RULES: Final[dict[str, Rule]] = {

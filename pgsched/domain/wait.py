@@ -1,4 +1,4 @@
-"""Waiting for a task's end: what is looked at, how often, and what it means. Knows no clock but the one it is given."""
+"""Waiting for a task to end: what to poll, how often, and what the answer means. Reads no clock of its own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pgsched.domain.errors import TaskNotFound
 from pgsched.domain.validation import Duration, interval_of
 
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.01, 0.5, 1.5
-"""Seconds between two looks: they grow from the first to the longest."""
+"""Seconds between two polls, which grow from the first to the longest."""
 
 
 class Waiting:
-    """One wait for a task; of a schedule for its next completed tick."""
+    """One wait for a task; for a schedule, a wait for its next completed tick."""
 
     def __init__(self, task_id: int, timeout: Duration | None, *, clock: Callable[[], float]) -> None:
-        """``timeout`` in seconds or as any duration, None: for ever. Raises InvalidTask for one that is none."""
+        """``timeout`` in seconds or as any duration; None waits forever. Raises InvalidTask for an invalid one."""
         self.task_id = task_id
         self._timeout = None if timeout is None else interval_of("timeout", timeout).seconds
         self._clock = clock
@@ -25,15 +25,15 @@ class Waiting:
         self._pause = FIRST_PAUSE
         self._status = ""
         self.token: int | None = None
-        """Of a schedule: only ticks of later claims count. None: not looked yet."""
+        """For a schedule: only ticks of later claims count. None before the first poll."""
         self.since: datetime | None = None
-        """Of a schedule that may overlap itself: only ticks that were completed since count."""
+        """For a schedule that may overlap itself: only ticks that were completed after this time count."""
         self.result: Any = None
         self.failed = False
         """The task is dead or cancelled."""
 
     def is_over(self, row: Mapping[str, Any] | None) -> bool:
-        """Take what a look found; returns whether the wait is over: ``result`` is there, or the task ``failed``.
+        """Process a poll; returns whether the wait is over: ``result`` is set, or the task ``failed``.
 
         Raises TaskNotFound when there is no row.
         """
@@ -51,7 +51,7 @@ class Waiting:
         return self.failed
 
     def pause(self) -> float:
-        """Return how long to wait for the next look, in seconds. Raises TimeoutError when the time is over."""
+        """Return the delay before the next poll, in seconds. Raises TimeoutError when the time is up."""
         pause = self._pause
         self._pause = min(pause * GROWTH, LONGEST_PAUSE)
         if self._timeout is None:

@@ -1,6 +1,6 @@
-"""Plans of several tasks: the payload of a group, written as steps, chains and what runs side by side.
+"""Plans of several tasks: the payload of a group, built from steps, chains and parallel parts.
 
-A plan is a JSON object that any language can write; what is here makes one and checks it, by the rules of the table.
+A plan is a JSON object that any language can write; this module builds and checks one by the rules of the table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Step:
 
     name: str
     fields: Mapping[str, Any] = field(repr=False)
-    """As the payload has it."""
+    """In the form of the payload."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Parallel:
 
 Part: TypeAlias = Step | Chain | Parallel
 Named: TypeAlias = "Part | str | TaskHandle[..., Any]"
-"""A part, or the task type or handler of a step that is nothing but that."""
+"""A part, or the task type or handler of a step without anything else."""
 Defaults = Callable[[str], Mapping[str, Any]]
-"""Returns the options that a task_type has unless the step says otherwise."""
+"""Returns the default options of a task_type."""
 
 
 def step(
@@ -62,10 +62,10 @@ def step(
 ) -> Step:
     """Return one task of a group: its type, or the handler that ``@app.task`` returned, and its payload.
 
-    ``name`` (the task_type) must be the only one of the group; the result is found under it. ``order`` and ``parallel``
-    are for steps that are given to :func:`group` itself; ``after`` names the steps that it waits for. Raises
-    InvalidTask, naming step, option, rule and value, and PayloadMismatch when the payload does not fit a handler.
-    Values that JSON does not have may be given with a type, too: the client of an app encodes them.
+    ``name`` (the task_type by default) must be unique in the group; the result is found under it. ``order`` and
+    ``parallel`` are for steps that are given to :func:`group` itself; ``after`` names the steps that it waits for.
+    Raises InvalidTask, naming step, option, rule and value, and PayloadMismatch when the payload does not fit a
+    handler. Values that JSON does not have may also be given with a type: the client of an app encodes them.
     """
     foreign: Mapping[str, Any] | None = None
     if not isinstance(task, str):
@@ -98,20 +98,20 @@ def _is_json(payload: Mapping[str, Any]) -> bool:
 
 
 def chain(*parts: Named) -> Chain:
-    """Return a plan in which each part begins when the one before has ended; a task type alone is a step of that."""
+    """Return a plan in which each part starts when the previous one has ended; a task type alone is a step."""
     return Chain(_placed("chain", parts))
 
 
 def parallel(*parts: Named) -> Parallel:
-    """Return a plan whose parts run side by side; what comes next waits for all of them."""
+    """Return a plan whose parts run side by side; what follows waits for all of them."""
     return Parallel(_placed("parallel", parts))
 
 
 def group(*parts: Named) -> dict[str, Any]:
     """Return the payload of a group that runs its parts one after the other, as :func:`chain` does.
 
-    Steps alone may say otherwise: they run in the order of their ``order``, those of one order side by side (with
-    ``parallel=False`` one after the other), and one with ``after`` waits for the steps that it names and no others.
+    Plain steps can order themselves: they run by their ``order``, steps of the same order side by side (with
+    ``parallel=False`` one after the other), and one with ``after`` waits only for the steps that it names.
     Raises InvalidTask.
     """
     return checked_group({"steps": _steps_of(parts)})
@@ -120,9 +120,9 @@ def group(*parts: Named) -> dict[str, Any]:
 def more_steps(
     parts: Sequence[Named | Mapping[str, Any]], defaults: Defaults | None = None, payloads: Payloads | None = None
 ) -> list[dict[str, Any]]:
-    """Return the steps of a plan that is added to a group whose steps run; ``after`` may name those, too.
+    """Return the steps of a plan to add to a running group; their ``after`` may also name steps of the group.
 
-    It is given as :func:`group` takes it, or as the object that this returns. Raises InvalidTask.
+    The plan is given as :func:`group` accepts it, or as an object that this function returned. Raises InvalidTask.
     """
     plan = parts[0] if len(parts) == 1 and isinstance(parts[0], Mapping) else None
     if plan is None:
@@ -149,13 +149,13 @@ def _steps_of(given: Sequence[Named]) -> list[dict[str, Any]]:
 def _part(one: Named) -> Part:
     if isinstance(one, str) or (not isinstance(one, Step | Chain | Parallel) and hasattr(one, "handler")):
         return step(one)
-    return one  # type: ignore[return-value] # whatever else it is, who places it says so
+    return one  # type: ignore[return-value] # the caller that places it rejects anything else
 
 
 def checked_group(
     plan: Mapping[str, Any] | Part, defaults: Defaults | None = None, payloads: Payloads | None = None
 ) -> dict[str, Any]:
-    """Return the payload of a group, checked; ``defaults`` fill what its steps leave out, ``payloads`` encode theirs.
+    """Return the payload of a group, checked; ``defaults`` complete its steps, ``payloads`` encode their payloads.
 
     Raises InvalidTask, naming step, key, rule and value, and PayloadMismatch.
     """
@@ -213,7 +213,7 @@ def _name(fields: Mapping[str, Any]) -> str:
 
 
 def _encoded(step: Mapping[str, Any], payloads: Payloads) -> Mapping[str, Any]:
-    """A step with its payload as JSON has it, where the annotations of a handler say how."""
+    """Return a step with its payload encoded, where the annotations of a handler say how."""
     task_type, payload = step.get("task_type"), step.get("payload", {})
     if not isinstance(task_type, str) or not isinstance(payload, Mapping):
         return step  # the rules say so
@@ -227,7 +227,7 @@ def _encoded(step: Mapping[str, Any], payloads: Payloads) -> Mapping[str, Any]:
 
 
 def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A step as the payload has it: every value as JSON that PostgreSQL reads alike everywhere."""
+    """Return a step in the form of the payload: every value is JSON that PostgreSQL parses the same everywhere."""
     label = given.get("name", given.get("task_type"))
     if isinstance(label, str) and label:
         where = f"step {shown(label)}"
@@ -253,7 +253,7 @@ def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _fill(fields: dict[str, Any], defaults: Defaults) -> None:
-    """Give a step the options of its task_type that it does not say itself; a group's steps theirs."""
+    """Complete a step with the options of its task_type; for a group, complete its steps."""
     options = defaults(fields["task_type"])
     missing = {
         key: options[key] for key in StepOptions.__optional_keys__ if options.get(key) is not None and key not in fields
@@ -276,7 +276,7 @@ def _check_names(steps: Iterable[Mapping[str, Any]], *, more: bool) -> None:
                 raise InvalidTask(f"step {shown(_name(one))}: after names {shown(other)}, which is no step")
 
 
-# Chains and what runs side by side.
+# Chains and parallel parts.
 
 
 def _placed(kind: str, given: tuple[Named, ...]) -> tuple[Part, ...]:
@@ -294,7 +294,7 @@ def _placed(kind: str, given: tuple[Named, ...]) -> tuple[Part, ...]:
 
 
 def _levels(plan: Chain) -> list[list[Step]] | None:
-    """The steps in stages, each of which waits for all of the one before; None for a plan of any other form."""
+    """Return the steps in stages, each of which waits for all of the previous one; None for a plan of another form."""
     levels: list[list[Step]] = []
     for part in plan.parts:
         if isinstance(part, Chain):
@@ -311,7 +311,7 @@ def _levels(plan: Chain) -> list[list[Step]] | None:
 
 
 def _wire(part: Part, before: tuple[str, ...], steps: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Add the steps of a part that begins after others; returns the names of those that end it."""
+    """Add the steps of a part that starts after others; returns the names of its last steps."""
     if isinstance(part, Step):
         after = dict.fromkeys([*before, *part.fields.get("after", ())])
         steps.append({**part.fields, "after": list(after)})

@@ -1,4 +1,4 @@
-"""What the annotations of a handler say, before anybody makes a validator of them."""
+"""The annotations of a handler, before a validator is built from them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _NAMES_OF_NOTHING = ("Any", "typing.Any", "object", "None")
 
 
 def says_something(annotation: object) -> bool:
-    """Whether an annotation, which may be text, could refuse or change a value."""
+    """Whether an annotation, which may be text, could reject or change a value."""
     if isinstance(annotation, str):
         return annotation not in _NAMES_OF_NOTHING
     return not any(annotation is nothing for nothing in _NOTHING)
 
 
 def resolved(function: Callable[..., Any], annotations: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the annotations mean, without those that exist only for type checkers."""
+    """Return the resolved annotations, without those that exist only for type checkers."""
     names = _names(function)
     found = {}
     for name, annotation in annotations.items():

@@ -1,4 +1,4 @@
-"""Batch handlers as their signatures say them: what a call gets of each task, and which payloads fit."""
+"""The signatures of batch handlers: what a call receives for each task, and which payloads fit."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from pgsched.execution.context import Context
 T = TypeVar("T")
 
 LARGEST = 10_000
-"""Payloads in one call, at the most."""
+"""Maximum number of payloads in one call."""
 DEFAULT_WAIT = 0.05
 LONGEST_WAIT = 60.0
-"""Seconds for which the first payload of a call waits for others."""
+"""Maximum number of seconds for which the first payload of a call waits for others."""
 _SCALARS = (str, bytes, int, float, bool)
 
 
 class Item(Generic[T]):
-    """One task of a call of a batch handler that takes ``list[Item]``."""
+    """One task in a call of a batch handler that takes ``list[Item]``."""
 
     __slots__ = ("context", "failure", "payload")
 
     def __init__(self, payload: T, context: Context) -> None:
         self.payload = payload
-        """As the annotation has it: of ``list[Item[Document]]`` a Document; a dict without one."""
+        """Decoded by the annotation: a Document for ``list[Item[Document]]``; a dict without one."""
         self.context = context
-        """The attempt: its id, number, log, progress, and whether it was ``cancelled`` meanwhile."""
+        """The attempt: its id, number, log, progress, and whether it has been ``cancelled``."""
         self.failure: BaseException | None = None
 
     def fail(self, error: BaseException | str) -> None:
-        """Fail this task only, as if a handler of its own had raised ``error``: also Retry, Discard or Snooze.
+        """Fail this task only, as if its own handler had raised ``error``, which may be Retry, Discard or Snooze.
 
-        It comes before what the call returns for it.
+        It takes precedence over what the call returns for the task.
         """
         self.failure = error if isinstance(error, BaseException) else RuntimeError(error)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchRule:
-    """How many payloads a call gets, and how."""
+    """How many payloads a call receives, and in which form."""
 
     size: int
     wait: float
@@ -55,27 +55,27 @@ class BatchRule:
     parameter: str = ""
     """The name of the function's parameter."""
     gives_items: bool = False
-    """It gets :class:`Item` objects instead of payloads."""
+    """Whether it receives :class:`Item` objects instead of payloads."""
     on_raised: Callable[[BaseException], None] | None = None
-    """Is told what is raised for a task, in the context of its attempt (by :mod:`pgsched.testing`)."""
+    """Called with what is raised for a task, in the context of its attempt (by :mod:`pgsched.testing`)."""
 
 
 class Signature(NamedTuple):
-    """What the signature of a batch handler says of a single payload."""
+    """What the signature of a batch handler says about a single payload."""
 
     rule: BatchRule
     whole: Any
-    """The type of a payload; Any: a dict as it is."""
+    """The type of a payload; Any for a plain dict."""
     parameters: dict[str, inspect.Parameter]
     """The keys that a payload may have, as the parameters of a function."""
     open_ended: bool
-    """It may have any others."""
+    """Whether it may have any other keys."""
     result: Any
     """The annotation of a single result."""
 
 
 def batch_rule(task_type: str, batch: int, wait: Duration | None) -> BatchRule:
-    """Return the rule of a batch handler. Raises RegistrationError for values out of their ranges."""
+    """Return the rule of a batch handler. Raises RegistrationError for values outside their ranges."""
     name = f"handler {task_type!r}"
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= LARGEST:
         raise RegistrationError(f"{name}: batch must be between 1 and {LARGEST}, got {batch!r:.100}")
@@ -91,7 +91,7 @@ def batch_rule(task_type: str, batch: int, wait: Duration | None) -> BatchRule:
 def read_signature(
     task_type: str, function: Callable[..., Any], signature: inspect.Signature, rule: BatchRule
 ) -> Signature:
-    """Return what a batch handler takes and returns. Raises RegistrationError for what is no batch handler."""
+    """Return what a batch handler takes and returns. Raises RegistrationError for anything else."""
     parameters = list(signature.parameters.values())
     if len(parameters) != 1 or parameters[0].kind not in (
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

@@ -1,4 +1,4 @@
-"""The contexts of durable handlers: what they record, wait for and repeat nothing of."""
+"""The contexts of durable handlers: they record steps, wait, and repeat nothing that was recorded."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _CONNECTION: contextvars.ContextVar[Any] = contextvars.ContextVar("pgsched step 
 
 
 class DurableBase(Context):
-    """What the contexts of both kinds of durable handlers have in common."""
+    """What the contexts of both kinds of durable handlers share."""
 
     __slots__ = ("_counted", "_patches", "_run")
 
     def enter(self, run: DurableRun, handler: Handler) -> Handler:
-        """Set the run that the attempt is a part of, and return the handler within it (called by the worker)."""
+        """Set the run that the attempt belongs to, and return the handler within it (called by the worker)."""
         self._run = run
         self._counted: dict[str, int] = {}
         self._patches: dict[str, bool] = {}
@@ -50,17 +50,17 @@ class DurableBase(Context):
 
     @property
     def suspending(self) -> bool:
-        """Whether the handler is being ended because its run is suspended: ``finally`` must not undo what was done."""
+        """Whether the handler ends because its run is suspended, when ``finally`` must not undo anything."""
         return self._run.suspension is not None
 
     @property
     def began_at(self) -> datetime:
-        """When the run began, in UTC; with the id it names the run."""
+        """When the run started, in UTC; with the id it identifies the run."""
         return self._run.id.began_at
 
     @property
     def connection(self) -> Any:
-        """The connection of the transactional step that the calling code is part of. Raises NotTransactional."""
+        """The connection of the transactional step that the calling code belongs to. Raises NotTransactional."""
         connection = _CONNECTION.get()
         if connection is None:
             raise NotTransactional(
@@ -69,26 +69,27 @@ class DurableBase(Context):
         return connection
 
     def now(self, name: str | None = None) -> datetime:
-        """Return the database's time when it was asked for first, in UTC: the same whenever the run goes on.
+        """Return the database's time of the first call, in UTC: the same whenever the run resumes.
 
-        Recorded with the next step. Values are told apart by their order, or by ``name``.
+        Recorded with the next step. Values are distinguished by their order, or by ``name``.
         """
         text = self._value("now", name, lambda: self._run.now().isoformat())
         return datetime.fromisoformat(text)
 
     def random(self, name: str | None = None) -> float:
-        """Return a random number in [0, 1): the same whenever the run goes on. As :meth:`now`."""
+        """Return a random number in [0, 1): the same whenever the run resumes. See :meth:`now`."""
         return float(self._value("random", name, random_module.SystemRandom().random))
 
     def uuid(self, name: str | None = None) -> UUID:
-        """Return a random UUID (version 4): the same whenever the run goes on. As :meth:`now`."""
+        """Return a random UUID (version 4): the same whenever the run resumes. See :meth:`now`."""
         made = random_module.SystemRandom().getrandbits(128)
         return UUID(self._value("uuid", name, lambda: str(UUID(int=made, version=4))))
 
     def patched(self, name: str) -> bool:
-        """Whether the run is to take the new way that was added to the code under ``name``.
+        """Whether the run takes the new path that was added to the code under ``name``.
 
-        True for runs that come here first with the code that asks; False for those that had come farther before.
+        True for runs that reach this point for the first time with the new code; False for runs that were already past
+        it.
         """
         run, known = self._run, self._patches.get(name)
         if known is None:
@@ -98,10 +99,10 @@ class DurableBase(Context):
         return known
 
     def restart_with(self, payload: Mapping[str, Any] | None = None) -> NoReturn:
-        """End this run, and begin another one with ``payload`` and nothing recorded. Does not return.
+        """End this run, and start another one with ``payload`` and no records. Does not return.
 
-        Without a payload it has the one that the task has. The task keeps its id, its key and its mailbox. Raises
-        PayloadMismatch for a payload that does not fit, and DurableError for one of a schedule.
+        Without a payload it has the task's. The task keeps its id, its key and its mailbox. Raises
+        PayloadMismatch for a payload that does not fit, and DurableError for a payload of a schedule.
         """
         self._run.restart_with(payload)
 
@@ -166,16 +167,16 @@ class DurableContext(DurableBase):
         backoff_delay: Duration | None = None,
         backoff_max: Duration | None = None,
     ) -> Any:
-        """Call a function once, and return what it returned, now or whenever the run goes on.
+        """Call a function once, and return its result, now and whenever the run resumes.
 
-        ``name`` finds the step again; in a loop ``key`` tells its rounds apart. The result is JSON, read as the return
-        annotation has it. A plain function runs in a thread. One that raises is called again, 3 times in all unless
-        ``max_attempts`` says otherwise, after the delays of ``backoff`` (as those of a task); ``timeout`` is in seconds
-        for one attempt. Should the worker die before the result is recorded, the function is called again; with
+        ``name`` identifies the step; in a loop ``key`` distinguishes its iterations. The result is JSON, decoded by the
+        return annotation. A plain function runs in a thread. One that raises is called again, 3 times in all unless
+        ``max_attempts`` says otherwise, after the delays of ``backoff`` (as for a task); ``timeout`` is in seconds for
+        one attempt. If the worker dies before the result is recorded, the function is called again; with
         ``transactional`` it writes in a transaction (a parameter ``connection``, or ``ctx.connection``) that is
-        committed with the record, so what it writes there is there once.
+        committed with the record, so its writes happen exactly once.
 
-        Raises StepFailed when no attempt is left, and DurableError for a name that was asked for before.
+        Raises StepFailed when no attempt is left, and DurableError for a name that was used before.
         """
         recorded = self._run.ask(name, key, "step")
         if recorded is not None and recorded.status == "completed":
@@ -225,14 +226,14 @@ class DurableContext(DurableBase):
                 _CONNECTION.reset(token)
 
     async def sleep(self, name: str, duration: Duration, *, key: str = "") -> None:
-        """Go on after a time (seconds, a timedelta, or text as ``"1h"``), without a slot, a lease or a connection."""
+        """Sleep for a duration (seconds, a timedelta, or text such as ``"1h"``), without slot, lease or connection."""
         await steps.sleep(self._run, name, key, duration)
 
     async def wait_for(self, event: str, *, timeout: Duration | None = None, key: str = "") -> Any:
         """Return the payload of the next event of this name in the task's mailbox; waits until there is one.
 
-        Each event is taken once, the oldest first; one that came before is there already. A second wait for the same
-        event needs a ``key``. Raises EventTimeout when none comes within ``timeout``.
+        Each event is consumed once, the oldest first; events that arrived earlier are already there. A second wait for
+        the same event needs a ``key``. Raises EventTimeout when none arrives within ``timeout``.
         """
         return steps.value_of(await steps.wait_for(self._run, event, key, timeout))
 
@@ -246,9 +247,9 @@ class DurableContext(DurableBase):
         cancel_with_parent: bool = True,
         **options: Unpack[TaskOptions],
     ) -> Any:
-        """Schedule a child task, and return its result, as JSON has it.
+        """Schedule a child task, and return its result as JSON has it.
 
-        ``step`` is the name of the step, the task type unless given; ``options`` are those of ``schedule``. The child
+        ``step`` is the name of the step, by default the task type; ``options`` are those of ``schedule``. The child
         is cancelled with this task unless ``cancel_with_parent`` is False. Raises ChildFailed when it is dead,
         cancelled or deleted.
         """
@@ -258,17 +259,17 @@ class DurableContext(DurableBase):
 
 
 class PlainDurableContext(DurableBase):
-    """The context of a plain durable handler: as :class:`DurableContext`, without ``await``."""
+    """The context of a plain durable handler: like :class:`DurableContext`, without ``await``."""
 
     __slots__ = ("_loop",)
 
     def enter(self, run: DurableRun, handler: Handler) -> Handler:
-        """Set the run that the attempt is a part of, and return the handler within it (called by the worker)."""
+        """Set the run that the attempt belongs to, and return the handler within it (called by the worker)."""
         self._loop = asyncio.get_running_loop()
         return super().enter(run, handler)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the worker's event loop, and return what it returns."""
+        """Run a coroutine on the worker's event loop, and return its result."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -287,7 +288,7 @@ class PlainDurableContext(DurableBase):
         backoff_delay: Duration | None = None,
         backoff_max: Duration | None = None,
     ) -> R:
-        """As :meth:`DurableContext.step`; the function runs in the handler's thread, which nothing can stop."""
+        """Like :meth:`DurableContext.step`; the function runs in the handler's thread, which nothing can stop."""
         if is_coroutine_function(function):
             raise DurableError(f"step {name!r} of a plain handler must be a plain function")
         recorded = self._run.ask(name, key, "step")
@@ -332,11 +333,11 @@ class PlainDurableContext(DurableBase):
             self.call(_awaited(manager.__aexit__(kind, error, None if error is None else error.__traceback__)))
 
     def sleep(self, name: str, duration: Duration, *, key: str = "") -> None:
-        """As :meth:`DurableContext.sleep`."""
+        """Like :meth:`DurableContext.sleep`."""
         self.call(steps.sleep(self._run, name, key, duration))
 
     def wait_for(self, event: str, *, timeout: Duration | None = None, key: str = "") -> Any:
-        """As :meth:`DurableContext.wait_for`."""
+        """Like :meth:`DurableContext.wait_for`."""
         return steps.value_of(self.call(steps.wait_for(self._run, event, key, timeout)))
 
     def run(
@@ -349,7 +350,7 @@ class PlainDurableContext(DurableBase):
         cancel_with_parent: bool = True,
         **options: Unpack[TaskOptions],
     ) -> Any:
-        """As :meth:`DurableContext.run`."""
+        """Like :meth:`DurableContext.run`."""
         return self.call(
             steps.run_child(self._run, step or task_type, key, task_type, payload, options, cancels=cancel_with_parent)
         )

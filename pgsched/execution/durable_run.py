@@ -1,6 +1,6 @@
-"""One durable run within one attempt: returns what was recorded, records what is new, and decides when to be suspended.
+"""One durable run within one attempt: returns recorded results, records new ones, and decides when to suspend.
 
-Every method is called on the event loop. The database is behind the ``Checkpoints`` that a worker gives.
+Every method is called on the event loop. The database is behind the ``Checkpoints`` that a worker provides.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pgsched.execution.mailbox import Mailbox
 from pgsched.execution.registry import Handler
 
 UNKNOWN_SECONDS = 0.1
-"""How long other branches of a handler may do what is not a step before a sleep suspends it."""
+"""How long other branches of a handler may do other work before a sleep suspends it."""
 INSIDE: ContextVar[str | None] = ContextVar("pgsched step", default=None)
-"""The step whose function the running code is part of."""
+"""The step whose function the running code belongs to."""
 LOOK_SECONDS = 5.0
-"""How often a wait beside a branch that goes on looks into the table, whatever it is told."""
+"""How often a wait polls the table while another branch runs, whatever notifications arrive."""
 LEAST_SECONDS = 0.1
-"""A wait that is over so soon is not worth a suspension; nor is the database's time known better."""
+"""A wait shorter than this is not worth a suspension, and the database's time is not known more precisely."""
 
 
 @dataclass(eq=False)
 class _Wait:
-    """A wait that nothing has ended yet."""
+    """A wait that has not ended yet."""
 
     awaits: str | None
     wakes_at: datetime | None
@@ -43,7 +43,7 @@ class _Wait:
 
 
 class DurableRun:
-    """What the handler's context is made of."""
+    """What the handler's context is built from."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class DurableRun:
         checkpoints: Checkpoints,
         now: Callable[[], datetime],
     ) -> None:
-        """``loaded``: what was recorded; None for a run that begins. ``now`` is the database's time."""
+        """``loaded``: the records; None for a run that starts. ``now`` is the database's time."""
         self._task = task
         self.id = id
         self.checkpoints = checkpoints
         self.now = now
         self.resumed = loaded is not None
         self.recorded = self.resumed
-        """Whether the table knows the run."""
+        """Whether the table has a row for the run."""
         self.suspension: Suspension | None = None
         self.is_async = handler.is_async
         self._handler = handler
@@ -82,7 +82,7 @@ class DurableRun:
         self._main: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
 
-    # What the worker calls.
+    # Called by the worker.
 
     def bind(self, handler: Handler, call: Callable[[Any], Any]) -> Handler:
         """Return the handler within this run; ``call`` runs a coroutine of it for a plain function, from its thread."""
@@ -110,7 +110,7 @@ class DurableRun:
         return replace(handler, function=run if handler.is_async else run_plain)
 
     def outcome_of(self, outcome: Outcome) -> Outcome:
-        """Return what an attempt's outcome is, once the run has its say."""
+        """Return the outcome of an attempt, given the state of the run."""
         if self.suspension is not None and outcome.status != "timed_out":
             return Outcome(
                 "suspended", outcome.started, outcome.finished, suspension=self.suspension, durable_tick=self._tick
@@ -122,20 +122,20 @@ class DurableRun:
         return self.id.tick_number if self.recorded else 0
 
     def unasked(self) -> tuple[str, ...]:
-        """Return the recorded steps that the code has not asked for."""
+        """Return the recorded steps that the code has not reached."""
         return tuple(name if not key else f"{name} {key}" for name, key in self._unasked)
 
     def told(self) -> None:
-        """An event came, or a child ended: look, now or when somebody waits."""
+        """Note that an event arrived or a child ended: look now, or when somebody waits."""
         self._news = True
         self._settle()
 
     def hurry(self) -> None:
-        """The worker stops, or has no room: a wait is not to keep its slot."""
+        """Note that the worker stops, or has no room: a wait must not keep its slot."""
         self._settle()
 
     def close(self) -> None:
-        """The attempt is over: nothing waits any more."""
+        """Note that the attempt is over: nothing waits any more."""
         if self._timer is not None:
             self._timer.cancel()
         if self._refreshing is not None:
@@ -143,10 +143,10 @@ class DurableRun:
         for wait in self._waits:
             wait.over.cancel()
 
-    # What steps and waits are made of.
+    # What steps and waits are built from.
 
     def ask(self, name: str, key: str, kind: str) -> Step | None:
-        """Return what was recorded under a name, which is asked for once in a run. Raises DurableError."""
+        """Return the record under a name, which a run may use once. Raises DurableError."""
         self._refuse_ended()
         known = (name, key)
         if (inside := INSIDE.get()) is not None:
@@ -171,7 +171,7 @@ class DurableRun:
         elif step.kind != kind:
             raise DurableError(f"step {name!r} was recorded as a {step.kind} in this run, and is a {kind} now")
         elif step.result is not None:
-            self._steps[known] = step._replace(result=None)  # it is asked for once
+            self._steps[known] = step._replace(result=None)  # a name may be used once
         return step
 
     def knows(self, name: str) -> bool:
@@ -180,13 +180,13 @@ class DurableRun:
 
     @property
     def replaying(self) -> bool:
-        """Whether there are recorded steps that the code has not come to yet."""
+        """Whether there are recorded steps that the code has not reached yet."""
         return bool(self._unasked)
 
     def record_of(
         self, known: Name, status: str, *, finished: bool = True, event_id: int | None = None, **changes: Any
     ) -> Record:
-        """Return the record of a step with what is new about it."""
+        """Return the record of a step, with its changes."""
         now = self.now()
         step = self._steps[known]
         step = step._replace(status=status, started_at=step.started_at or now, **changes)
@@ -194,11 +194,11 @@ class DurableRun:
         return Record(self.id, step, now if finished else None, event_id)
 
     def record_later(self, record: Record) -> None:
-        """Record something with what is recorded next, or with the end of the attempt."""
+        """Record something together with the next record, or with the end of the attempt."""
         self._unwritten.append(record)
 
     async def record(self, *records: Record) -> None:
-        """Record something, and what was left for later, in one transaction."""
+        """Record something, and what was deferred, in one transaction."""
         written = [*self._unwritten, *records]
         self._unwritten.clear()
         self._active += 1
@@ -210,25 +210,25 @@ class DurableRun:
         self.recorded = True
 
     async def write_before(self) -> None:
-        """Write what was left for later, before a function runs that may depend on it."""
+        """Write what was deferred, before a function runs that may depend on it."""
         if self._unwritten:
             await self.record()
 
     def begin(self) -> None:
-        """A function of a step begins: the run is not suspended meanwhile."""
+        """Note that the function of a step starts: the run is not suspended meanwhile."""
         self._refuse_ended()
         self._active += 1
         self._quiet_since = None
 
     def end(self) -> None:
-        """It has ended."""
+        """Note that it has ended."""
         self._active -= 1
         self._settle()
 
     async def wait(self, awaits: str | None, wakes_at: datetime | None, record: Record) -> None:
-        """Wait until the time has come or something has come that is awaited; or the run is suspended meanwhile."""
+        """Wait until the time has come or an awaited event has arrived; meanwhile the run may be suspended."""
         self._refuse_ended()
-        if self._active:  # the others may go on for long: should the worker be lost, the time counts from here
+        if self._active:  # other branches may run for long: if the worker is lost, the time is counted from here
             await self.record(record)
         wait = _Wait(awaits, wakes_at, record, self._loop.create_future())
         self._waits.append(wait)
@@ -241,7 +241,7 @@ class DurableRun:
             self._settle()
 
     async def look_now(self) -> None:
-        """Look into the table: what came just now may not be known yet."""
+        """Query the table: the latest arrivals may not be known yet."""
         self._active += 1
         try:
             events, children = await self.checkpoints.look(self.id)
@@ -252,11 +252,11 @@ class DurableRun:
             self._settle()
 
     def ended(self, child_id: int) -> Ended | None:
-        """Return what has become of a child; None while it is not over."""
+        """Return the state of an ended child; None while it has not ended."""
         return self._children.get(child_id)
 
     def restart_with(self, payload: Mapping[str, Any] | None) -> NoReturn:
-        """End the run; another one begins with the payload, or with the one that the task has."""
+        """End the run; another one starts with the payload, or with the task's."""
         self._refuse_ended()
         if payload is not None and self._task.schedule_type != "one_time":
             raise DurableError("restart_with takes no payload here: that of a schedule is the payload of all its ticks")
@@ -275,7 +275,7 @@ class DurableRun:
             raise asyncio.CancelledError("the run is suspended") if self.is_async else Suspended
 
     def _settle(self) -> None:
-        """Look soon what is to be done: when all branches that can go on have gone on."""
+        """Decide soon, when all branches that can continue have continued."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_soon(self._look)
@@ -285,7 +285,7 @@ class DurableRun:
         if self.suspension is not None or not self._waits:
             return
         if self._refreshing is not None and not self._refreshing.done():
-            return  # then it is looked again
+            return  # then it decides again
         if self._news and any(wait.awaits for wait in self._waits):
             self._refresh()
             return
@@ -349,7 +349,7 @@ class DurableRun:
             wait.over.set_exception(Suspended())
 
     async def _revive(self, error: BaseException) -> None:
-        """The failure of a step ends the attempt: the next one runs the step again."""
+        """Note that the failure of a step ends the attempt: the next one runs the step again."""
         if self.suspension is None:
             failed = [known for known in failed_steps(error) if self._steps[known].status == "failed"]
             again = [self.record_of(known, "failing", finished=False, attempts=0, wakes_at=None) for known in failed]

@@ -1,4 +1,4 @@
-"""The steps, sleeps and waits of a durable run, each as its context asks for it."""
+"""The steps, sleeps and waits of a durable run, as its context uses them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from pgsched.execution.outcomes import completed, describe
 MAX_ATTEMPTS = 3
 BACKOFF = "exponential"
 BACKOFF_DELAY, BACKOFF_MAX = 5.0, 3600.0
-"""How a step is tried again unless it says otherwise: as a task is."""
+"""The default retry policy of a step, the same as a task's."""
 MAX_ERROR_CHARACTERS = 8192
 
 
 class StepRules(NamedTuple):
-    """How often a step is tried."""
+    """The retry policy of a step."""
 
     max_attempts: int = MAX_ATTEMPTS
     backoff: str = BACKOFF
@@ -41,14 +41,14 @@ class StepRules(NamedTuple):
     backoff_max: float = BACKOFF_MAX
 
     def delay(self, attempts: int) -> float:
-        """Return the seconds before the attempt after so many."""
+        """Return the seconds before the attempt that follows this many."""
         return retry_delay(self.backoff, attempts, self.backoff_delay, self.backoff_max, random)
 
 
 def rules_of(
     max_attempts: int | None, backoff: str | None, backoff_delay: Duration | None, backoff_max: Duration | None
 ) -> StepRules:
-    """Return the rules that some options make. Raises InvalidTask."""
+    """Return the policy for some options. Raises InvalidTask."""
     return StepRules(
         MAX_ATTEMPTS if max_attempts is None else RULES["max_attempts"].check("max_attempts", max_attempts),
         BACKOFF if backoff is None else RULES["backoff"].check("backoff", backoff),
@@ -58,14 +58,14 @@ def rules_of(
 
 
 def seconds_of(field: str, value: Duration) -> float:
-    """Return a duration in seconds, as PostgreSQL counts days and months. Raises InvalidTask."""
+    """Return a duration in seconds, with PostgreSQL's length of days and months. Raises InvalidTask."""
     interval: Interval = interval_of(field, value)
     return max(interval.seconds, 0.0)
 
 
 @dataclass(eq=False)
 class StepCall:
-    """One step that runs a function: ask :meth:`ready` before each attempt, and tell what came of it."""
+    """One step that runs a function: check :meth:`ready` before each attempt, and report its result."""
 
     run: DurableRun
     name: str
@@ -73,16 +73,16 @@ class StepCall:
     function: Callable[..., Any]
     rules: StepRules
     recorded: InitVar[Step | None]
-    """What was recorded of it, if it has not been completed."""
+    """Its record, if it has not completed."""
     result: str | None = None
-    """What the function has returned, as JSON text, once the step is not ready any more."""
+    """The function's result as JSON text, once the step is no longer ready."""
     attempts: int = 0
     _over: bool = False
     _wakes_at: datetime | None = None
     _started: float = 0.0
 
     def __post_init__(self, recorded: Step | None) -> None:
-        """Raises StepFailed where it has failed for good."""
+        """Raises StepFailed when it has failed for good."""
         if recorded is not None and recorded.status == "failed":
             raise StepFailed(self.name, recorded.error or "", self.key)
         if recorded is not None:
@@ -95,9 +95,9 @@ class StepCall:
         return self.name, self.key
 
     async def ready(self) -> bool:
-        """Return whether the function is to be called now; False: the step has its :attr:`result`.
+        """Return whether to call the function now; when False, the step has its :attr:`result`.
 
-        Waits for the backoff of a failed attempt, for which the run may be suspended. Raises StepFailed.
+        Waits for the backoff of a failed attempt, during which the run may be suspended. Raises StepFailed.
         """
         run = self.run
         if self._over:
@@ -113,10 +113,10 @@ class StepCall:
         return True
 
     async def succeeded(self, value: object) -> None:
-        """The function has returned this: record it."""
+        """Record what the function has returned."""
         try:
             record = self.completed(value)
-        except Exception as error:  # noqa: BLE001 - what cannot be kept is a failure of the step
+        except Exception as error:  # noqa: BLE001 - a result that cannot be stored fails the step
             await self.failed(error)
             return
         try:
@@ -138,7 +138,7 @@ class StepCall:
         )
 
     async def failed(self, error: BaseException) -> None:
-        """The function has raised this: it is tried again later, or the step has failed for good: raises StepFailed."""
+        """Record what the function has raised: it is retried later. Raises StepFailed after the last attempt."""
         run = self.run
         self.attempts += 1
         text = storable(describe(error), MAX_ERROR_CHARACTERS)
@@ -165,11 +165,11 @@ class StepCall:
             run.end()
 
     def cancelled(self) -> None:
-        """The call was cancelled, or lost: nothing of it is recorded."""
+        """Note that the call was cancelled or lost: nothing of it is recorded."""
         self.run.end()
 
     async def commit(self, transaction: StepTransaction, value: object) -> None:
-        """Record a success in the transaction that the function has written in. Raises as :meth:`completed`."""
+        """Record a success in the transaction that the function has written in. Raises like :meth:`completed`."""
         await transaction.commit([self.completed(value)])
         self.run.recorded = True
         self.run.end()
@@ -177,19 +177,19 @@ class StepCall:
 
 
 def value_of(text: str | None) -> Any:
-    """Return what was recorded as JSON text."""
+    """Return the recorded result as JSON text."""
     return None if text is None else json.loads(text)
 
 
 def decoded(function: Callable[..., Any], text: str | None) -> Any:
-    """Return a recorded result as the return annotation of its function has it. Raises ResultMismatch."""
+    """Return a recorded result, decoded by the return annotation of its function. Raises ResultMismatch."""
     stored = value_of(text)
     types = _types_of(function)
     return stored if types is None else types.decode_result(stored)
 
 
 async def sleep(run: DurableRun, name: str, key: str, duration: Duration) -> None:
-    """Return when the time is over that began when it was asked for first."""
+    """Return when a time limit expires that started with the first call."""
     seconds = seconds_of("duration", duration)
     step = run.ask(name, key, "sleep")
     if step is not None and step.status == "completed":
@@ -226,7 +226,7 @@ async def wait_for(run: DurableRun, event: str, key: str, timeout: Duration | No
             await run.record(run.record_of(known, "completed", event_id=found.id, result=found.payload, wakes_at=None))
             return found.payload
         if is_late:
-            await run.record(run.record_of(known, "failed", error="no event came in time", wakes_at=wakes_at))
+            await run.record(run.record_of(known, "failed", error="no event arrived in time", wakes_at=wakes_at))
             raise EventTimeout(event, key)
         waiting = run.record_of(known, "waiting", finished=False, wakes_at=wakes_at)
         await run.wait(f"event:{event}", wakes_at, waiting)
@@ -298,7 +298,7 @@ _KNOWN: WeakKeyDictionary[Any, HandlerTypes | None] = WeakKeyDictionary()
 
 
 def _types_of(function: Callable[..., Any]) -> HandlerTypes | None:
-    """What the annotation of a function's result says."""
+    """The type from the annotation of a function's result."""
     try:
         if function in _KNOWN:
             return _KNOWN[function]

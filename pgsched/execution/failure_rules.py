@@ -1,4 +1,4 @@
-"""What follows from an exception by its type: which are tried again and after how long, which are not."""
+"""What follows from an exception by its type: whether it is retried, and after how long."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pgsched.domain.errors import InvalidTask, RegistrationError
 from pgsched.domain.validation import Duration, interval_of
 
 MAX_SNOOZES = 100
-"""How often in a row a handler may snooze unless it is registered with another number."""
+"""Default for how often in a row a handler may snooze."""
 MAX_DELAY = 366 * 86400
-"""The longest delay, in seconds."""
+"""Maximum delay, in seconds."""
 
 Delay = Duration | Callable[[BaseException], Duration | None]
-"""Seconds or an interval, or a function of the exception that returns one; None leaves it to the task's backoff."""
+"""Seconds or an interval, or a function of the exception that returns one; None uses the task's backoff."""
 Types = type[BaseException] | Iterable[type[BaseException]]
 
 
@@ -28,11 +28,11 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FailureRules:
-    """The rules of one handler. The nearest class of an exception's decides, as in a chain of ``except``."""
+    """The rules of one handler. The nearest base class of an exception decides, as in a chain of ``except``."""
 
     verdicts: Mapping[type[BaseException], Verdict]
     discards_others: bool = False
-    """Only some types are tried again."""
+    """Whether only some types are retried."""
     max_snoozes: int = MAX_SNOOZES
 
     def verdict(self, error: BaseException) -> Verdict:
@@ -53,8 +53,8 @@ def failure_rules(
 ) -> FailureRules | None:
     """Return the rules that a handler is registered with, None without any.
 
-    Raises RegistrationError for what is no exception type, a type that two options contradict each other about, a delay
-    that is none, and a number of snoozes below 0.
+    Raises RegistrationError for a value that is not an exception type, a type that two options contradict each other
+    about, an invalid delay, and a number of snoozes below 0.
     """
     retried = () if retry_on is None else _types(name, "retry_on", retry_on)
     discarded = _types(name, "discard_on", discard_on)
@@ -85,7 +85,7 @@ def failure_rules(
 
 
 def delay_of(delay: Delay | None, error: BaseException) -> float | None:
-    """Return a delay in seconds. Raises ValueError, InvalidTask, and what a function of the user's raises."""
+    """Return a delay in seconds. Raises ValueError, InvalidTask, and what a function of the user raises."""
     given = delay(error) if callable(delay) else delay
     return None if given is None else seconds_of(given)
 

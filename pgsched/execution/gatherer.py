@@ -1,12 +1,12 @@
 """Gathers attempts of one type and calls its batch handler once for all of them.
 
-Each task stays an attempt of its own, in a slot of its own: it is leased, timed, cancelled, retried and written as any
-other. Only what would be the call of its handler is here: the attempt sits down and waits for its share of a call.
+Each task stays an attempt of its own, in a slot of its own: it is leased, timed, cancelled, retried and written like
+any other. Only the call of its handler is replaced: the attempt waits for its share of a shared call.
 
     gathering --size or wait--> running --returned or raised--> ended
 
-An attempt that leaves (its timeout, a cancel, a lost lease) while its call gathers is not in it; the call of one that
-leaves later goes on for the others, and is cancelled when nobody is left.
+An attempt that leaves (by its timeout, a cancel or a lost lease) while its call is gathering takes no part in it; when
+one leaves later, the call continues for the others, and is cancelled when nobody is left.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Report = Callable[[Outcome], None]
 
 
 class _Answer(NamedTuple):
-    """What came of one attempt."""
+    """The result for one attempt."""
 
     value: Any = None
     error: BaseException | None = None
     trace: TracebackType | None = None
-    """Where the call raised it: one exception may fail many tasks, and each is to have this traceback only."""
+    """Where the call raised it: one exception may fail many tasks, and each must have only this traceback."""
 
 
 class _Seat:
@@ -52,7 +52,7 @@ class _Seat:
 
     def __init__(self, given: Any, context: Context | None, answer: asyncio.Future[_Answer]) -> None:
         self.given = given
-        """What the handler gets for it."""
+        """What the handler receives for it."""
         self.context = context
         self.answer = answer
         self.call: _Call | None = None
@@ -60,7 +60,7 @@ class _Seat:
 
 
 class _Call:
-    """One call under way."""
+    """One call in progress."""
 
     __slots__ = ("seated", "task")
 
@@ -74,14 +74,14 @@ class Gatherer:
     """The calls of one batch handler in one worker."""
 
     def __init__(self, handler: Handler, rule: BatchRule, *, concurrency: int) -> None:
-        """``concurrency``: attempts that run at once, which bounds what can be gathered."""
+        """``concurrency``: attempts that run at once, which bounds how many can be gathered."""
         self._handler = handler
         self._rule = rule
         self._full = min(rule.size, concurrency)
         self._gathering: list[_Seat] = []
         self._timer: asyncio.Handle | None = None
         self._single = replace(handler, function=self._join)
-        # No attempt's own: what a call logs belongs to none of its tasks.
+        # In no attempt's context: what a call logs belongs to none of its tasks.
         self._surroundings = contextvars.copy_context()
 
     async def run(
@@ -109,7 +109,7 @@ class Gatherer:
             await run_on_loop(within, {"context": context}, started, timeout, report)
         else:
             await run_on_loop(self._single, {"seat": seat, "threads": threads}, started, timeout, report)
-        if seat.left and seat.call is not None:  # the call goes on, or cleans up
+        if seat.left and seat.call is not None:  # the call continues, or cleans up
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(seat.call.task)
 
@@ -118,7 +118,7 @@ class Gatherer:
         if len(self._gathering) >= self._full:
             self._begin(threads)
         elif len(self._gathering) == 1:
-            # With no time to wait: what the worker begins in the same turn of the event loop comes along.
+            # With a wait of zero: includes what the worker starts in the same turn of the event loop.
             self._timer = asyncio.get_running_loop().call_later(self._rule.wait, self._begin, threads)
         try:
             value, error, trace = await seat.answer
@@ -160,7 +160,7 @@ class Gatherer:
             seat.call = call
 
     async def _call(self, seats: Sequence[_Seat], threads: Threads[Any]) -> None:
-        """Make one call and answer its attempts. Nobody is answered when all have left."""
+        """Make one call and answer its attempts; none when all have left."""
         function, arguments = self._handler.function, {self._rule.parameter: [seat.given for seat in seats]}
         generation = fork_guard.generation
         value: Any = None
@@ -200,7 +200,7 @@ class Gatherer:
 
 
 def _answer(seat: _Seat, value: Any) -> _Answer:
-    """What came of one task of a call that returned: what the handler said of its item comes first."""
+    """Return the result for one task of a call that returned; the item's own result takes precedence."""
     failure = seat.given.failure if isinstance(seat.given, Item) else None
     if failure is None and isinstance(value, BaseException):
         failure = value
@@ -214,7 +214,7 @@ def _described(value: Any) -> str:
 
 
 def with_gatherers(registry: Registry, concurrency: int) -> Registry:
-    """Return the registry with what gathers for each batch handler; the same one where there is none."""
+    """Return the registry with a gatherer for each batch handler; the same registry when there is none."""
     if not any(handler.batch for handler in registry):
         return registry
     equipped = Registry(version=registry.version)
@@ -228,7 +228,7 @@ def with_gatherers(registry: Registry, concurrency: int) -> Registry:
 
 
 def gathering(handler: Handler, concurrency: int) -> Handler:
-    """Return a handler with what gathers for it; the same one unless it takes batches."""
+    """Return a handler with its gatherer; the same handler unless it takes batches."""
     if handler.batch is None:
         return handler
     return replace(handler, gatherer=Gatherer(handler, handler.batch, concurrency=concurrency))

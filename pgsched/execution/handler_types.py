@@ -1,4 +1,4 @@
-"""What a handler's annotations say of its payload and its result: made at the first use, and only for annotations."""
+"""The payload and result types of a handler's annotations, built at their first use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HandlerTypes:
-    """The types of one handler. pydantic is imported with the first of them that is used."""
+    """The types of one handler. The first use of one of them imports pydantic."""
 
     def __init__(
         self,
@@ -24,9 +24,9 @@ class HandlerTypes:
         result: Any,
         whole: Any = None,
     ) -> None:
-        """``parameters`` are those with annotations that say something, ``result`` is the annotation of the result.
+        """``parameters`` are those with annotations that matter, ``result`` is the annotation of the result.
 
-        ``whole`` is the type of the whole payload, which a batch handler gets instead of arguments.
+        ``whole`` is the type of the whole payload, which a batch handler receives instead of arguments.
         """
         self._whole = whole
         self._task_type = task_type
@@ -34,11 +34,11 @@ class HandlerTypes:
         self._parameters = parameters
         self._result = result
         self.arguments: Callable[[dict[str, Any]], dict[str, Any]] = self._first_arguments
-        """Returns a payload as the annotations have it. Raises PayloadMismatch, which names faults by their paths."""
+        """Returns a payload decoded by the annotations. Raises PayloadMismatch, which names faults by their paths."""
 
     @cached_property
     def payload(self) -> PayloadType | None:
-        """The types of the payload's keys; None when the annotations say nothing after all."""
+        """The types of the payload's keys; None when the annotations turn out to say nothing."""
         annotations = {name: parameter.annotation for name, parameter in self._parameters.items()}
         found = resolved(self._function, annotations)
         if not found:
@@ -50,7 +50,7 @@ class HandlerTypes:
 
     @cached_property
     def whole(self) -> WholePayload | None:
-        """The type of the whole payload; None for arguments, and where the annotation says nothing."""
+        """The type of the whole payload; None for arguments, and when the annotation says nothing."""
         if not says_something(self._whole):
             return None
         from pgsched.execution.validators import whole_payload
@@ -70,19 +70,19 @@ class HandlerTypes:
         return result_type(self._task_type, found["return"])
 
     def load(self) -> None:
-        """Make what is made at the first use otherwise."""
+        """Build now what would otherwise be built at the first use."""
         _ = self.payload, self.whole, self.result
 
     def _first_arguments(self, payload: dict[str, Any]) -> dict[str, Any]:
-        # Each later task saves the question.
+        # Later tasks skip this.
         payload_type = self.whole or self.payload
         self.arguments = _as_it_is if payload_type is None else payload_type.decode
         return self.arguments(payload)
 
     def encode(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what a caller gives as the payload, as JSON has it.
+        """Return a caller's payload in JSON form.
 
-        Raises PayloadMismatch for what would not fit, InvalidTask for what cannot be JSON.
+        Raises PayloadMismatch when it would not fit, InvalidTask when it cannot become JSON.
         """
         encoded = payload if self.payload is None else self.payload.encode(payload)
         if self.whole is not None:
@@ -90,7 +90,7 @@ class HandlerTypes:
         return encoded
 
     def decode_result(self, stored: Any) -> Any:
-        """Return a stored result as the annotation has it. Raises ResultMismatch."""
+        """Return a stored result, decoded by the annotation. Raises ResultMismatch."""
         return stored if self.result is None else self.result.decode(stored)
 
     def check_text(self, text: str) -> None:

@@ -40,7 +40,7 @@ class CaptureHandler(logging.Handler):
             context = self._find()
             if context is not None:
                 context.log_fields(record.getMessage(), record.levelname.lower(), _fields(record))
-        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not hurt who logs it
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not affect the code that logs it
             self.handleError(record)
 
 

@@ -1,6 +1,6 @@
 """Middleware: what an application runs around attempts, whether the handler is async, plain, or in a child process.
 
-A worker gives each handler that has some to run; a handler without any is run as if there were no such thing.
+Only handlers with middleware pay for it; the others run as if it did not exist.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Middleware = Callable[[Context, CallNext], Awaitable[Any]]
 
 
 def check_middleware(function: Callable[..., Any]) -> None:
-    """Raise RegistrationError for a function that is no coroutine function."""
+    """Raise RegistrationError for anything but a coroutine function."""
     if not is_coroutine_function(function):
         raise RegistrationError(
             f"middleware {name_of(function)} must be an async function: async def f(ctx, call_next)"
@@ -37,7 +37,7 @@ def check_middleware(function: Callable[..., Any]) -> None:
 
 
 def with_middleware(registry: Registry, middleware_of: Callable[[str], Sequence[Middleware]]) -> Registry:
-    """Return the registry with each handler's middleware in it; the same one where no handler has any."""
+    """Return the registry with each handler's middleware in it; the same registry when there is none."""
     around = {handler.task_type: tuple(middleware_of(handler.task_type)) for handler in registry}
     if not any(around.values()):
         return registry
@@ -67,7 +67,7 @@ def _run(middleware: Middleware, call_next: CallNext, context: Context) -> Await
 
 
 def value_of(outcome: Outcome) -> Any:
-    """Return what a handler in a child process has returned. Raises HandlerFailed where it did anything else."""
+    """Return the result of a handler in a child process. Raises HandlerFailed when it did anything else."""
     if outcome.status != "completed" or outcome.ends:
         raise HandlerFailed(outcome)
     return None if outcome.result is None else json.loads(outcome.result)

@@ -1,4 +1,4 @@
-"""What is wrong with a value, by path, rule and value, in one line: from what pydantic says of it."""
+"""Faults of a value by path, rule and value, in one line, from pydantic's errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 MAX_FAULTS: Final = 10
-"""So many faults are named."""
+"""Maximum number of faults that are named."""
 _LONGEST_VALUE = 60
 _LONGEST_PATH = 200
 
@@ -81,13 +81,13 @@ def _rule(kind: str, message: str) -> str:
 
 
 def _joined(rules: list[str]) -> str:
-    """The rules of one value, of which the members of a union have one each."""
+    """The rules that one value breaks; each member of a union has its own."""
     first, *others = rules
     return " or ".join([first, *(other.removeprefix("must be ") for other in others)])
 
 
 def _path(places: tuple[int | str, ...], given: Any, *, is_missing: bool) -> str:
-    """Where a fault is. Beside keys and indexes pydantic names members of unions and the like: those are left out."""
+    """The path of a fault. Members of unions and the like, which pydantic names as well, are left out."""
     path = ""
     for at, place in enumerate(places):
         last = at == len(places) - 1
@@ -104,7 +104,7 @@ def _path(places: tuple[int | str, ...], given: Any, *, is_missing: bool) -> str
 
 
 def _shown(value: object) -> str:
-    """A value in a message: text and numbers as JSON has them, of others what they are."""
+    """A value in a message: text and numbers as JSON, for others their type."""
     if value is None or isinstance(value, str | int | float):
         try:
             text = json.dumps(value[: _LONGEST_VALUE + 1] if isinstance(value, str) else value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""How an attempt ended, as an Outcome: what the handler returned or raised, wherever it ran."""
+"""The outcome of an attempt, from what the handler returned or raised, wherever it ran."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def completed(value: object, started: float, types: HandlerTypes | None = None) 
         return Outcome("completed", started, monotonic())
     warning = None
     if types is not None and (typed := types.result) is not None:
-        if type(value) not in _PLAIN and (what := unrun(value)) is not None:  # a validator would use it up
+        if type(value) not in _PLAIN and (what := unrun(value)) is not None:  # a validator would consume it
             return _unrun(what, started)
         result, warning = typed.encode(value)
         if result is not None:
@@ -57,7 +57,7 @@ def _unrun(what: str, started: float) -> Outcome:
 
 
 def _as_text(value: object, error: InvalidTask, warning: str | None) -> tuple[str, str | None]:
-    """A result with text in the place of what JSON does not have, and a warning of text that cannot be read back."""
+    """Return a result with text in place of what JSON does not have, and a warning where that loses information."""
     said = [] if warning is None else [warning]
 
     def foreign(path: str, item: object) -> str:
@@ -67,7 +67,7 @@ def _as_text(value: object, error: InvalidTask, warning: str | None) -> tuple[st
 
     try:
         text = encode_json(plain(value, "result", foreign), "result")
-    except Exception as still:  # noqa: BLE001 - whatever is asked of a foreign value may raise anything
+    except Exception as still:  # noqa: BLE001 - a foreign value may raise anything when it is used
         reason = still if isinstance(still, InvalidTask) else error
         said = [f"{reason}: stored as text"]
         text = encode_json(storable(_repr(value), MAX_REPR_CHARACTERS), "result")
@@ -82,21 +82,21 @@ def _repr(value: object) -> str:
 
 
 def timed_out(timeout: float | None, started: float) -> Outcome:
-    """The handler overstayed its timeout."""
+    """The handler exceeded its timeout."""
     return Outcome("timed_out", started, monotonic(), error=f"timed out after {timeout:g} s")
 
 
 def raised(
     error: BaseException, started: float, rules: FailureRules | None = None, types: HandlerTypes | None = None
 ) -> Outcome:
-    """The handler raised ``error``; ``rules`` say what follows from its type, ``types`` how its result is annotated.
+    """The handler raised ``error``; ``rules`` decide by its type, ``types`` are those of its annotations.
 
     In an exception group Discard takes precedence over Retry (the one with the longest delay), Retry over Snooze, that
     over Finished, and Finished over anything else. By type, discarding takes precedence over the longest delay.
     """
     try:
         return error.outcome if isinstance(error, HandlerFailed) else _judged(error, started, rules, types)
-    except BaseException as fault:  # noqa: BLE001 - whatever is asked of a foreign exception may raise anything
+    except BaseException as fault:  # noqa: BLE001 - a foreign exception may raise anything when it is used
         text = f"{type(error).__name__}, which cannot be shown: {type(fault).__name__}"
         return Outcome("failed", started, monotonic(), error=storable(text, MAX_ERROR_CHARACTERS))
 
@@ -123,7 +123,7 @@ def _judged(error: BaseException, started: float, rules: FailureRules | None, ty
 
 
 def _ruled(rules: FailureRules, error: BaseException, text: str, started: float) -> Outcome:
-    """What follows from the types of what was raised."""
+    """Return what follows from the types of what was raised."""
     leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, BaseExceptionGroup)]
     verdicts = [(leaf, rules.verdict(leaf)) for leaf in leaves]
     if any(verdict.discards for _, verdict in verdicts):
@@ -132,7 +132,7 @@ def _ruled(rules: FailureRules, error: BaseException, text: str, started: float)
     for leaf, verdict in verdicts:
         try:
             delay = delay_of(verdict.delay, leaf)
-        except Exception as fault:  # noqa: BLE001 - told with the error; the task's own backoff decides
+        except Exception as fault:  # noqa: BLE001 - reported with the error; the task's own backoff decides
             first, *rest = text.split("\n", 1)
             told = f"{first} (backoff_on failed: {type(fault).__name__}: {text_of(fault)})"
             text = storable("\n".join([told, *rest]), MAX_ERROR_CHARACTERS)

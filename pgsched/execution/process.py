@@ -1,6 +1,6 @@
-"""The process of a worker: keeps what handlers may have changed of it, and lets it exit in time.
+"""The process of a worker: restores what handlers may have changed of it, and lets it exit in time.
 
-State that matters to handlers alone (locale, environment, umask, a valid working directory) is left to them.
+State that only handlers depend on (locale, environment, umask, a valid working directory) is left to them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ LEAVE_SECONDS = 3.0
 FLUSH_SECONDS = 1.0
 """Grace period for writing what was printed."""
 THRESHOLDS = (20_000, 50, 100)
-"""Objects and generations between two garbage collections. Claims bring thousands of objects that live for milliseconds
-and make no cycles: with the interpreter's own (700, 10, 10) walking them takes an eighth of a busy worker's time."""
+"""Objects and generations between two garbage collections. Claims create thousands of objects that live for
+milliseconds and form no cycles: with the interpreter's own values (700, 10, 10), scanning them takes an eighth of a
+busy worker's time."""
 
 
 class ProcessState:
@@ -129,8 +130,8 @@ def _flush_streams() -> bool:
 
 
 def settle_collector() -> None:
-    """Take what is loaded out of the collector's walks and collect less often. For a process of ours, never in
-    someone else's: it changes the whole interpreter."""
+    """Exclude what is loaded from garbage collection and collect less often. Only for a process of our own, because it
+    changes the whole interpreter."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXECUTORS = ("auto", "process")
 MAX_COST = 1_000_000
 CATCH_ALL = "*"
-"""Under this name a handler takes the types that nobody else has; not those of pgsched itself."""
+"""Under this name a handler takes the types without a handler, except pgsched's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,45 +33,45 @@ class Handler:
     task_type: str
     function: Callable[..., Any]
     is_async: bool
-    """A coroutine function, run on an event loop; anything else runs in a thread."""
+    """Whether it is a coroutine function, run on an event loop; anything else runs in a thread."""
     options: TaskOptions
     """Default options of tasks of this type."""
     parameters: frozenset[str]
     """Names that a payload may contain."""
     required: frozenset[str]
     open_ended: bool
-    """The function takes ``**kwargs``: a payload may contain any key."""
+    """Whether the function takes ``**kwargs``: a payload may then contain any key."""
     context_parameter: str | None
     context_class: str | None = None
-    """The name of the class that the parameter is annotated with; None: it is not."""
+    """The name of the class in the parameter's annotation; None when there is none."""
     durable: bool = False
-    """It records its steps: what was recorded is not run again."""
+    """Whether it records its steps, which are not run again once recorded."""
     executor: str = "auto"
     """``auto``: the event loop or a thread; ``process``: a child process."""
     memory_limit: int | None = None
     """Maximum address space of its child process, in bytes."""
     on_loop: bool = False
-    """It runs on the worker's event loop."""
+    """Whether it runs on the worker's event loop."""
     needs_context: bool = False
-    """It needs a context from the start: it has a parameter for it, or reports from another process."""
+    """Whether it needs a context from the start: it has a parameter for it, or reports from another process."""
     transactional: bool = False
-    """It writes in a transaction that is committed together with the outcome."""
+    """Whether it writes in a transaction that is committed together with the outcome."""
     middleware: tuple[Callable[..., Awaitable[Any]], ...] = ()
-    """What a worker runs around it, the first one outermost."""
+    """The middleware that a worker runs around it, the first one outermost."""
     schedules: tuple[TaskSpec, ...] = ()
     """Schedules declared in code, which workers sync with the table; each has an idempotency key."""
     failure_rules: FailureRules | None = None
-    """What follows from exceptions by their types; None: each is tried again."""
+    """What follows from exceptions by their types; None retries all of them."""
     strict: bool = False
-    """An INSERT whose payload does not fit is refused."""
+    """Whether an INSERT with a payload that does not fit is rejected."""
     types: HandlerTypes | None = None
-    """What the annotations say; None when there are none."""
+    """The types of the annotations; None when there are none."""
     cost: int | None = None
-    """For how many starts a task counts by the rate of its queue; None: for one."""
+    """The number of starts that a task counts as in the rate of its queue; None for one."""
     batch: BatchRule | None = None
-    """It takes many payloads in one call."""
+    """Set for a handler that takes many payloads in one call."""
     gatherer: Gatherer | None = None
-    """What gathers them, in a worker."""
+    """Gathers the payloads of a call, in a worker."""
 
     @property
     def shows_context(self) -> bool:
@@ -80,13 +80,13 @@ class Handler:
 
     @property
     def defaults(self) -> TaskOptions:
-        """The options that tasks of this type have unless the caller says otherwise."""
+        """The default options of tasks of this type."""
         own = OWN_OPTIONS | SCHEDULE_OPTIONS if self.options.keys() & {"cron", "every"} else OWN_OPTIONS
         return cast("TaskOptions", {name: value for name, value in self.options.items() if name not in own})
 
     @property
     def payload_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the payload: the names that it may and must have, and what the annotations say of them."""
+        """The JSON Schema of the payload: its optional and required names, and their types from the annotations."""
         typed = None if self.types is None else self.types.payload
         properties, definitions = ({}, {}) if typed is None else typed.schemas()
         schema = {
@@ -122,9 +122,9 @@ class Handler:
             self._refuse(sorted(self.required - keys), "missing argument")
 
     def encode(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what a caller gives as the payload, as JSON has it where the annotations say how.
+        """Return a caller's payload in JSON form, encoded by the annotations where there are any.
 
-        Raises PayloadMismatch for what does not fit, and InvalidTask for what cannot be JSON.
+        Raises PayloadMismatch for what does not fit, and InvalidTask for what cannot become JSON.
         """
         self.check(payload)
         return payload if self.types is None else self.types.encode(payload)
@@ -143,7 +143,7 @@ class Registry:
         self._handlers: dict[str, Handler] = {}
         self._included_in: Registry | None = None
         self.get: Callable[[str], Handler | None] = self._handlers.get
-        """Returns the handler of a task type, or None. The dictionary's own method, since every task calls it."""
+        """Returns the handler of a task type, or None. The dictionary's own method, for speed."""
 
     def register(
         self,
@@ -163,7 +163,7 @@ class Registry:
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
-        Unless ``typed``, its annotations say nothing about payload and result. With ``batch`` it takes many payloads.
+        Unless ``typed``, its annotations do not describe payload and result. With ``batch`` it takes many payloads.
 
         Raises RegistrationError if the name is taken, the signature cannot take a payload, calling it would not run it
         (a generator function, a class), or executor, memory_limit or transactional is invalid.
@@ -224,7 +224,7 @@ class Registry:
         self._put(handler)
 
     def include(self, other: Registry) -> None:
-        """Take over the handlers of another registry, and those that it will have.
+        """Adopt the handlers of another registry, including later additions.
 
         Raises RegistrationError, and changes nothing, for a name or the key of a declared schedule that is taken.
         """
@@ -251,7 +251,7 @@ class Registry:
 
     @property
     def _outermost(self) -> Registry:
-        """The registry that has all handlers of those that it includes."""
+        """The registry that contains all handlers of those that it includes."""
         registry = self
         while registry._included_in is not None:
             registry = registry._included_in
@@ -273,7 +273,7 @@ class Registry:
                 )
 
     def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a payload as JSON has it, where a handler's annotations say how. Raises PayloadMismatch."""
+        """Return a payload in JSON form, encoded by a handler's annotations. Raises PayloadMismatch."""
         handler = self._handlers.get(task_type)
         return payload if handler is None or handler.types is None else handler.encode(payload)
 
@@ -286,7 +286,7 @@ class Registry:
 
     @property
     def task_types(self) -> list[str]:
-        """Every registered task_type, sorted, without that of a catch-all."""
+        """Every registered task_type, sorted, without the catch-all."""
         return sorted(self._handlers.keys() - {CATCH_ALL})
 
     def __contains__(self, task_type: object) -> bool:
@@ -368,7 +368,7 @@ def _inspect_batch(
 def _placed(
     handler: Handler, executor: str, memory_limit: int | str | None, *, transactional: bool, durable: bool
 ) -> Handler:
-    """Return the handler with where and how it runs."""
+    """Return the handler with its executor and its options."""
     name = f"handler {handler.task_type!r}"
     if executor not in EXECUTORS:
         raise RegistrationError(f"{name}: executor must be {' or '.join(EXECUTORS)}, got {executor!r:.100}")

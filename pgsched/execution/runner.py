@@ -68,7 +68,7 @@ def run_attempt(
             arguments, context, started=started, timeout=timeout, threads=threads, report=report
         )
     if handler.middleware:
-        given = payload if handler.executor == "process" else arguments  # a child converts what it gets itself
+        given = payload if handler.executor == "process" else arguments  # a child decodes its own payload
         return _run_within(handler, given, context, started, timeout, threads, processes, report)
     if handler.executor == "process":
         return _run_in_process(payload, context, timeout, processes, report)

@@ -83,7 +83,7 @@ class Signals:
                 self._signal(number, handler)
 
     def take(self, on_stop: Callable[[], object]) -> None:
-        """From now on call ``on_stop`` in a separate thread for each stop signal."""
+        """Call ``on_stop`` in a separate thread for each stop signal from now on."""
         self._on_stop = on_stop
         threading.Thread(target=self._read, args=(on_stop,), name="pgsched-signals", daemon=True).start()
         self.hold()
@@ -104,7 +104,7 @@ class Signals:
                 self._signal(number, wanted)
 
     def _set(self, number: int, handler: Any) -> Any:
-        """As ``signal.signal``."""
+        """Replaces ``signal.signal``."""
         allowed = self._allowed(number, handler)
         if allowed is self._note_stop:
             log.warning("signal_kept", signal=signal.Signals(number).name, hint="it ends the worker")
@@ -112,7 +112,7 @@ class Signals:
 
     def _allowed(self, number: int, handler: Any) -> Any:
         if number in self._stopping:
-            # Until a worker takes them, whoever started it ends the process in their own way, by an exception perhaps.
+            # Until a worker handles them, whatever started it ends the process its own way, perhaps by an exception.
             return handler if self._on_stop is None else self._note_stop
         if number in TIMERS and handler == signal.SIG_DFL:
             return _stray

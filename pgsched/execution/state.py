@@ -1,4 +1,4 @@
-"""What handlers share: opened once for a worker by the lifespans of an application, reached as ``ctx.state``."""
+"""What handlers share: opened once per worker by the lifespans of an application, available as ``ctx.state``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NOWHERE = "lifespans are opened by workers and by pgsched.testing; their child p
 
 
 class State:
-    """What lifespans have yielded: a mapping's values by their names, all values by their types."""
+    """What lifespans have yielded: a mapping's values by name, all values by type."""
 
     def __init__(self, empty: str = "no lifespan has yielded anything") -> None:
-        """``empty`` says why there is nothing."""
+        """``empty`` explains why there is nothing."""
         self._empty = empty
         self._values: list[object] = []
         self._names: dict[str, Any] = {}
@@ -43,7 +43,7 @@ class State:
         return self._names[name]
 
     def __getattr__(self, name: str) -> Any:
-        # Names with an underscore are Python's questions, as those of copy and pickle.
+        # Python itself asks for names with an underscore, for example in copy and pickle.
         if name.startswith("_") or name not in self._names:
             raise AttributeError(f"ctx.state has no {name!r}: {self._held() if name[:1] != '_' else 'it is private'}")
         return self._names[name]
@@ -55,7 +55,7 @@ class State:
         return iter(self._names)
 
     def add(self, value: object, giver: Callable[..., Any]) -> None:
-        """Take what a lifespan yields (called by pgsched). Raises ValueError for a name that is taken."""
+        """Add what a lifespan yields (called by pgsched). Raises ValueError for a name that is taken."""
         if value is None:
             return
         if not isinstance(value, Mapping):

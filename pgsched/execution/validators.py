@@ -1,8 +1,8 @@
-"""Validators and encoders made of annotations by pydantic: imported with the first handler whose annotations are used.
+"""Validators and encoders that pydantic builds from annotations, which are imported when the first one is used.
 
-Payloads are read as pydantic reads JSON, not strictly: ``"5"`` fits ``int``, ``1`` does not fit ``str``. Where that is
-the same for values that are parsed already, the payload is validated as it was claimed, in a third of the time; bytes,
-unions and strict models are not the same, and are validated as text.
+Payloads are decoded by pydantic's rules for JSON, not strictly: ``"5"`` fits ``int``, ``1`` does not fit ``str``. Where
+the rules are the same for parsed values, the payload is validated as it was claimed, in a third of the time; bytes,
+unions and strict models differ, and are validated as text.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ log = get_logger("pgsched.worker")
 
 _PAYLOAD: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 _PAYLOAD_CORE: Final = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
-"""In a payload NaN is refused like by every other face, so it must not become a null before."""
+"""In a payload NaN is rejected as everywhere else, so it must not become null first."""
 _RESULT: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings")
 _RESULT_CORE: Final = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings")
-"""Text that pydantic reads back as the number."""
+"""Text that pydantic decodes as the number."""
 
 _VALUES = ("any", "none", "bool", "int", "float", "str", "date", "datetime", "time", "timedelta", "uuid", "decimal")
 _PARTS = ("list", "dict", "tuple", "set", "frozenset", "literal", "enum", "nullable", "default")
 _MODELS = ("model", "model-fields", "model-field", "dataclass", "dataclass-args", "dataclass-field")
 _OTHERS = ("typed-dict", "typed-dict-field", "definitions", "definition-ref")
 _ALIKE: Final = frozenset((*_VALUES, *_PARTS, *_MODELS, *_OTHERS))
-"""Kinds of schemas that read a parsed value as they read its JSON text, unless they are strict."""
+"""Kinds of schemas that decode a parsed value like its JSON text, unless they are strict."""
 
 
 class PayloadType:
@@ -53,26 +53,26 @@ class PayloadType:
         self._validator = SchemaValidator(core_schema, _PAYLOAD_CORE)
         self._serializer = SchemaSerializer(core_schema, _PAYLOAD_CORE)
         self.is_parsed = _reads_alike(core_schema)
-        """A payload is validated as it was parsed, not as text."""
+        """Whether a payload is validated as parsed, not as text."""
         self._validate_parsed = self._validator.validate_python  # looked up once, not for every task
 
     def decode(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments: keys without a type as they are. Raises PayloadMismatch."""
+        """Return the arguments; keys without a type are unchanged. Raises PayloadMismatch."""
         try:
             if self.is_parsed:
                 found: dict[str, Any] = self._validate_parsed(payload)
             else:
                 found = self._validator.validate_json(to_json(payload))
         except ValidationError as error:
-            raise self._misfit(error, payload) from None  # pydantic's own text has the values in full
+            raise self._misfit(error, payload) from None  # pydantic's own text contains the full values
         return found if len(found) == len(payload) else {**payload, **found}
 
     def encode(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the payload as JSON has it. Raises PayloadMismatch, and InvalidTask for what cannot be JSON."""
+        """Return the payload in JSON form. Raises PayloadMismatch, and InvalidTask for what cannot become JSON."""
         typed = {name: _in_order(value) for name, value in payload.items() if name in self._names}
         try:
             text = self._serializer.to_json(typed, warnings=False, by_alias=True)
-        except Exception:  # noqa: BLE001 - serializers may be foreign code; what is to blame is looked for
+        except Exception:  # noqa: BLE001 - serializers may be foreign code; the cause is searched below
             text = encode_json(plain(typed, "payload", _refuse), "payload").encode()
         self.check_text(text)
         try:
@@ -95,7 +95,7 @@ class PayloadType:
             try:
                 encoded = self._serializer.to_json({name: _in_order(value)}, warnings=False, by_alias=True)
                 properties[name]["default"] = json.loads(encode_json(json.loads(encoded)[name], name))
-            except Exception:  # noqa: BLE001, S112 - such a default is no JSON: a marker of the handler's own
+            except Exception:  # noqa: BLE001, S112 - a default that is not JSON: a marker of the handler's own
                 continue
         return properties, whole.get("$defs", {})
 
@@ -112,7 +112,7 @@ class WholePayload:
         self._is_parsed = _reads_alike(core_schema)
 
     def decode(self, payload: dict[str, Any]) -> Any:
-        """Return a payload as its type has it. Raises PayloadMismatch."""
+        """Return a payload decoded by its type. Raises PayloadMismatch."""
         try:
             if self._is_parsed:
                 return self._validator.validate_python(payload)
@@ -146,24 +146,24 @@ class ResultType:
         self._may_merge = any(map(_has_other_keys, _schemas(core_schema)))
 
     def encode(self, value: object) -> tuple[str | None, str | None]:
-        """Return a result as JSON text, None when it cannot be, and how it does not fit the annotation."""
+        """Return a result as JSON text, None when that is impossible, and how it deviates from the annotation."""
         misfit = None
         try:
             value = self._validator.validate_python(value)
         except ValidationError as error:
             misfit = f"result does not fit the annotation of handler {self._task_type!r}: {faults_of(error, value)}"
-        except Exception as error:  # noqa: BLE001 - the work is done, whatever a validator of the user's raises
+        except Exception as error:  # noqa: BLE001 - the work is done, whatever a validator of the user raises
             misfit = f"result cannot be compared with the annotation of handler {self._task_type!r}: {error!r:.200}"
         try:
             encoded = self._serializer.to_json(value, warnings=False, by_alias=True)
             if self._may_merge or misfit is not None:
                 json.loads(encoded, object_pairs_hook=unique_keys)
             return _storable(encoded), misfit
-        except Exception:  # noqa: BLE001 - the caller knows what to do with it
+        except Exception:  # noqa: BLE001 - the caller handles it
             return None, misfit
 
     def decode(self, value: object) -> Any:
-        """Return a stored result as the annotation has it. Raises ResultMismatch."""
+        """Return a stored result, decoded by the annotation. Raises ResultMismatch."""
         try:
             return self._validator.validate_json(to_json(value))
         except ValidationError as error:
@@ -177,31 +177,31 @@ class ResultType:
 
 
 def payload_type(task_type: str, annotations: Mapping[str, Any], defaults: Mapping[str, Any]) -> PayloadType | None:
-    """Make the types of a payload; annotations that are no types for pydantic are left out. None if none remains."""
+    """Build the types of a payload; annotations that pydantic cannot use are left out. None if none remains."""
     try:
         return PayloadType(task_type, annotations, _object_schema(annotations), defaults)
     except Exception as error:  # noqa: BLE001 - pydantic raises TypeError, NameError and others
         kept = {name: annotation for name, annotation in annotations.items() if _known(task_type, name, annotation)}
-        if len(kept) == len(annotations):  # each by itself is well, so nobody knows which one to leave out
+        if len(kept) == len(annotations):  # each works by itself, so it is unknown which one to leave out
             _ignore(task_type, "all", error)
             return None
         return payload_type(task_type, kept, defaults) if kept else None
 
 
 def whole_payload(task_type: str, annotation: Any) -> WholePayload | None:
-    """Make the type of a whole payload; None when pydantic does not know it."""
+    """Build the type of a whole payload; None when pydantic cannot use it."""
     if not _known(task_type, "payload", annotation):
         return None
     return WholePayload(task_type, _adapter(annotation, _PAYLOAD).core_schema)
 
 
 def result_type(task_type: str, annotation: Any) -> ResultType | None:
-    """Make the type of a result; None when pydantic does not know it."""
+    """Build the type of a result; None when pydantic cannot use it."""
     if not _known(task_type, "return", annotation):
         return None
     try:
         return ResultType(task_type, _adapter(annotation, _RESULT).core_schema)
-    except Exception as error:  # noqa: BLE001 - without it the result is encoded by what it is
+    except Exception as error:  # noqa: BLE001 - without it the result is encoded by its own type
         _ignore(task_type, "return", error)
         return None
 
@@ -209,7 +209,7 @@ def result_type(task_type: str, annotation: Any) -> ResultType | None:
 def _adapter(annotation: Any, config: ConfigDict) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation, config=config)
-    except Exception:  # noqa: BLE001 - models have a configuration of their own, and take no other
+    except Exception:  # noqa: BLE001 - models have their own configuration and accept no other
         return TypeAdapter(annotation)
 
 
@@ -241,7 +241,7 @@ def _ignore(task_type: str, name: str, error: Exception) -> None:
 
 
 def _in_order(value: object) -> object:
-    """A set as a list that is the same in every process, so that an unchanged payload is seen as unchanged."""
+    """Return a set as a list in stable order, so that an unchanged payload is recognized as unchanged."""
     if isinstance(value, set | frozenset):
         try:
             return sorted(value)
@@ -256,14 +256,14 @@ def _reads_alike(core_schema: Any) -> bool:
 
 
 def _differs(schema: Mapping[str, Any]) -> bool:
-    """Whether a kind that reads alike otherwise does not here."""
+    """Whether a kind that usually decodes alike does not here."""
     if any(not isinstance(word, str | int | None) or isinstance(word, Enum) for word in schema.get("expected", ())):
         return True
     return bool(schema.get("strict") or schema.get("config", {}).get("strict"))
 
 
 def _has_other_keys(schema: Mapping[str, Any]) -> bool:
-    """Whether a value may be an object with two keys that are one as text, ``{1: "a", "1": "b"}``."""
+    """Whether a value may be an object in which two keys become the same text, ``{1: "a", "1": "b"}``."""
     if schema["type"] == "dict":
         keys: str = schema.get("keys_schema", {"type": "any"})["type"]
         return keys != "str"
@@ -271,7 +271,7 @@ def _has_other_keys(schema: Mapping[str, Any]) -> bool:
 
 
 def _schemas(part: Any) -> Iterator[Mapping[str, Any]]:
-    """Every schema inside of one, itself first."""
+    """Yield every schema inside one, itself first."""
     if isinstance(part, Mapping):
         if isinstance(part.get("type"), str):
             yield part
@@ -284,21 +284,21 @@ def _schemas(part: Any) -> Iterator[Mapping[str, Any]]:
 
 
 class _JsonSchema(GenerateJsonSchema):
-    """Without the titles that are the names of the fields in other letters."""
+    """Omits titles that repeat the names of the fields in other letters."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's
         """Never."""
         return False
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:  # noqa: ARG002 - pydantic's
-        """Say nothing of a type that JSON Schema does not know, instead of nothing of all."""
+        """Omit a type that JSON Schema does not have, instead of failing for all."""
         return {}
 
 
 def _json_schema(core_schema: Any, mode: Any) -> dict[str, Any] | None:
     try:
         schema = _JsonSchema(by_alias=True).generate(core_schema, mode=mode)
-    except Exception:  # noqa: BLE001 - some types have none: then nothing is said of it
+    except Exception:  # noqa: BLE001 - some types have no schema: then none is stated
         return None
     if schema.get("title") == "Payload":
         del schema["title"]
@@ -306,7 +306,7 @@ def _json_schema(core_schema: Any, mode: Any) -> dict[str, Any] | None:
 
 
 def _storable(encoded: bytes) -> str:
-    """JSON text by the rules of :func:`encode_json`, which costs nothing where it is plain. Raises InvalidTask."""
+    """Return JSON text by the rules of :func:`encode_json`, at no cost for plain values. Raises InvalidTask."""
     nested = encoded.count(b"[") + encoded.count(b"{")
     if nested > MAX_DEPTH or len(encoded) > MAX_JSON_BYTES // 2 or b"\\u0000" in encoded:
         return encode_json(from_json(encoded), "result")

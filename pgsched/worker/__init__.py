@@ -1,1 +1,1 @@
-"""The worker: small loops around the rows it holds. claim -> run -> finish, beside them beat, listen and report."""
+"""The worker: small loops around the rows it holds: claim -> run -> finish, beside them beat, listen and report."""

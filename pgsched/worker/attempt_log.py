@@ -1,4 +1,4 @@
-"""What a worker logs of attempts that have ended, and what says of a log record which attempt it is of."""
+"""The log lines of ended attempts, and the fields that tie a log record to its attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = get_logger("pgsched.worker")
 
 
 def log_completed(task: Claimed, outcome: Outcome) -> None:
-    """Log an attempt that was completed; ask ``log.takes("debug")`` before, for every task comes by here."""
+    """Log an attempt that completed. Check ``log.takes("debug")`` first, because this is called for every task."""
     log.debug(
         "attempt_completed",
         task_id=task.id,
@@ -26,7 +26,7 @@ def log_completed(task: Claimed, outcome: Outcome) -> None:
 
 
 def attempt_fields() -> Mapping[str, Any]:
-    """Return what log records of the running code are marked with: its attempt, while that runs."""
+    """Return the fields for log records of the running code: its attempt, while that runs."""
     leased = CURRENT_ATTEMPT.get()
     if leased is None or leased.state != RUNNING:
         return {}
@@ -35,9 +35,9 @@ def attempt_fields() -> Mapping[str, Any]:
 
 
 def log_suspended(leased: LeasedTask, finish: Finish) -> None:
-    """Log that a durable run was suspended; ask ``log.takes("debug")`` before."""
+    """Log that a durable run was suspended. Check ``log.takes("debug")`` first."""
     task, suspension = leased.task, finish.suspension
-    assert suspension is not None  # asked before  # noqa: S101
+    assert suspension is not None  # checked by the caller  # noqa: S101
     log.debug(
         "run_suspended",
         task_id=task.id,
@@ -49,7 +49,7 @@ def log_suspended(leased: LeasedTask, finish: Finish) -> None:
 
 
 def log_failure(leased: LeasedTask, finish: Finish) -> None:
-    """Log a failed attempt, a death, or that a task was snoozed."""
+    """Log a failed attempt, a death or a snooze."""
     task, error = leased.task, in_logs(finish.error or "")
     if finish.execution == "snoozed":
         log.info(

@@ -1,4 +1,4 @@
-"""Attempts that need more than their payload: results of the tasks they depend on, a transaction of their own."""
+"""Attempts that need more than their payload: results of their dependencies, or a transaction of their own."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ log = get_logger("pgsched.worker")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Attempts:
-    """Prepares such attempts; most need none of it."""
+    """Prepares such attempts; most attempts need none of it."""
 
     worker: UUID
     transactions: Pool
     """Connections for handlers."""
     questions: Sessions
-    """Connections for what is asked before handlers run."""
+    """Connections for the queries before handlers run."""
     leased_tasks: LeasedTasks
     completer: Completer
     clock: DatabaseClock
     counts: WorkerMetrics
     snoozes: Snoozes
     on_due: Callable[[], None]
-    """Called when a commit made a row due again."""
+    """Called when a commit has made a row due again."""
     on_end: Callable[[], object]
-    """Called when a row is no longer in hand."""
+    """Called when the worker no longer holds a row."""
 
     async def prepare(self, leased: LeasedTask, handler: Handler, run: DurableRun | None = None) -> Attempt:
-        """Fetch the results, begin the transaction; whatever of it the handler asks for. Waits for the database.
+        """Fetch the results and begin the transaction, as far as the handler uses them. Waits for the database.
 
-        ``run`` is that of a durable handler.
+        ``run`` is the run of a durable handler.
         """
         task = leased.task
         results = None
@@ -70,7 +70,7 @@ class Attempts:
 
 @dataclass(eq=False, repr=False)
 class Attempt:
-    """One of them, from before the handler runs until its outcome is written or handed on."""
+    """One such attempt, from before its handler runs until its outcome is written or handed on."""
 
     attempts: Attempts
     leased: LeasedTask
@@ -84,10 +84,10 @@ class Attempt:
         context.equip(None if self.transaction is None else self.transaction.handler_connection, self.results)
 
     def keep(self, outcome: Outcome) -> bool:
-        """Take the outcome of a handler; returns whether it is written at the end of its transaction.
+        """Take the outcome of a handler; returns whether it will be written at the end of its transaction.
 
-        A plain handler that overstays its timeout, or is to stop, is not waited for: its outcome is written at once,
-        and its transaction is rolled back when it returns.
+        Nobody waits for a plain handler that exceeds its timeout or must stop: its outcome is written at once, and its
+        transaction is rolled back when it returns.
         """
         transaction = self.transaction
         if transaction is None:
@@ -100,7 +100,7 @@ class Attempt:
         return True
 
     async def end(self) -> None:
-        """Commit what the handler wrote together with its outcome, or roll it back. The handler runs no more."""
+        """Commit what the handler wrote together with its outcome, or roll it back. The handler no longer runs."""
         transaction = self.transaction
         if transaction is None:
             return
@@ -118,13 +118,13 @@ class Attempt:
             if outcome is not None:
                 self.attempts.completer.conclude(self.leased, outcome)
         except BaseException:
-            self._let_go()  # its lease runs out
+            self._let_go()  # its lease expires
             raise
         finally:
             await transaction.release()
 
     def leave(self) -> None:
-        """The end of the handler could not be waited for: nothing that it still writes is committed."""
+        """Give up waiting for the handler to end: nothing that it still writes is committed."""
         transaction, self.transaction = self.transaction, None
         if transaction is not None:
             transaction.leave()
@@ -132,7 +132,7 @@ class Attempt:
                 self.leased.move(BEGIN)
 
     async def _commit(self, transaction: Transaction, outcome: Outcome) -> Outcome | None:
-        """Write the outcome and commit; returns None, or the outcome there is instead, to be written without it."""
+        """Write the outcome and commit; returns None, or another outcome to be written outside the transaction."""
         everyone, leased = self.attempts, self.leased
         finish = conclude(leased.task, outcome, at=everyone.clock.at, random=random, missed=leased.missed)
         report = Report(leased)
@@ -140,7 +140,7 @@ class Attempt:
             told, now = everyone.completer.announcements([(leased, finish)]), monotonic()
             if not await transaction.write(everyone.worker, finish, report.progress(), report.logs(), now, told):
                 everyone.counts.fenced += 1
-                log.warning("finish_fenced", count=1, hint="another claim took the task after its lease ran out")
+                log.warning("finish_fenced", count=1, hint="another claim took the task after its lease expired")
                 self._let_go()
                 return None
             await transaction.commit()
@@ -151,7 +151,7 @@ class Attempt:
                 task_id=leased.task.id,
                 task_type=leased.task.task_type,
                 error=str(error),
-                hint="it is done, or it runs again when its lease has run out",
+                hint="either it is committed, or it runs again when its lease has expired",
             )
             self._let_go()
             return None

@@ -1,4 +1,4 @@
-"""Notes how many tasks of each queue are due, once a minute, so that one can see when a backlog is drained."""
+"""Records once a minute how many tasks of each queue are due, from which the drain of a backlog is predicted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pgsched.worker.idle_turns import Turn
 log = get_logger("pgsched.worker")
 
 EVERY_SECONDS = 60.0
-"""How often each worker tries; whoever comes first in a minute counts."""
+"""How often each worker tries; the first one in a minute does it."""
 IDLE_SECONDS = 300.0
 """How often a worker tries that has claimed nothing since."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Backlogs:
-    """One worker's part of it."""
+    """The part of one worker."""
 
     session: Session
     claimed: Callable[[], float]
@@ -37,7 +37,7 @@ class Backlogs:
             return
         try:
             await note_backlogs(self.session)
-        except RefusedByDatabase as error:  # as a role that may not: nothing is foretold then
+        except RefusedByDatabase as error:  # e.g. the role lacks the rights: then there are no predictions
             if not self._refused:
                 self._refused = True
                 log.warning("backlogs_not_noted", error=str(error))

@@ -1,4 +1,4 @@
-"""Which types a catch-all handler takes: those of due tasks that no other live worker has a handler for."""
+"""Determines the types a catch-all handler takes: those of due tasks that no other live worker has a handler for."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pgsched.worker.queue_rotation import QueueRotation
 log = get_logger("pgsched.worker")
 
 LOOK_SECONDS = 1.0
-"""How often a worker with a catch-all looks which types these are."""
+"""How often a worker with a catch-all handler refreshes these types."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CatchAll:
-    """Keeps what its worker claims beside the types that it has handlers for; no statement of a claim knows of it."""
+    """Maintains the types that its worker claims besides those it has handlers for; no claim statement knows of it."""
 
     session: Session
     identity: Identity
     rotation: QueueRotation
     look_at: float = 0.0
-    """When it looks again, by the monotonic clock."""
+    """The time of the next refresh, by the monotonic clock."""
 
     async def learn(self, now: float) -> bool:
-        """Look which types nobody else has, if it is time; whether there are others than before.
+        """Refresh the types that nobody else handles, if it is time; returns whether they changed.
 
         Raises DatabaseUnavailable.
         """
@@ -37,7 +37,7 @@ class CatchAll:
         also = self.identity.also
         try:
             found = await find_unserved_types(self.session, self.identity, self.rotation.names)
-        except RefusedByDatabase as error:  # it goes on with those that it knows
+        except RefusedByDatabase as error:  # continue with the known ones
             log.warning("types_not_learned", error=str(error))
             return False
         if found == also:

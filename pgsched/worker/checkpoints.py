@@ -1,4 +1,4 @@
-"""Writes what durable runs record, all that came while the last write was under way in one transaction."""
+"""Writes the records of durable runs; those that arrive during a write share the next transaction."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pgsched.worker.metrics import WorkerMetrics
 log = get_logger("pgsched.worker")
 
 MAX_RECORDS = 1_000
-"""Records in one statement at the most."""
+"""Maximum number of records in one statement."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Results in one statement at the most."""
+"""Maximum size of the results in one statement."""
 
 
 class _Item:
@@ -44,7 +44,7 @@ class Checkpointer:
     def __init__(
         self, *, session: Session, worker: UUID, counts: WorkerMetrics, on_lost: Callable[[RunId], None]
     ) -> None:
-        """``on_lost`` is called with a run of whose records the fence kept one out."""
+        """``on_lost`` is called with a run when the fence rejected one of its records."""
         self._session = session
         self._worker = worker
         self._counts = counts
@@ -53,9 +53,9 @@ class Checkpointer:
         self._writing: asyncio.Task[None] | None = None
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Write records; waits for the database as long as it takes. Cancelled when the claim was lost.
+        """Write records; waits for the database for as long as it takes. Cancelled when the claim was lost.
 
-        Raises DurableError for what the database refuses.
+        Raises DurableError for records that the database rejects.
         """
         item = _Item(records, asyncio.get_running_loop().create_future())
         self._pending.append(item)
@@ -64,7 +64,7 @@ class Checkpointer:
         await item.written
 
     async def close(self) -> None:
-        """Write nothing more."""
+        """Write no further records."""
         if self._writing is not None:
             self._writing.cancel()
         await self._session.close()
@@ -98,7 +98,7 @@ class Checkpointer:
         number = size = 0
         while self._pending:
             item = self._pending[0]
-            if not item.written.done():  # else its attempt is over
+            if not item.written.done():  # otherwise its attempt has ended
                 number += len(item.records)
                 size += item.bytes
                 if batch and (number > MAX_RECORDS or size > MAX_BYTES):

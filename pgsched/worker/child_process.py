@@ -1,7 +1,7 @@
-"""What a child process does: runs the attempts that come through its socket, one at a time, in its main thread.
+"""The main program of a child process: runs the attempts that arrive on its socket, one at a time, in its main thread.
 
-The other end is :mod:`pgsched.execution.process_pool`. A child imports the application by itself. It ends when it
-is told to (SIGTERM: the handler gets a SystemExit, so that its ``finally`` blocks run), and when the worker is gone.
+The other end is :mod:`pgsched.execution.process_pool`. A child imports the application itself. It ends on SIGTERM, when
+the handler receives a SystemExit so that its ``finally`` blocks run, and when the worker is gone.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ class _Terminated(SystemExit):
 
 
 class _Pipe:
-    """The child's end of the socket. Lines go out whole, whatever thread they come from."""
+    """The child's end of the socket. Lines are sent whole, whatever thread they come from."""
 
     def __init__(self, end: socket.socket) -> None:
-        end.setblocking(True)  # also where a handler of the worker called socket.setdefaulttimeout
+        end.setblocking(True)  # even if a handler of the worker called socket.setdefaulttimeout
         self._end = end
         self._identity = self._look()
         self._lock = threading.Lock()
         self.lines = end.makefile("rb")
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message; into nowhere when the worker is gone.
+        """Send a message; it is dropped when the worker is gone.
 
-        Ends the process where a handler has closed the socket, as ``os.closerange`` does: nobody could be told how the
-        attempt ended.
+        Ends the process when a handler has closed the socket, as ``os.closerange`` does: the result of the attempt
+        could no longer be reported.
         """
         line = json.dumps(message).encode() + b"\n"
         with self._lock:
@@ -76,7 +76,7 @@ class _Pipe:
                 exit_now(HUNG_UP)
 
     def check(self) -> None:
-        """End the process where a handler has closed the socket."""
+        """End the process if a handler has closed the socket."""
         try:
             if self._look() == self._identity:
                 return
@@ -85,13 +85,13 @@ class _Pipe:
         exit_now(HUNG_UP)
 
     def _look(self) -> tuple[int, int]:
-        """Which file the descriptor is: another one may have its number by now."""
+        """Identify the file behind the descriptor, whose number may belong to another file by now."""
         found = os.fstat(self._end.fileno())
         return found.st_dev, found.st_ino
 
 
 class _Reported(Context):
-    """A context that passes on at once what the handler reports: the process may die any moment."""
+    """A context that forwards the handler's reports at once, because the process may die at any moment."""
 
     __slots__ = ("_open", "_passing", "_pipe")
 
@@ -107,7 +107,7 @@ class _Reported(Context):
         self._pass_on()
 
     def progress(self, value: Any) -> None:
-        """Show how far the attempt is."""
+        """Report the progress of the attempt."""
         super().progress(value)
         self._pass_on()
 
@@ -119,7 +119,7 @@ class _Reported(Context):
                 self._pipe.send({"progress": None, "lines": [], "steps": self.added_steps})
 
     def close(self) -> None:
-        """The attempt is over: what its threads still say belongs to no other."""
+        """End the attempt: later output of its threads belongs to no attempt."""
         with self._passing:
             self._open = False
 
@@ -131,10 +131,10 @@ class _Reported(Context):
 
 
 class _Child:
-    """One child process, seen from within."""
+    """One child process, from the inside."""
 
     def __init__(self, pipe: _Pipe) -> None:
-        """To be made before the application is imported, which may change the process."""
+        """Must be created before the application is imported, which may change the process."""
         self._pipe = pipe
         self._requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._attempt: contextvars.ContextVar[Context | None] = contextvars.ContextVar("pgsched child", default=None)
@@ -149,7 +149,7 @@ class _Child:
         threading.Thread(target=self._read, name="pgsched requests", daemon=True).start()
         for handler in registry:
             if handler.executor == "process" and handler.types is not None:
-                handler.types.load()  # or the first attempt would pay for it, in its own time
+                handler.types.load()  # otherwise the first attempt would pay for it, in its own time
         capturing = capture(capture_logs, self._attempt.get)
         logs.mark_with(self._attempt_fields)
         self._pipe.send({})
@@ -171,7 +171,7 @@ class _Child:
             for line in self._pipe.lines:
                 self._requests.put(json.loads(line))
         self._pipe.check()
-        # The worker is gone, or has no use for this child any more.
+        # The worker is gone or no longer uses this child.
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(TERM_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -200,7 +200,7 @@ class _Child:
                 value = contextvars.copy_context().run(self._call, handler, request["payload"], context)
             outcome = completed(value, started, handler.types)
         except MemoryError as error:
-            spent = True  # whatever is left of it, a fresh child has more room
+            spent = True  # whatever is left, a fresh child has more room
             outcome = _out_of_memory(error, handler, started)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the child
             outcome = (
@@ -216,7 +216,7 @@ class _Child:
         self._pipe.send({"outcome": outcome, "spent": spent or self._terminated})
 
     def _settle(self) -> None:
-        """Let nothing that the application or a handler did to the process end the attempt that comes next."""
+        """Undo changes that the application or a handler made to the process and that could end the next attempt."""
         end_timers()
         if not self._terminated:
             signal.signal(signal.SIGTERM, self._terminate)
@@ -244,9 +244,9 @@ class _Child:
 
 
 def serve(end: socket.socket, *, app_path: str, log_level: str, capture_logs: str, otel: bool = False) -> None:
-    """The main function of a child process: import the application, run attempts until the worker hangs up.
+    """The main function of a child process: import the application and run attempts until the worker hangs up.
 
-    ``otel`` sets OpenTelemetry up for what handlers do in it.
+    ``otel`` sets up OpenTelemetry for the handlers in it.
     """
     _belong_to_the_worker()
     logs.configure(log_level)
@@ -266,13 +266,13 @@ def serve(end: socket.socket, *, app_path: str, log_level: str, capture_logs: st
 
 
 def _belong_to_the_worker() -> None:
-    """End with the worker, however it ends, and leave the terminal's signals to it."""
+    """Die with the worker, however it ends, and leave the terminal's signals to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(PermissionError):
         os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":
-        # Should Python itself be stuck, the closed socket would go unnoticed.
+        # If Python itself hangs, the closed socket would go unnoticed.
         worker = os.getppid()
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -285,7 +285,7 @@ def _context_arguments(facts: dict[str, Any], deadline: float | None, is_catchup
     for name in ("scheduled_for", "next_run_at"):
         facts[name] = datetime.fromisoformat(facts[name]) if facts[name] else None
     return {
-        # Not all of a claimed row, but all that a context asks of it.
+        # Only the columns of a claimed row that a context uses.
         "task": cast("Claimed", SimpleNamespace(**facts)),
         "clock": monotonic,  # the same in every process of a machine
         "now": lambda: now + timedelta(seconds=monotonic() - at),
@@ -295,7 +295,7 @@ def _context_arguments(facts: dict[str, Any], deadline: float | None, is_catchup
 
 
 def _traced(trace: dict[str, str] | None) -> AbstractContextManager[None]:
-    """Let the attempt's span be the current one, which the worker made."""
+    """Make the attempt's span, which the worker created, the current one."""
     if not trace:
         return nullcontext()
     from pgsched.observability.tracing import attached
@@ -324,7 +324,7 @@ def _limited(memory: int | None) -> Iterator[None]:
 
 
 def _address_space() -> int:
-    """Bytes of address space in use; 0 where the system does not say."""
+    """Return the address space in use, in bytes; 0 where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:
@@ -342,7 +342,7 @@ def _out_of_memory(error: MemoryError, handler: Handler | None, started: float) 
 
 
 def _die_of(number: signal.Signals) -> None:
-    """End as if nobody had caught the signal: should somebody else have sent it, the worker sees what happened."""
+    """End as if the signal had not been caught, so that the worker sees the cause even if somebody else sent it."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # a handler may have closed or replaced it
             stream.flush()

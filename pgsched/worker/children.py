@@ -1,5 +1,5 @@
-"""Several worker processes under one parent, which asks them through a pipe how they are, adds their metrics up, and
-ends those that are unwell.
+"""Several worker processes under one parent, which polls them through a pipe, sums up their metrics and ends
+unhealthy ones.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from pgsched.worker.metrics import log_errors
 log = get_logger("pgsched.worker")
 
 ANSWER_SECONDS = 5.0
-"""How long a child may take to answer; of one that does not, a scrape shows only what it had counted."""
+"""How long a child may take to answer; a scrape shows the last known counts of one that does not."""
 LOOK_SECONDS = 1.0
-"""The same, for what is asked every few seconds."""
+"""The same for frequent questions."""
 STARTING_SECONDS = 60.0
-"""How long a new child, which may have much to import, need not answer what is asked often."""
+"""How long a new child, which may have much to import, need not answer frequent questions."""
 EVERY_SECONDS = 5.0
-"""How often each child is asked whether it is well."""
+"""How often the health of each child is checked."""
 KILL_SECONDS = 5.0
-"""A child that has not ended so long after its own time limit for that is killed, and given so long to be gone."""
+"""A child that has not ended this long after its own shutdown timeout is killed; it may take this long to die."""
 _COUNTING = ("counter", "histogram")
-"""Families that only grow."""
+"""Metric families that only grow."""
 _MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
-"""Gauges of which the worst process is what the whole shows; all others are added up."""
+"""Gauges for which the worst process stands for all; all others are summed up."""
 _NAMES = ("task_type", "queue")
-"""Labels that users make up; of all others there are few."""
+"""Labels whose values users choose; all others have few values."""
 _WITHOUT_ANSWER = {"metrics": "", "load": "0 0"}
-"""The reply to a question that failed, where a line about the failure would not be understood."""
+"""The reply to a question that failed, where a message about the failure would not be understood."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -53,17 +53,17 @@ class _Seen(NamedTuple):
     total: float
     since: float
     own: bool
-    """It has series of its own."""
+    """Metrics that have series of their own."""
 
 
 _ALONE = _Seen(0.0, 0.0, own=True)
 
 
 class Child:
-    """The parent's side of one child, which took the place of others that died.
+    """The parent's side of one child, which may have replaced others that died.
 
-    What those had counted is added to what it counts: to whoever scrapes, the place is one process that goes on. A
-    counter that went back would be read as one that began again, and all it had counted would be counted twice.
+    The counts of those are added to its own, so that the place looks like one continuous process to a scraper. It would
+    take a counter that decreased for a restarted one, and count everything before twice.
     """
 
     def __init__(self, process: BaseProcess, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
@@ -78,14 +78,14 @@ class Child:
 
     @property
     def must_answer(self) -> bool:
-        """Whether silence is wrong: not of a child that ended, which is started again, or is just starting."""
+        """Whether silence is a problem: not for a child that ended and will be restarted, or that is just starting."""
         return not self._gone and (self._answered or monotonic() - self._born > STARTING_SECONDS)
 
     def ask(self, question: str, seconds: float = ANSWER_SECONDS) -> str | None:
-        """Return the child's answer, None when it gives none in time."""
+        """Return the child's answer, None when it does not answer in time."""
         with self._lock:
             try:
-                # Answers to questions that were given up come first and are thrown away.
+                # Answers to abandoned questions arrive first and are discarded.
                 self.pipe.send(question)
                 self._unanswered += 1
                 while self.pipe.poll(seconds):
@@ -99,25 +99,25 @@ class Child:
             return None
 
     def metrics(self) -> list[Metric]:
-        """Return the families of this place. Of a child that does not answer, what it had counted when it last did."""
+        """Return the families of this place. A child that does not answer counts with its last known values."""
         with self._lock:  # a later answer must not be replaced by an earlier one
             text = self.ask("metrics")
             if text is None:
                 return self._counted()
             said = list(text_string_to_metric_families(text))
-            # What the child let go of it had counted all the same: a sum that fell would be read as one begun again.
+            # What the child dropped had still been counted: a decreasing sum would be read as a restart.
             self._before = _add_up([*self._before, *_missing(said, _counting(self._said))])
             self._said = said
             return _add_up([*self._said, *self._before])
 
     def let_go(self, names: Collection[Labels]) -> None:
-        """Forget what was kept under these labels."""
+        """Forget the values that were kept under these labels."""
         with self._lock:
             for family in self._before:
                 family.samples = [sample for sample in family.samples if _labels(sample) not in names]
 
     def retire(self) -> list[Metric]:
-        """Ask a child that ended nothing more; returns what was counted in its place, for the one that takes it."""
+        """Stop asking a child that has ended; returns the counts of its place, for its successor."""
         with self._lock:
             self.pipe.close()
             return self._counted()
@@ -127,7 +127,7 @@ class Child:
 
 
 class MergedMetrics(Collector):
-    """The children's families, added up sample by sample; bounded as those of one process are."""
+    """The children's families, summed up sample by sample, with the same bounds as those of one process."""
 
     def __init__(self, children: Callable[[], list[Child]], *, clock: Callable[[], float] = monotonic) -> None:
         self._children = children
@@ -138,12 +138,12 @@ class MergedMetrics(Collector):
         """Return the families that ``/metrics`` shows."""
         children = self._children()
         merged = _add_up(family for child in children for family in child.metrics())
-        return _add_up((*self._bounded(merged, children), log_errors()))  # the parent logs, too
+        return _add_up((*self._bounded(merged, children), log_errors()))  # the parent logs as well
 
     def _bounded(self, merged: list[Metric], children: list[Child]) -> list[Metric]:
-        """Let go of labels under which nothing was counted for long, and put together those that are too many.
+        """Drop labels under which nothing was counted for long, and merge those that exceed the bound.
 
-        Labels keep the place that they got at first: were they moved, both sums would be read as begun again.
+        Labels keep their first place: if they moved, both sums would be read as restarted.
         """
         now = self._clock()
         totals: dict[Labels, float] = {}
@@ -179,7 +179,7 @@ def _counting(families: Iterable[Metric]) -> Iterator[Metric]:
 
 
 def _labels(sample: Sample) -> Labels:
-    """Which task type and queue a sample is about; empty for one that is about all."""
+    """Return the task type and queue of a sample; empty for a sample about the whole worker."""
     return tuple((name, value) for name, value in sample.labels.items() if name in _NAMES)
 
 
@@ -188,7 +188,7 @@ def _as_other(sample: Sample) -> Sample:
 
 
 def _missing(said: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metric]:
-    """The samples of families that are not said any more."""
+    """Return the samples of families that are no longer reported."""
     there = {(sample.name, tuple(sample.labels.items())) for family in said for sample in family.samples}
     for family in before:
         left = [one for one in family.samples if (one.name, tuple(one.labels.items())) not in there]
@@ -199,7 +199,7 @@ def _missing(said: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metri
 
 
 def _add_up(parts: Iterable[Metric]) -> list[Metric]:
-    """One family of each name."""
+    """Return one family of each name."""
     families: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, Labels], list[float]]] = {}
     for part in parts:
@@ -220,9 +220,9 @@ def _add_up(parts: Iterable[Metric]) -> list[Metric]:
 def first_problem(
     children: list[Child], question: str, *, but: Callable[[Child], bool] | None = None, often: bool = False
 ) -> str | None:
-    """Return the first child's problem, None when every child, ``but`` some, says it has none.
+    """Return the first child's problem, None when every child, except ``but``, reports none.
 
-    What is asked ``often`` is not waited for as long, nor of a child that is starting or has ended.
+    ``often`` shortens the wait, and skips children that are starting or have ended.
     """
     for number, child in enumerate(children):
         if but is not None and but(child):
@@ -236,7 +236,7 @@ def first_problem(
 
 
 def all_troubles(children: list[Child]) -> list[dict[str, Any]]:
-    """Return what is wrong in all children, each with the number of its process."""
+    """Return the troubles of all children, each with the number of its process."""
     answers = [child.ask("troubles", LOOK_SECONDS) for child in children]
     return [
         {"process": number, **trouble}
@@ -246,17 +246,17 @@ def all_troubles(children: list[Child]) -> list[dict[str, Any]]:
 
 
 def load_of(children: list[Child]) -> tuple[int, int]:
-    """Return how many tasks run in all children, and how many may."""
+    """Return the occupied and the available slots of all children."""
     answers = [child.ask("load", LOOK_SECONDS) for child in children]
     loads = [tuple(map(int, answer.split())) for answer in answers if answer]
     return sum(load[0] for load in loads), sum(load[1] for load in loads)
 
 
 class Mender:
-    """Asks children how they are: SIGTERM for one that is unwell, SIGKILL when it has not ended in time."""
+    """Checks the health of children: SIGTERM for an unhealthy one, SIGKILL when it has not ended in time."""
 
     def __init__(self, *, silence: float, stop: float, clock: Callable[[], float] = monotonic) -> None:
-        """A child may be silent for ``silence`` seconds, and take ``stop`` seconds to end in order."""
+        """A child may be silent for ``silence`` seconds, and take ``stop`` seconds to shut down."""
         self._silence = silence
         self._stop = stop
         self._clock = clock
@@ -265,12 +265,12 @@ class Mender:
         self._kill_at: WeakKeyDictionary[Child, float] = WeakKeyDictionary()
 
     def mending(self, child: Child) -> bool:
-        """Whether a child was told to end and may still do so: others need not care."""
+        """Whether a child was asked to end and may still do so, so that others need not act."""
         kill_at = self._kill_at.get(child)
         return kill_at is not None and self._clock() < kill_at + KILL_SECONDS
 
     def run_once(self, children: Sequence[Child]) -> None:
-        """Ask all of them, if it is time for that."""
+        """Check all of them, if it is time."""
         now = self._clock()
         if now < self._look_at:
             return
@@ -290,7 +290,7 @@ class Mender:
                 process.terminate()
 
     def _problem(self, child: Child) -> str | None:
-        if not child.must_answer:  # it has just been started, and is not waited for
+        if not child.must_answer:  # it was just started and is not waited for
             return None
         answer = child.ask("healthy", LOOK_SECONDS)
         if answer is not None:
@@ -303,7 +303,7 @@ class Mender:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ControlServer:
-    """The child's side: answers its parent in a thread that no handler can block."""
+    """The child's side: answers its parent from a thread that no handler can block."""
 
     pipe: Connection
     metrics: CollectorRegistry
@@ -315,7 +315,7 @@ class ControlServer:
     on_orphaned: Callable[[], None]
 
     def start(self) -> None:
-        """Answer from now on, until the parent is gone."""
+        """Answer until the parent is gone."""
         threading.Thread(target=self._run, name="pgsched-answers", daemon=True).start()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Lets the claimer claim while there is room for more, and wakes it when room comes that it waits for."""
+"""Runs the claimer while there is room for more rows, and wakes it when room becomes available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgsched.worker.prefetch import Prefetch
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClaimLoop:
-    """One turn after the other."""
+    """One iteration after another."""
 
     claimer: Claimer
     limited_claims: LimitedClaims
@@ -33,12 +33,12 @@ class ClaimLoop:
         self._paused = False
 
     def pause(self, paused: bool) -> None:
-        """Claim nothing, or claim again."""
+        """Stop claiming, or start again."""
         self._paused = self.limited_claims.paused = paused
         self.claimer.wake_after_change()
 
     async def run_once(self) -> None:
-        """Claim once, or wait until there is room or something to claim. Raises DatabaseUnavailable."""
+        """Claim once, or wait for room or for something to claim. Raises DatabaseUnavailable."""
         if self._paused:
             await self.claimer.wait_paused()
             return
@@ -55,23 +55,23 @@ class ClaimLoop:
         try:
             more = await self.claimer.run_once(wanted, free)
         finally:
-            self.executor.feed()  # after an error too: what was claimed before it must not wait for ever
+            self.executor.feed()  # after an error too: earlier claims must not wait forever
         if len(self.leased_tasks.waiting) < wanted:
-            await asyncio.sleep(0)  # there is no hurry to claim again: what was claimed begins first
+            await asyncio.sleep(0)  # the next claim is not urgent: start what was claimed first
         self.counts.running = self.executor.running
         if not more:
-            self._waits_for_room = free <= 0  # what is not held in advance may wait for a slot
+            self._waits_for_room = free <= 0  # rows that cannot be prefetched may wait for a slot
             await self.claimer.rest()
             self._waits_for_room = False
 
     def room_came(self) -> None:
-        """A slot is free, or a batch has ended."""
+        """React to a free slot or the end of a batch."""
         self.limited_claims.look_after_end()
         if self._waits_for_room:
             self.claimer.wake()
 
     def ended(self, booked: int) -> None:
-        """Outcomes were written; so many rows of them are to run again."""
+        """React to written outcomes, after which this many rows are to run again."""
         self.room_came()
         if booked:
             self.claimer.wake()

@@ -1,4 +1,4 @@
-"""Decides when which queues are asked: at once, when the next row is due, or when something wakes the worker."""
+"""Decides when to claim from which queues: at once, when the next row is due, or when something wakes the worker."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from pgsched.worker.sleep import Sleep
 log = get_logger("pgsched.worker")
 
 DOZE_SECONDS = 0.005
-"""How long a worker rests while many rows come. It tells inserts not to notify it, because every NOTIFY makes the
+"""How long a worker rests while many rows arrive. It tells inserts not to notify it, because every NOTIFY makes the
 commits of all sessions wait for one another."""
 LEARN_SECONDS = 1.0
-"""How often a worker with patterns, or with limited queues, asks which they are."""
+"""How often a worker with patterns, or with limited queues, refreshes the list of them."""
 LEARN_IDLE_SECONDS = 5.0
-"""How often any other asks that does not hear of changes."""
+"""How often any other worker does that receives no notifications of changes."""
 LEARN_HEARD_SECONDS = 300.0
-"""How often any other asks that does."""
+"""How often any other worker does."""
 
 
 class Claimer:
-    """The loop that claims. ``run_once`` claims once; ``rest`` waits for a reason to claim again."""
+    """The claim loop. ``run_once`` claims once; ``rest`` waits for a reason to claim again."""
 
     def __init__(
         self,
@@ -66,21 +66,21 @@ class Claimer:
         self._poll_interval = poll_interval
         self._wakeup = asyncio.Event()
         self._woken_for_limited = False
-        """Woken only because queues with limits are to be asked."""
+        """Woken only because queues with limits must be asked."""
         self._shared_at = 0.0
-        """When the queues without limits are asked again; looked at only when there are others."""
+        """When the queues without limits are asked next; only used when there are others."""
         self._learn_at = 0.0
         self._catch_all: CatchAll | None = None
         if CATCH_ALL in identity.task_types:
             self._catch_all = CatchAll(session=session, identity=identity, rotation=rotation)
         self._hears = False
-        """Whether notifications come in: then a change of a queue's settings is heard of."""
+        """Whether notifications arrive, and with them changes of a queue's settings."""
 
     async def run_once(self, limit: int, free: int | None = None) -> bool:
         """Claim up to ``limit`` rows; returns whether there may be more.
 
-        ``free``: slots that are free, by default as many as may be claimed; of limited queues no more rows
-        than can start at once, of others what comes behind these is held in advance. Raises DatabaseUnavailable.
+        ``free`` is the number of free slots, by default as many as may be claimed. From limited queues no more rows are
+        claimed than can start at once; from others, rows beyond that are prefetched. Raises DatabaseUnavailable.
         """
         sent = monotonic()
         self._rate.note(0, sent)
@@ -116,17 +116,17 @@ class Claimer:
         return more or len(self._leased) > before
 
     async def learn_types(self, now: float) -> None:
-        """Learn what a catch-all takes, if there is one. Raises DatabaseUnavailable."""
+        """Refresh the types of a catch-all handler, if there is one. Raises DatabaseUnavailable."""
         if self._catch_all is None:
             return
         if now >= self._learn_at:
-            await self._learn(now)  # which queues it looks in
+            await self._learn(now)  # the queues it looks in
         if await self._catch_all.learn(now):
             self._shared.scan.look_everywhere()
             self._rotation.wake_all(now)
 
     async def rest(self) -> None:
-        """Wait after a claim that found nothing: the second looks, then until a row is due, a wakeup, or the poll.
+        """Wait after a claim that found nothing: poll once more, then until a row is due, a wakeup, or the next poll.
 
         Raises DatabaseUnavailable.
         """
@@ -142,15 +142,15 @@ class Claimer:
             if self._catch_all is not None:
                 pause = min(pause, max(self._catch_all.look_at - now, 0.0))
             self._shared_at = now + pause
-        # Else something of a queue with limits had a reason to be looked at; the others wait as before.
+        # Otherwise only a queue with limits had a reason to be asked; the others wait as before.
         await self.wait(min(self._shared_at - now, self._rotation.ready_in(now)))
 
     def waits_for_room(self, free: int) -> bool:
-        """Whether what comes next wants a free slot: a row of a queue with limits, or one not held in advance."""
+        """Whether the next row needs a free slot: a row of a queue with limits, or one that cannot be prefetched."""
         return free <= 0 and (self._shared.waits_for_room or self._rotation.first_waits_for_room(monotonic()))
 
     async def wait_for_room(self) -> None:
-        """Wait for a wakeup when this worker has no room; meanwhile wake other workers for what it cannot start.
+        """Wait for a wakeup while this worker has no room; meanwhile wake other workers for what it cannot start.
 
         Raises DatabaseUnavailable.
         """
@@ -165,25 +165,25 @@ class Claimer:
         await self.wait(pause)
 
     def wake(self) -> None:
-        """There may be something to claim, or room for it."""
+        """Note that there may be something to claim, or room for it."""
         self._woken_for_limited = False
         self._wakeup.set()
 
     def wake_for(self, queue: str) -> None:
-        """A notification came for a queue. If this worker serves it, it looks everywhere: the row may be an old one."""
+        """React to a notification for a queue. A worker that serves it asks all queues: the row may be an old one."""
         if self._rotation.serves(queue):
             self._rotation.wake(queue, monotonic())
             self._shared.scan.look_everywhere()
             self.wake()
 
     def wake_for_limited(self) -> None:
-        """Queues with limits are to be asked; the others need not be."""
+        """Note that queues with limits must be asked; the others need not be."""
         if not self._wakeup.is_set():
             self._woken_for_limited = True
             self._wakeup.set()
 
     def wake_after_change(self) -> None:
-        """The settings of a queue have changed: which are limited, and what may start."""
+        """Note that the settings of a queue have changed: which queues are limited, and what may start."""
         self._learn_at = 0.0
         if self._catch_all is not None:
             self._catch_all.look_at = 0.0
@@ -192,38 +192,38 @@ class Claimer:
         self.wake()
 
     def hear(self, hears: bool) -> None:
-        """Notifications come in from now on, or do not any more."""
+        """Note that notifications arrive from now on, or no longer do."""
         self._hears = hears
 
     async def _learn(self, now: float) -> None:
         rotation = self._rotation
         try:
             rotation.learn(await leases.learn_queues(self._session, self._identity))
-        except RefusedByDatabase as error:  # it goes on with the queues that it knows
+        except RefusedByDatabase as error:  # continue with the known queues
             log.warning("queues_not_learned", error=str(error))
         idle = LEARN_HEARD_SECONDS if self._hears else LEARN_IDLE_SECONDS
         self._learn_at = now + (LEARN_SECONDS if rotation.limited or rotation.likes else idle)
 
     async def _stay_awake(self, now: float, *, came: bool) -> None:
-        """Look again soon when rows came; say that this worker is awake while many come."""
+        """Poll again soon when rows arrived; announce that this worker is awake while many do."""
         if came:
             self._sleep.look_again()
         if self._rate.is_high:
             await self._sleep.end(now)
 
     async def wait_paused(self) -> None:
-        """Wait for a wakeup, or for as long as between two polls."""
+        """Wait for a wakeup, at most until the next poll."""
         await self.wait(self._poll_interval)
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait for a wakeup, ``seconds`` at most."""
+        """Wait for a wakeup, at most ``seconds``."""
         try:
             await wait_at_most(seconds, self._wakeup)
         finally:
             if self._wakeup.is_set():
                 self._wakeup.clear()
                 if not self._woken_for_limited:
-                    # The waker may know of a row that is due earlier than what this worker sleeps for.
+                    # The wakeup may be for a row that is due earlier than the end of this worker's sleep.
                     self._shared_at = 0.0
                     self._sleep.disturb()
                 self._woken_for_limited = False

@@ -1,4 +1,4 @@
-"""The claims of one worker, which no row can stop: one that is refused is found, and ended or set aside."""
+"""The claims of one worker, which no row can stop: a row that fails is found, and ended or set aside."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from pgsched.worker.set_aside import SetAside
 log = get_logger("pgsched.worker")
 
 MAX_SET_ASIDE = 10_000
-"""Maximum number of rows that claims pass over. At this number a claim that is refused is sent again as it is."""
+"""Maximum number of rows that claims pass over. At this number a failed claim is retried unchanged."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Payloads in hand, as JSON text; parsed they take several times as much memory."""
+"""Maximum size of the payloads in hand, as JSON text; parsed they take several times as much memory."""
 MAX_RETRIED = 1_000
-"""Rows that are tried again at once."""
+"""Number of rows that are retried at once."""
 LOOK_SECONDS = 30.0
-"""How often rows are looked for that a claim passes by without an error, because a trigger drops the update."""
+"""How often to search for rows that a claim skips without an error because a trigger drops the update."""
 PATIENCE = 3
-"""Claims in a row that fail with an error about the server before the reason is looked for in the rows."""
+"""Consecutive claims that fail with an error about the server before the rows are searched for the cause."""
 
 T = TypeVar("T")
 
 
 class Claims:
-    """Claims as :mod:`pgsched.db.worker.claims` has them, contained.
+    """Claims as in :mod:`pgsched.db.worker.claims`, contained.
 
-    When the database refuses a claim, the claim of each row is tried by itself. A row whose claim fails is ended as
-    dead with the database's words; where that is refused too, it is set aside: passed over, and tried again later.
+    When the database rejects a claim, each row is claimed by itself. A row whose claim fails is ended as dead with the
+    database's message; where that is rejected as well, the row is set aside: passed over, and retried later.
     """
 
     def __init__(
@@ -62,35 +62,35 @@ class Claims:
         self.rulebook = Rulebook(session)
         self._failed = 0
         self.unanswered = False
-        """A claim was sent whose answer never came: it may have taken rows."""
+        """A claim was sent but never answered: it may have taken rows."""
         self._look_at = self._look_limited_at = 0.0
         self.set_aside: SetAside[None] = SetAside("claim")
         self._suspects: set[int] = set()
-        """Rows that were locked, and whose lease the database refused when their batch ended."""
+        """Locked rows whose lease the database rejected when their batch ended."""
 
     @property
     def ids(self) -> Sequence[int]:
-        """What claims pass over."""
+        """The rows that claims pass over."""
         if self._suspects:
             return [*self.set_aside.ids, *self._suspects]
         return self.set_aside.ids if self.set_aside else ()
 
     @property
     def due_in(self) -> float:
-        """Seconds until something that is set aside is tried again; infinite when nothing is."""
+        """Seconds until a row that is set aside is retried; infinite when there is none."""
         return self.set_aside.due_in() if self.set_aside else inf
 
     @property
     def room_in_bytes(self) -> int:
-        """How large the payloads of the next claim may be."""
+        """The maximum size of the payloads of the next claim."""
         return max(MAX_BYTES - self._leased.bytes, 1)
 
     def suspect(self, ids: Iterable[int]) -> None:
-        """Pass over rows that could not be leased, until the claim of each was tried by itself."""
+        """Pass over rows that could not be leased, until each was claimed by itself."""
         self._suspects.update(ids)
 
     async def claim(self, look: Look, limit: int, *, free: int, max_bytes: int) -> Batch:
-        """Claim up to ``limit`` due rows and take them in hand; ``free`` of them can begin at once.
+        """Claim up to ``limit`` due rows and hold them; ``free`` of them can start at once.
 
         Raises DatabaseUnavailable.
         """
@@ -107,9 +107,9 @@ class Claims:
 
         batch = await self._contained(ask, find, limit) or Batch([], [], again=True)
         all_seen = len(batch.tasks) < limit and not any(task.cut for task in batch.tasks[:1])
-        if all_seen and look.sweeps and monotonic() >= self._look_at:  # in every slice of a sweep
+        if all_seen and look.sweeps and monotonic() >= self._look_at:  # in every part of a search
             while len(self.set_aside) < MAX_SET_ASIDE and await self._put_dropped_away(find, limit):
-                batch = batch._replace(again=True)  # what was behind them
+                batch = batch._replace(again=True)  # the rows behind them
             if look.since is None:
                 self._look_at = monotonic() + LOOK_SECONDS
         await self.rulebook.learn(batch.tasks)
@@ -145,7 +145,7 @@ class Claims:
         self.unanswered = unanswered
 
     def take(self, batch: Batch, sent: float, free: int) -> None:
-        """Take rows in hand, ``free`` of which can begin at once."""
+        """Hold rows, ``free`` of which can start at once."""
         leased_until = sent + self._identity.lease
         if batch.tasks:
             self._clock.set(batch.tasks[0].database_time, sent)
@@ -154,9 +154,9 @@ class Claims:
             self._dead_letters.spoiled(self._leased.take(task, leased_until, sent), problem)
 
     async def retry(self) -> None:
-        """Try again what was set aside long enough. Raises DatabaseUnavailable.
+        """Retry rows that were set aside long enough. Raises DatabaseUnavailable.
 
-        None of it is ended: what refuses a row may be mended at any moment, and then it is to run.
+        None of them is ended: the cause may be fixed at any moment, and then they must run.
         """
         if self._suspects:
             suspects = list(self._suspects)
@@ -172,14 +172,14 @@ class Claims:
             if states.get(entry.task_id) is None:
                 self.set_aside.forget(entry.task_id)
                 if entry.task_id in states:
-                    self.set_aside.hurry(entry.reason)  # what was in the way of others, too, may be gone
+                    self.set_aside.hurry(entry.reason)  # the cause for other rows may be gone as well
 
     def lost_answer(self) -> None:
-        """The answer of a claim that somebody else sent never came."""
+        """Note that a claim sent elsewhere was never answered."""
         self.unanswered = True
 
     async def release_orphaned(self, queues: Sequence[str]) -> None:
-        """Give back what claims took whose answers never came. Raises DatabaseUnavailable."""
+        """Release what unanswered claims took. Raises DatabaseUnavailable."""
         held = [*(leased.task.id for leased in self._leased.snapshot()), *self._leased.given_up]
         found = await leases.find_orphaned_claims(self._session, self._identity, held, queues=queues)
 
@@ -187,13 +187,13 @@ class Claims:
             await leases.release(self._session, self._identity.id, part)
 
         for lease, error in await in_halves(found, release):
-            log.warning("release_failed", task_id=lease.id, error=str(error), hint="its lease runs out")
+            log.warning("release_failed", task_id=lease.id, error=str(error), hint="its lease expires")
         self.unanswered = False
 
     async def _contained(
         self, ask: Callable[[int], Awaitable[T]], find: Callable[[int], Awaitable[list[Due]]], limit: int
     ) -> T | None:
-        """Return an answer of ``ask``, None when there is none but a row fewer that is in the way."""
+        """Return an answer of ``ask``; None when there is none, but one row fewer is in the way."""
         try:
             return await self._ask(ask, limit)
         except DatabaseUnavailable as error:
@@ -204,12 +204,12 @@ class Claims:
                 raise
             tried = await claims.try_claims(self._session, self._identity, [row.id for row in found])
             the_server = tried and all(one.state is not None and is_about_the_server(one.state) for one in tried)
-            # A few rows alone may mean themselves, if the server takes writes.
+            # With only a few rows the error may be about them, if the server accepts writes.
             if the_server and (len(tried) > FEW or not await claims.takes_writes(self._session, self._identity)):
                 raise
             if await self._put_away(tried):
                 return None
-            # Each by itself could be claimed. Fewer of them together, until the first one is the one.
+            # Each could be claimed by itself. Try fewer of them together, until the first one is the cause.
             limit, said = len(found), error
         while limit > 1:
             limit //= 2
@@ -222,7 +222,7 @@ class Claims:
         return None
 
     async def _put_dropped_away(self, find: Callable[[int], Awaitable[list[Due]]], limit: int) -> bool:
-        """Look whether due rows were left behind that cannot be claimed; returns whether there were some."""
+        """Search for due rows that were left behind because they cannot be claimed; returns whether there were some."""
         left = await find(limit)
         return bool(left) and await self._put_away(
             await claims.try_claims(self._session, self._identity, [row.id for row in left])
@@ -235,13 +235,13 @@ class Claims:
         return answer
 
     def _is_about_rows(self, error: DatabaseUnavailable) -> bool:
-        """Whether a claim may have failed for a row. A trigger may raise what is otherwise an error of the server."""
+        """Whether a row may have made a claim fail. A trigger may raise an error that otherwise concerns the server."""
         if isinstance(error, RefusedByDatabase):
             return True
         return self._failed >= PATIENCE and isinstance(error, RefusedByServer)
 
     async def _put_away(self, tried: Sequence[Tried]) -> bool:
-        """End or set aside the rows whose claim was refused; returns whether there are some."""
+        """End or set aside the rows whose claim was rejected; returns whether there are some."""
         refused = [one for one in tried if one.state is not None]
         the_tables = len(refused) == len(tried) > FEW
         lasting = [] if the_tables else [one for one in refused if not is_passing_state(one.state or "")]
@@ -255,7 +255,7 @@ class Claims:
             self.set_aside.put(one.id, one.task_type, one.queue, None, one.message or "", locked=locked)
 
     async def _dead_letter(self, refused: Sequence[Tried]) -> set[int]:
-        """End rows as dead; returns the ids of those that are, or are another's by now."""
+        """End rows as dead; returns the ids of those that are dead, or belong to somebody else by now."""
         if not refused:
             return set()
         errors = {one.id: f"the task cannot be claimed: {one.message}" for one in refused}

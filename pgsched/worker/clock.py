@@ -1,4 +1,4 @@
-"""The database's time, known to the worker without asking each time."""
+"""The database's time, known to the worker without a query each time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from time import monotonic
 
 
 class DatabaseClock:
-    """The database's clock, set by every claim and carried on by the machine's monotonic one.
+    """The database's clock, set by every claim and advanced by the machine's monotonic clock.
 
-    Reads late by at most the time a claim took to reach the server; the machine's own date is never asked.
+    It is late by at most the time that a claim took to reach the server; the machine's own date is never used.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class DatabaseClock:
         self._set_at = monotonic()
 
     def set(self, database_now: datetime, at: float) -> None:
-        """Learn that the database said ``database_now`` at ``at`` seconds of the monotonic clock."""
+        """Set the clock: the database reported ``database_now`` at ``at`` seconds of the monotonic clock."""
         self._base = database_now
         self._set_at = at
 

@@ -1,4 +1,4 @@
-"""Writes outcomes in batches that clock themselves: the next goes out when the last is written."""
+"""Writes outcomes in self-clocking batches: the next batch is sent when the previous one is written."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ from pgsched.worker.usual_seconds import NEGLIGIBLE, UsualSeconds
 log = get_logger("pgsched.worker")
 
 MAX_BATCH = 2000
-"""Finishes in one statement at the most."""
+"""Maximum number of finishes in one statement."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Results, errors and log lines in one statement at the most; a message of the protocol ends at 1 GB."""
+"""Maximum size of results, errors and log lines in one statement; a protocol message is limited to 1 GB."""
 LOCK_SECONDS = 0.2
-"""How long a batch waits for a row that another session has locked, before it is written without."""
+"""How long a batch waits for a row that another session has locked before it is written without that row."""
 MAX_UNWRITTEN = 10_000
 MAX_UNWRITTEN_SECONDS = 5.0
 MAX_SET_ASIDE = 1_000
-"""Outcomes that wait to be written, seconds for which the oldest has waited, and outcomes that the database refuses:
-from there on nothing more is claimed, so that handlers do not run unrecorded."""
+"""Limits for unwritten outcomes: their number, the age of the oldest in seconds, and those the database rejects.
+Beyond any of them nothing more is claimed, so that handlers do not run unrecorded."""
 PATIENCE = 3
-"""So often a batch is tried of which every outcome is refused, before its tasks are ended as dead: half a minute."""
+"""Attempts for a batch in which every outcome is rejected, before its tasks are ended as dead: half a minute."""
 DROPPED = "the update was dropped: a trigger of the table returns null for the row"
 
 Ended = tuple[LeasedTask, Finish]
 
 
 class Completer:
-    """Collects finishes while a write is under way, then writes them together.
+    """Collects finishes while a write is in progress, then writes them together.
 
-    A finish that the database refuses costs its neighbours nothing: the batch is written in halves until that one
-    stands alone. It is then written without what it only tells (log lines, progress, events), else as dead with the
-    database's words, else it is set aside and tried again later; as is one whose row another session has locked.
+    A finish that the database rejects costs its neighbours nothing: the batch is halved until that finish stands alone.
+    It is then written without its optional parts (log lines, progress, events), else as dead with the database's
+    message, else it is set aside and retried later, like one whose row another session has locked.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Completer:
         on_written: Callable[[Sequence[Ended]], None] | None = None,
     ) -> None:
         """``limited_claims`` claims in the transactions that end tasks of queues with limits; ``on_written`` is called
-        with what passed the fence.
+        with the finishes that passed the fence.
         """
         self._session = session
         self.on_written = on_written
@@ -85,14 +85,14 @@ class Completer:
         self._suspended = False
         """Whether suspended runs are among them."""
         self.set_aside: SetAside[Ended] = SetAside("finish")
-        """Finishes that the database refuses, also as dead, or whose rows are locked."""
+        """Finishes that the database rejects, even as dead, or whose rows are locked."""
         self._sent_before = self._hurried = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.logs_completed = log.takes("debug")
-        """Whether attempts that went well are logged, too: most often nobody reads of them."""
+        """Whether successful attempts are logged as well: usually nobody reads about them."""
         self.announced: frozenset[str] = frozenset()
-        """Queues whose events other programs are told."""
+        """Queues whose events are announced to other programs."""
         self.wakeup = asyncio.Event()
 
     def __len__(self) -> int:
@@ -102,13 +102,13 @@ class Completer:
     def oldest_unwritten(self) -> float | None:
         """Since when an outcome has waited to be written, by the monotonic clock; None when none waits.
 
-        What is set aside is not among them. Of outcomes that came while others were written, since that write began.
+        Outcomes that are set aside do not count. For outcomes that arrived during a write, the start of that write.
         """
         return self._waiting_since
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to be written now."""
+        """Whether there is something to write now."""
         return bool(self._pending or self.set_aside.due())
 
     @property
@@ -148,8 +148,8 @@ class Completer:
             log_completed(task, outcome)
 
     def put(self, leased: LeasedTask, finish: Finish) -> None:
-        """Queue a finish to be written; that of a locked row goes to its batch."""
-        leased.state = MOVES[leased.state, END]  # as move(), without a call for every task
+        """Queue a finish for writing; that of a locked row goes to its batch."""
+        leased.state = MOVES[leased.state, END]  # like move(), without a call for every task
         if finish.execution is None and (finish.dead_lettered or finish.next_status == "dead"):
             self._counts.died_unrun(leased.task)
         for missed in finish.missed:
@@ -163,20 +163,20 @@ class Completer:
         """Queue a finish that was counted."""
         if self._waiting_since is None:
             self._waiting_since = monotonic()
-        if not self._pending:  # else it has been woken, or will be when those that are being written are
+        if not self._pending:  # otherwise it has been woken, or will be after the current write
             self.wakeup.set()
         self._pending.append((leased, finish))
 
     def try_all(self) -> None:
-        """Try again at once what is set aside: the worker stops."""
+        """Retry what is set aside at once, because the worker stops."""
         self._hurried = True
         self.set_aside.hurry()
         self.wakeup.set()
 
     async def run_once(self) -> int:
-        """Write what is pending; returns how many rows of it are to run again: a retry, a next tick.
+        """Write what is pending; returns how many rows of it will run again: a retry, a next tick.
 
-        Raises DatabaseUnavailable, and keeps for the next turn what was not written.
+        Raises DatabaseUnavailable, and keeps what was not written for the next turn.
         """
         self.wakeup.clear()
         batch = self._next_batch()
@@ -190,7 +190,7 @@ class Completer:
             if due:
                 await self._contain(due, again, repeated=True)
         except BaseException:
-            self.wakeup.set()  # they are to be written even if nothing else ends
+            self.wakeup.set()  # they must be written even if nothing else ends
             raise
         self._sent_before = self._hurried = False
         self._waiting_since = began if self._pending else None
@@ -201,7 +201,7 @@ class Completer:
         return sum(again)
 
     def _due(self) -> list[Ended]:
-        """What was set aside and is to be tried again now."""
+        """Return the finishes that were set aside and are to be retried now."""
         due = [entry.item for entry in self.set_aside.due()]
         for leased, finish in due:
             if leased.abandoned:
@@ -209,11 +209,11 @@ class Completer:
         return [one for one in due if not one[0].abandoned]
 
     def _next_batch(self) -> list[Ended]:
-        """What goes into one statement; what was superseded by another claim of its row meanwhile is dropped."""
+        """Return the finishes for one statement, without those superseded by another claim of their row."""
         if any(leased.abandoned for leased, _ in self._pending):
             self._pending = [one for one in self._pending if not one[0].abandoned]
         batch = self._pending[:MAX_BATCH]
-        if self._suspended:  # in transactions of their own: a child's end waits for its parent, and no other way round
+        if self._suspended:  # in separate transactions: the end of a child waits for its parent, not vice versa
             batch = self._of_one_kind(batch)
         size = 0
         for place, (leased, finish) in enumerate(batch):
@@ -236,11 +236,11 @@ class Completer:
         self._timer = asyncio.get_running_loop().call_later(self.set_aside.due_in(), self.wakeup.set)
 
     async def _write_all(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
-        """Write a batch, all of it at once if the database lets us."""
+        """Write a batch, in one piece if the database accepts it."""
         try:
             await self._write(batch, again, repeated=repeated, claim_on_finish=not repeated)
         except Exception as error:
-            # An error about the server is most often over the next time. If not, a row may be what raises it.
+            # An error about the server is usually gone the next time. If not, a row may be raising it.
             of_rows = (RefusedByDatabase, RefusedByServer) if repeated else (RefusedByDatabase,)
             if isinstance(error, DatabaseUnavailable) and not isinstance(error, of_rows):
                 raise
@@ -249,7 +249,7 @@ class Completer:
             self._limited_claims.settle()
 
     async def _contain(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
-        """Write a batch that was refused: whatever the database takes of it."""
+        """Write a batch that was rejected: whatever the database accepts of it."""
         locked = await completions.find_locked(self._session, self._worker, [finish for _, finish in batch])
         free = []
         for one in batch:
@@ -261,7 +261,7 @@ class Completer:
         try:
             await in_halves(free, partial(self._write, again=again, repeated=repeated), found)
         except DatabaseUnavailable:
-            for one, error in found:  # or they would be in the way of the others again
+            for one, error in found:  # otherwise they would block the others again
                 self._put_aside(one, str(error), locked=False)
             raise
         the_tables = len(found) == len(free) > FEW and not self._hurried
@@ -272,7 +272,7 @@ class Completer:
                 await self._write_refused(one, error, again, repeated=repeated)
 
     async def _write_refused(self, one: Ended, error: Exception, again: list[int], *, repeated: bool) -> None:
-        """Write one finish that was refused: without what it tells, else as dead, else set it aside."""
+        """Write one rejected finish: without its optional parts, else as dead, else set it aside."""
         leased, finish = one
         said = str(error) if isinstance(error, DatabaseUnavailable) else f"{type(error).__name__}: {one_line(error)}"
         if not is_passing(error):
@@ -288,11 +288,11 @@ class Completer:
         self._put_aside(one, said, locked=False)
 
     def _dead(self, leased: LeasedTask, finish: Finish, error: str) -> Iterator[Finish]:
-        """The ways to end a task whose outcome is refused: by the rules for a dead one, and as barely as can be."""
+        """The ways to end a task whose outcome is rejected: by the rules for a dead task, then the bare minimum."""
         outcome = None
         if finish.execution is not None:
             outcome = Outcome("discarded", finish.started, finish.finished, error=error)
-            with suppress(Exception):  # the plan of its schedule may be what cannot be made
+            with suppress(Exception):  # the next tick of its schedule may be what cannot be computed
                 yield conclude(leased.task, outcome, at=self._clock.at, random=random)
         yield give_up(leased.task, outcome, error)
 
@@ -302,7 +302,7 @@ class Completer:
         self.set_aside.put(task.id, task.task_type, task.queue, one, reason, locked=locked)
 
     def _drop_pending(self, written: Sequence[Ended]) -> None:
-        """Take finishes off the list, most often those in front."""
+        """Remove finishes from the list, usually those at the front."""
         first = self._pending[: len(written)]
         if len(first) == len(written) and all(a[0] is b[0] for a, b in zip(first, written, strict=True)):
             del self._pending[: len(written)]
@@ -311,7 +311,7 @@ class Completer:
         self._pending = [one for one in self._pending if id(one[0]) not in gone]
 
     def announcements(self, batch: Sequence[Ended]) -> list[Announcement]:
-        """What other programs are told of some finishes."""
+        """Return the events of some finishes for other programs."""
         told = []
         for leased, finish in batch if self.announced else ():
             if leased.task.queue in self.announced:
@@ -321,16 +321,16 @@ class Completer:
         return told
 
     def announce(self, queues: frozenset[str]) -> None:
-        """Tell other programs of the ends of tasks in these queues from now on."""
+        """Announce the ends of tasks in these queues to other programs from now on."""
         self.announced = queues
 
     def wrote(self, batch: Sequence[Ended]) -> None:
-        """These finishes passed the fence."""
+        """Note the finishes that passed the fence."""
         if self.on_written is not None:
             self.on_written(batch)
 
     async def _passed(self, batch: Sequence[Ended]) -> list[Ended]:
-        """Those that are in the history as ours; nothing, should the database be away just now."""
+        """Return those that the history shows as ours; none if the database is unavailable."""
         try:
             written = await completions.find_recorded(self._session, self._worker, [finish for _, finish in batch])
         except DatabaseUnavailable as error:
@@ -347,9 +347,9 @@ class Completer:
         claim_on_finish: bool = False,
         tells: bool = True,
     ) -> None:
-        """Write some finishes in one transaction, and let go of their rows. ``tells``: with what they report.
+        """Write some finishes in one transaction, and release their rows. ``tells`` includes what they report.
 
-        Raises RefusedByDatabase, DatabaseUnavailable, and what a value raises that has no form in SQL.
+        Raises RefusedByDatabase, DatabaseUnavailable, and the error of a value that has no form in SQL.
         """
         finishes = [finish for _, finish in batch]
         reports = [Report(leased) for leased, _ in batch if leased.context is not None]
@@ -384,9 +384,9 @@ class Completer:
             self.wrote(batch if self._counts.fenced == fenced else await self._passed(batch))
 
     async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> set[int]:
-        """Say what the fence kept out; returns the rows that are still ours, whose update was dropped.
+        """Log what the fence rejected; returns the rows that are still ours, whose update was dropped.
 
-        A finish sent twice may have been written the first time: that is no fence.
+        A finish that was sent twice may have been written the first time: that is not a fence.
         """
         kept = await completions.find_kept(self._session, self._worker, finishes)
         missing -= len(kept)
@@ -395,10 +395,10 @@ class Completer:
             missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
         if missing > 0:
             self._counts.fenced += missing
-            log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease ran out")
+            log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease expired")
         return kept
 
 
 def _size_of(leased: LeasedTask, finish: Finish) -> int:
-    """Characters of what a finish writes, about."""
+    """The approximate number of characters that a finish writes."""
     return len(finish.result or "") + len(finish.error or "") + (leased.context.reported if leased.context else 0)

@@ -1,4 +1,4 @@
-"""Ends tasks that no worker can start: what cannot be read, and what the database lets nobody claim."""
+"""Ends tasks that no worker can start: unreadable ones, and ones that the database lets nobody claim."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ log = get_logger("pgsched.worker")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DeadLetters:
-    """Lets such tasks be dead, counted and told like any other."""
+    """Makes such tasks dead, and has them counted and announced like any others."""
 
     put: Callable[[LeasedTask, Finish], None]
     """Takes a finish that is to be written."""
     wrote: Callable[[Sequence[tuple[LeasedTask, Finish]]], None]
-    """Is told of what is written."""
+    """Called with what is written."""
     counts: WorkerMetrics
 
     def spoiled(self, leased: LeasedTask, problem: str) -> None:
-        """A claimed row has a value that cannot be read."""
+        """End a claimed row that has an unreadable value."""
         task = leased.task
         log.error("task_unreadable", task_id=task.id, task_type=task.task_type, queue=task.queue, error=problem)
         self.put(leased, give_up(task, None, f"the task cannot be read: {problem}"))
 
     def unclaimed(self, task: Claimed, error: str) -> None:
-        """A task was ended without a claim, and that is written; little is known of it."""
+        """Count a task that was ended without a claim; little is known of it."""
         log.error("claim_refused", task_id=task.id, task_type=task.task_type, queue=task.queue, error=error)
         self.counts.died_unrun(task)
         self.wrote([(LeasedTask(task, 0.0, 0.0), give_up(task, None, error))])

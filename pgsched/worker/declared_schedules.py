@@ -1,8 +1,8 @@
-"""``@app.task(cron=…)`` and ``handler.declare(…)``: one row each, whoever starts first.
+"""``@app.task(cron=…)`` and ``handler.declare(…)``: one row each, whichever worker starts first.
 
-Who wins when code and table differ: what an operator edited stays for as long as the code says what it said before,
-because somebody changed the row for a reason that the code does not know; a declaration that changes in the code is the
-newer decision and is written over the row. Either way it is reported.
+What happens when code and table differ: an operator's edit stays for as long as the code is unchanged, because somebody
+changed the row for a reason that the code does not know. A change in the code is the newer decision and overwrites the
+row. Either way it is reported.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ log = get_logger("pgsched.worker")
 
 
 class DeclaredSchedules(NamedTuple):
-    """What became of one schedule."""
+    """The outcome for one schedule."""
 
     task_type: str
     outcome: str
     """``added``, ``changed``, ``unchanged``; ``edited`` (the table differs and was left alone), ``overwritten`` (it
-    differed, and the code had changed too); ``orphaned`` (no longer in the code), ``disabled`` (that too, and pruned),
-    ``in use`` (no longer in this code, but the code of a living worker declares it), ``refused`` (by the database)."""
+    differed, and the code had changed as well); ``orphaned`` (no longer in the code), ``disabled`` (orphaned and
+    pruned), ``in use`` (no longer in this code, but declared by that of a live worker), ``refused`` (by the
+    database)."""
     reason: str | None = None
-    """Why the database refused it."""
+    """Why the database rejected it."""
     name: str | None = None
-    """Which of the schedules of its type."""
+    """Identifies the schedule among those of its type."""
 
     def __str__(self) -> str:
-        """Type and name."""
+        """Its type and name."""
         return self.task_type if self.name is None else f"{self.task_type} ({self.name})"
 
 
 async def declare_schedules(session: Session, registry: Registry) -> list[DeclaredSchedules]:
-    """Insert or update the row of every declared schedule; one that is refused costs no other its row.
+    """Insert or update the row of every declared schedule; one that is rejected does not affect the others.
 
-    The row is found by its idempotency key: ``declared:<task_type>``, of a named one ``declared:<task_type>:<name>``,
+    The row is found by its idempotency key: ``declared:<task_type>``, for a named one ``declared:<task_type>:<name>``,
     unless the declaration gives one. Raises DatabaseUnavailable.
     """
     synced = []
@@ -59,7 +60,7 @@ async def declare_schedules(session: Session, registry: Registry) -> list[Declar
 async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[DeclaredSchedules]:
     """Declare every schedule and look for rows that the code no longer declares; ``prune`` disables those.
 
-    A row that the code of a living worker declares is left alone: it belongs to another program, or to the version that
+    A row that the code of a live worker declares is left alone: it belongs to another program, or to the version that
     is being replaced. Raises DatabaseUnavailable.
     """
     session = Session(dsn=dsn, name="pgsched schedule sync")
@@ -79,7 +80,7 @@ async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[D
 
 
 async def declare(session: Session, registry: Registry) -> None:
-    """Bring the table into step with the schedules of the code. Raises DatabaseUnavailable."""
+    """Update the table to the schedules of the code. Raises DatabaseUnavailable."""
     for task_type, outcome, reason, name in await declare_schedules(session, registry):
         which = {"task_type": task_type} | ({} if name is None else {"name": name})
         if outcome == "refused":

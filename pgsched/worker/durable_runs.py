@@ -1,4 +1,4 @@
-"""The durable runs of one worker: opened when their attempts begin, told of news, recorded, suspended."""
+"""The durable runs of one worker: opened when their attempts start, notified, recorded, suspended."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from pgsched.worker.metrics import WorkerMetrics
 log = get_logger("pgsched.worker")
 
 LIVE_SECONDS = 2.0
-"""How long a wait keeps its slot in the hope of a quick answer, while other slots are free."""
+"""How long a wait keeps its slot in the hope of a quick answer while other slots are free."""
 WAKE_SECONDS, WAKE_AGAIN_SECONDS = 20.0, 0.2
-"""How often waits are looked for that have timed out: at least, and at most when one is to."""
+"""How often to look for waits that have timed out: at least, and at most when one is about to."""
 MOST_WOKEN = 1_000
-"""How many of them are woken at one turn."""
+"""Maximum number of them that are woken per turn."""
 MAX_LOADED = 200
-"""Runs that are loaded in one statement at the most."""
+"""Maximum number of runs that are loaded in one statement."""
 
 
 class Loaded(NamedTuple):
-    """What the table has of the run of a task."""
+    """The stored state of a task's run."""
 
     run: Run | None
     mailboxes: Mapping[int, Sequence[Event]]
@@ -61,13 +61,13 @@ class DurableRuns:
     clock: DatabaseClock
     counts: WorkerMetrics
     has_room: Callable[[], bool]
-    """Whether slots are free, and the worker goes on."""
+    """Whether slots are free and the worker continues."""
     waking: Waking
     span: Callable[[str], AbstractContextManager[object]] = nullcontext
-    """What is around a function that a step of this name calls."""
+    """The context manager around a function that a step of this name calls."""
     _runs: dict[int, DurableRun] = field(default_factory=dict, init=False)
     _opening: dict[int, bool] = field(default_factory=dict, init=False)
-    """By the ids of tasks whose runs are being loaded: whether something has come meanwhile."""
+    """By the ids of tasks whose runs are being loaded: whether something has arrived meanwhile."""
     _wanted: dict[int, asyncio.Future[Loaded]] = field(default_factory=dict, init=False)
     _loading: asyncio.Task[None] | None = field(default=None, init=False)
 
@@ -77,7 +77,7 @@ class DurableRuns:
         )
 
     async def open(self, leased: LeasedTask, handler: Handler) -> DurableRun:
-        """Return the run that an attempt is a part of, with what was recorded. Waits for the database."""
+        """Return the run that an attempt belongs to, with its records. Waits for the database."""
         task = leased.task
         ask = partial(self._load, task.id)
         self._opening[task.id] = False
@@ -104,39 +104,39 @@ class DurableRuns:
         return run
 
     def leave(self, run: DurableRun) -> None:
-        """The attempt is over."""
+        """End the attempt."""
         run.close()
         if self._runs.get(run.id.task_id) is run:
             del self._runs[run.id.task_id]
 
     def told(self, task_id: int) -> None:
-        """An event came for a task, or a child of it has ended."""
+        """Note that an event arrived for a task, or that a child of it has ended."""
         if (run := self._runs.get(task_id)) is not None:
             run.told()
         elif task_id in self._opening:
             self._opening[task_id] = True
 
     def look_again(self) -> None:
-        """Nobody was told of anything for a while."""
+        """Note that notifications may have been missed for a while."""
         for run in list(self._runs.values()):
             run.told()
         self._opening.update(dict.fromkeys(self._opening, True))
 
     def hurry(self) -> None:
-        """The worker stops: whatever waits is suspended."""
+        """Suspend whatever waits, because the worker stops."""
         for run in list(self._runs.values()):
             run.hurry()
 
     def lost(self, run: RunId) -> None:
-        """The claim of a run was lost: its handler is cancelled, and nothing more of it is written."""
+        """Cancel the handler of a run whose claim was lost; nothing more of it is written."""
         leased = self.leased_tasks.get(run.task_id)
         if leased is not None and leased.task.fencing_token == run.fencing_token:
             self.counts.fenced += 1
-            log.warning("step_fenced", task_id=run.task_id, hint="the task was cancelled, or its lease ran out")
+            log.warning("step_fenced", task_id=run.task_id, hint="the task was cancelled, or its lease expired")
             self.leased_tasks.abandon(leased)
 
     def suspended(self, suspension: Suspension) -> None:
-        """A run is about to be suspended: should it be woken at a time, the upkeep knows."""
+        """Note that a run is about to be suspended; if it wakes at a time, the upkeep is informed."""
         if suspension.wakes_at is not None:
             self.waking.expect((suspension.wakes_at - self.clock.now()).total_seconds())
 
@@ -149,7 +149,7 @@ class DurableRuns:
         await self._checkpointer.write(records)
 
     async def look(self, run: RunId) -> tuple[Sequence[Event], Mapping[int, Ended]]:
-        """Return the events that no wait has consumed, and the children that are over."""
+        """Return the events that no wait has consumed, and the children that have ended."""
         leased = self.leased_tasks.get(run.task_id)
         if leased is None:
             return (), {}
@@ -165,7 +165,7 @@ class DurableRuns:
         return await asyncio.shield(wanted)
 
     async def _load_all(self) -> None:
-        await asyncio.sleep(0)  # those that begin in this turn come along
+        await asyncio.sleep(0)  # those that start in this turn are loaded together
         while self._wanted:
             ids = list(self._wanted)[:MAX_LOADED]
             asked = {task_id: self._wanted.pop(task_id) for task_id in ids}
@@ -179,7 +179,7 @@ class DurableRuns:
                 for wanted in asked.values():
                     if not wanted.done():
                         wanted.set_exception(error if isinstance(error, Exception) else DatabaseUnavailable("stopped"))
-                        wanted.exception()  # seen, also where nobody waits any more
+                        wanted.exception()  # seen, even if nobody waits any more
                 if not isinstance(error, Exception):
                     raise
                 continue
@@ -190,7 +190,7 @@ class DurableRuns:
 
 @dataclass(eq=False, repr=False)
 class _Port:
-    """What one run has of them."""
+    """What one run needs of the shared state."""
 
     runs: DurableRuns
     leased: LeasedTask
@@ -263,15 +263,15 @@ class _StepTransaction:
             await self.transaction.commit()
         except CommitUnanswered as error:
             self.runs.counts.database_errors += 1
-            hint = "the step is recorded, or it runs again when the lease has run out"
+            hint = "either the step is recorded, or it runs again when the lease has expired"
             log.warning("commit_unanswered", task_id=self.run.task_id, error=str(error), hint=hint)
             self.runs.lost(self.run)
-            raise asyncio.CancelledError("nobody knows whether the step was recorded") from error
+            raise asyncio.CancelledError("it is unknown whether the step was recorded") from error
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Waking:
-    """Wakes the suspended runs whose waits have timed out, whoever suspended them."""
+    """Wakes suspended runs whose waits have timed out, whichever worker suspended them."""
 
     session: Session
 
@@ -279,11 +279,11 @@ class Waking:
         self._look_at = 0.0
 
     def expect(self, seconds: float) -> None:
-        """A wait times out in so many seconds."""
+        """Note that a wait times out after this many seconds."""
         self._look_at = min(self._look_at, monotonic() + max(seconds, 0.0))
 
     async def run_once(self) -> None:
-        """Wake those that have timed out, if it is time to look, or if there were more. Raises DatabaseUnavailable."""
+        """Wake those that have timed out, if it is time to look or there were more. Raises DatabaseUnavailable."""
         if monotonic() < self._look_at:
             return
         number, next_in = await durable.wake_suspended(self.session, MOST_WOKEN)

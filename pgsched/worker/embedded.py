@@ -1,4 +1,4 @@
-"""A worker inside another program, as a web application or a notebook."""
+"""A worker inside another program, such as a web application or a notebook."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ log = get_logger("pgsched.worker")
 
 
 class EmbeddedWorker:
-    """A worker on the running event loop: it handles no signals and sets up no logging.
+    """A worker on the running event loop: it handles no signals and does not set up logging.
 
     ``async with app.worker(queues=["mail"]) as worker:`` starts it and, at the end, stops it by the rules of every
-    worker. So do :meth:`start` and :meth:`stop`. It may be started again.
+    worker, as do :meth:`start` and :meth:`stop`. It may be started again.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class EmbeddedWorker:
     async def start(self) -> None:
         """Start working; returns when it claims.
 
-        Raises RuntimeError when it has been started already, LifespanFailed, and what ``pgsched worker`` refuses to
-        start for: ConfigError, SchemaMismatch, DatabaseUnavailable, PermissionRefused.
+        Raises RuntimeError when it has already been started, LifespanFailed, and the errors with which ``pgsched
+        worker`` fails to start: ConfigError, SchemaMismatch, DatabaseUnavailable, PermissionRefused.
         """
         if self._task is not None:
             raise RuntimeError("the worker has been started already")
@@ -66,20 +66,20 @@ class EmbeddedWorker:
             finally:
                 started.cancel()
             if self._task.done():
-                self._task.result()  # what it failed with
+                self._task.result()  # the error that it failed with
         except BaseException:
             await self._end()
             raise
 
     async def stop(self) -> None:
-        """Let handlers end in ``shutdown_timeout``, give back what did not end, and close everything.
+        """Give handlers ``shutdown_timeout`` to end, release the tasks that did not, and close everything.
 
         Raises LifespanFailed where that has ended the worker. Safe to call again.
         """
         await self._end()
 
     def pause(self) -> None:
-        """Claim nothing more until :meth:`resume`; what is claimed already is run. Readiness then says "paused"."""
+        """Claim nothing more until :meth:`resume`; claimed tasks still run. Readiness then reports "paused"."""
         self._paused = True
         self._pass_on()
 
@@ -95,7 +95,7 @@ class EmbeddedWorker:
 
     @property
     def running(self) -> int:
-        """How many tasks run just now."""
+        """The number of running tasks."""
         return 0 if self._worker is None else self._worker.executor.running
 
     def unready(self) -> str | None:
@@ -128,7 +128,7 @@ class EmbeddedWorker:
         except Exception:
             if error is None:
                 raise
-            log.exception("worker_failed")  # the program's own error is the one to be raised
+            log.exception("worker_failed")  # the program's own error takes precedence
 
     def _made(self, dsn: str) -> Worker:
         children = None
@@ -170,4 +170,4 @@ async def _started(worker: Worker) -> None:
 
 
 def _nothing() -> None:
-    """No server of our own runs."""
+    """We run no server of our own here."""

@@ -41,11 +41,11 @@ log = get_logger("pgsched.worker")
 
 
 TURN_SECONDS = 0.003
-"""How long slots run handlers before the event loop gets its turn."""
+"""How long slots run handlers before yielding to the event loop."""
 
 
 class Executor:
-    """Runs what waits in the holds, ``concurrency`` at a time."""
+    """Runs the waiting holds, ``concurrency`` at a time."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Executor:
         on_started: Callable[[LeasedTask], None] | None = None,
         run: Callable[..., Awaitable[None]] = run_attempt,
     ) -> None:
-        """``serve`` is what child processes do; ``on_started`` is called when a handler begins; ``run`` runs it."""
+        """``serve`` is the main function of child processes; ``on_started`` is called when a handler starts."""
         self._concurrency = concurrency
         self._registry = registry
         self._leased = leased_tasks
@@ -96,16 +96,16 @@ class Executor:
 
     @property
     def running(self) -> int:
-        """Slots that are occupied, also by what has overstayed its timeout and cannot be stopped."""
+        """Occupied slots, including those of handlers that exceeded their timeout and cannot be stopped."""
         return len(self._occupants)
 
     def occupants(self) -> list[LeasedTask]:
-        """Return what occupies them; safe to call from any thread (one operation of the interpreter)."""
+        """Return the holds in the slots; safe to call from any thread (one operation of the interpreter)."""
         return list(self._occupants)
 
     @property
     def free(self) -> int:
-        """Slots with nothing to do."""
+        """Number of idle slots."""
         return self._concurrency - self.running
 
     def start(self) -> None:
@@ -117,18 +117,18 @@ class Executor:
         self._start = starter(self._loop, "pgsched attempt")
 
     def keep_capturing(self) -> None:
-        """Keep what handlers log also after one has thrown the handlers of ``logging`` away."""
+        """Capture what handlers log, even after one has removed the handlers of ``logging``."""
         if not self._closing:
             keep(self._capturing)
 
     def feed(self) -> None:
-        """Begin what waits, as far as slots are free, when the event loop comes round."""
+        """Schedule the start of waiting holds, as far as slots are free, for the next turn of the event loop."""
         if not self._begin_scheduled:
             self._begin_scheduled = True
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begin attempts while a slot is free. One that never waits has ended then, and leaves its slot to the next."""
+        """Start attempts while a slot is free. One that never waits has ended on return and frees its slot."""
         self._begin_scheduled = False
         waiting, occupants = self._leased.waiting, self._occupants
         found = len(waiting)
@@ -136,8 +136,8 @@ class Executor:
         turn_ends = now + TURN_SECONDS
         while waiting and len(occupants) < self._concurrency and not self._closing:
             if now > turn_ends:
-                # Handlers that never wait must not keep the loop from claiming and writing: the next rows are to be
-                # here when these are done.
+                # Handlers that never wait must not keep the loop from claiming and writing: the next rows should have
+                # arrived when these are done.
                 self.feed()
                 self._on_room()
                 break
@@ -156,19 +156,19 @@ class Executor:
             self._on_room()
 
     def _left(self, task: asyncio.Task[None]) -> None:
-        """An attempt that has waited has ended: its slot is free again."""
+        """Free the slot of an attempt that waited and has ended."""
         self._occupants.discard(self._tasks.pop(task))
         self.feed()
 
     async def drain(self, timeout: float) -> None:
-        """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
+        """Start nothing more and wait until every slot is empty, at most ``timeout`` seconds."""
         self._closing = True
         self.durable_runs.hurry()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
 
     async def interrupt(self, grace: float) -> None:
-        """Cancel the handlers that still run; plain functions are only told, a thread cannot be stopped."""
+        """Cancel the handlers that still run; plain functions are only notified, because a thread cannot be stopped."""
         self._interrupted = True
         for leased in self._leased.snapshot():
             if leased.state == RUNNING:
@@ -180,14 +180,14 @@ class Executor:
             await asyncio.wait(self._tasks, timeout=grace)
 
     def close(self) -> None:
-        """Let go of the threads; those that still run are not waited for. End the child processes."""
-        with ExitStack() as each:  # also when one of them fails
+        """Release the threads without waiting for those that still run. End the child processes."""
+        with ExitStack() as each:  # even when one of them fails
             each.callback(self.processes.close)
             each.callback(self._threads.close)
             each.callback(release, self._capturing)
 
     async def _run(self, leased: LeasedTask, now: float) -> None:
-        """Run a row, in an asyncio task with context variables of its own: nothing of an attempt meets another."""
+        """Run a row, in an asyncio task with its own context variables: attempts share nothing."""
         CURRENT_ATTEMPT.set(leased)
         try:
             task = leased.task
@@ -201,29 +201,29 @@ class Executor:
             if handler is None:  # only registered types and groups are claimed
                 await self._groups.run(leased)
                 return
-            leased.state = MOVES[leased.state, BEGIN]  # as move(), without a call for every task
+            leased.state = MOVES[leased.state, BEGIN]  # like move(), without a call for every task
             if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
                 await self._prepared(leased, handler)
             else:
                 await self._attempt(leased, handler, now)
         except asyncio.CancelledError:
             log.debug("slot_cancelled", task_id=leased.task.id)
-            if not self._interrupted:  # else it is given back
+            if not self._interrupted:  # otherwise it is given back
                 self._lose(leased)
         except (SystemExit, KeyboardInterrupt):
-            # What a signal handler of some handler raised: the row is claimed again when its lease runs out.
+            # Raised by a signal handler of some task handler: the row is claimed again when its lease expires.
             log.exception("slot_failed", task_id=leased.task.id, task_type=leased.task.task_type)
             self._lose(leased)
-        except Exception as error:  # a fault of pgsched, or a value of the row
+        except Exception as error:  # a bug in pgsched, or an unexpected value in the row
             log.exception("slot_failed", task_id=leased.task.id, task_type=leased.task.task_type)
             self._end_failed(leased, describe(error))
 
     def _lose(self, leased: LeasedTask) -> None:
-        leased.slot = None  # it is ending by itself
+        leased.slot = None  # it is already ending
         self._leased.abandon(leased)
 
     def _end_failed(self, leased: LeasedTask, error: str) -> None:
-        """End what could not be run, or every worker would try it again when its lease has run out."""
+        """End what could not be run, otherwise every worker would try it again when its lease has expired."""
         if leased.state == WAITING:
             self._completer.put(leased, give_up(leased.task, None, f"the task cannot be started: {error}"))
         elif leased.state == RUNNING:
@@ -231,11 +231,11 @@ class Executor:
             self._completer.conclude(leased, Outcome("failed", now, now, error=f"the attempt cannot be made: {error}"))
 
     def _admits(self, leased: LeasedTask, now: float, *, resumed: bool = False) -> bool:
-        """Whether a row is to be run now; ``resumed``: as a part of a durable run that has begun."""
+        """Whether a row is to be run now; ``resumed``: as part of a durable run that has started."""
         if leased.state != WAITING:
             return False
         if leased.leased_until <= now:
-            # Held past its lease before it began (the process was stopped, the machine slept): no longer ours.
+            # Held past its lease before it started (the process was stopped, the machine slept): no longer ours.
             self._leased.abandon(leased)
             self._counts.leases_lost += 1
             return False
@@ -243,7 +243,7 @@ class Executor:
             verdict = judge(leased.task, self._clock.at(now), resumed=resumed)
             if isinstance(verdict, Refused):
                 finish = verdict.finish
-                if finish.execution is not None:  # it expired: the history has it, and it took no time
+                if finish.execution is not None:  # it expired: the history shows it with a duration of zero
                     finish = finish._replace(started=now, finished=now)
                     log.info("task_expired", task_id=finish.id, task_type=leased.task.task_type)
                 self._completer.put(leased, finish)
@@ -255,7 +255,7 @@ class Executor:
     def _attempt(
         self, leased: LeasedTask, handler: Handler, now: float, attempt: Attempt | None = None
     ) -> Awaitable[None]:
-        """Return what runs an attempt. No coroutine of its own: every task would pay for it."""
+        """Return the awaitable of an attempt. It has no coroutine of its own, for which every task would pay."""
         task = leased.task
         timeout = None if task.timeout is None else task.timeout.seconds
         leased.started_at = now
@@ -280,7 +280,7 @@ class Executor:
         )
 
     async def _durable(self, leased: LeasedTask, handler: Handler) -> None:
-        """Run an attempt that is a part of a durable run."""
+        """Run an attempt that belongs to a durable run."""
         run = await self.durable_runs.open(leased, handler)
         try:
             if self._admits(leased, monotonic(), resumed=run.resumed):
@@ -324,7 +324,7 @@ class Executor:
             self._completer.conclude(leased, outcome)
 
     def _warn(self, leased: LeasedTask, warning: str) -> None:
-        """Tell that a result is not what the handler returned, or annotated."""
+        """Log that a result is not what the handler returned or annotated."""
         self.context_of(leased).log(warning, "warning")
         task = leased.task
         if task.task_type not in self._warned:
@@ -333,7 +333,7 @@ class Executor:
             log.warning("result_changed", task_id=task.id, task_type=task.task_type, hint=hint)
 
     def _snooze(self, leased: LeasedTask, outcome: Outcome) -> None:
-        """Conclude it when the history has been asked; it is in hand, and in its slot, until then."""
+        """Conclude the attempt after a query of the history; until then it is held and keeps its slot."""
         work = self._attempts.snoozes.settle(leased, outcome, self._completer.conclude)
         leased.slot = own_task(work, name="pgsched snooze")
         self._occupants.add(leased)
@@ -341,7 +341,7 @@ class Executor:
         leased.slot.add_done_callback(self._left)
 
     def context_of(self, leased: LeasedTask) -> Context:
-        """Return the context of an attempt, made now if its handler asked for none."""
+        """Return the context of an attempt, created now if its handler did not ask for one."""
         with self._making_context:
             return leased.context or self._context(leased, None, monotonic())
 
@@ -361,19 +361,19 @@ class Executor:
         return context
 
     def _logging_context(self) -> Context | None:
-        """The context of the attempt that the caller is part of, made now if its handler asked for none."""
+        """Return the context of the caller's attempt, created now if its handler did not ask for one."""
         leased = CURRENT_ATTEMPT.get()
-        # An attempt that has left its slot, or is another worker's in this process, takes no more lines.
+        # An attempt that has left its slot, or belongs to another worker in this process, takes no more lines.
         return self.context_of(leased) if leased is not None and leased in self._occupants else None
 
 
 async def _settle() -> None:
-    """End a cancellation with the handler it was for: what follows is done without it, even if that swallowed it."""
+    """End a cancellation with the handler it was meant for: what follows runs without it, even if it was swallowed."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         while task.uncancel():
             pass
-        with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
+        with suppress(asyncio.CancelledError):  # one that was requested but not delivered yet
             await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Groups: a claim makes the children, and a second one, when all have ended, gathers what came of them."""
+"""Groups: one claim creates the children, and a second one, when all have ended, collects their results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = get_logger("pgsched.worker")
 
 
 class Groups:
-    """Runs claimed groups. They have no handler: the database makes the children and gathers the results."""
+    """Runs claimed groups. They have no handler: the database creates the children and collects the results."""
 
     def __init__(
         self,
@@ -35,8 +35,9 @@ class Groups:
         on_due: Callable[[], None],
         on_end: Callable[[], object],
     ) -> None:
-        """``fire`` makes the children; ``on_due`` is called when it has, for some are due, ``on_end`` when a row is out
-        of hand."""
+        """``fire`` creates the children; ``on_due`` is called afterwards because some are due, ``on_end`` when a row
+        is no longer held.
+        """
         self._worker = worker
         self._questions = questions
         self._leased = leased_tasks
@@ -63,7 +64,7 @@ class Groups:
         fire = partial(self._fire_group, self._questions, self._worker, task, leased.missed)
         children = await retry_until_success("groups", task, fire, self._counts)
         self._let_go(leased)
-        if children is None:  # by another claim, or by the first of two tries, whose answer was lost
+        if children is None:  # by another claim, or by the first of two attempts, whose answer was lost
             log.info("group_fired_before", task_id=task.id)
             return
         log.debug("group_fired", task_id=task.id, children=children)
@@ -77,7 +78,7 @@ class Groups:
         joined = await retry_until_success("groups", task, join, self._counts)
         if joined is None:
             self._counts.fenced += 1
-            log.warning("finish_fenced", count=1, hint="another claim took the group after its lease ran out")
+            log.warning("finish_fenced", count=1, hint="another claim took the group after its lease expired")
             self._let_go(leased)
             return
         now = monotonic()
@@ -88,7 +89,7 @@ class Groups:
         self._completer.conclude(leased, outcome)
 
     def _let_go(self, leased: LeasedTask) -> None:
-        """Nothing is left to be written."""
+        """Note that nothing is left to be written."""
         leased.move(ABANDON)
         self._leased.drop(leased)
         self._on_end()

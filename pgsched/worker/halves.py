@@ -1,4 +1,4 @@
-"""Finds the rows of a batch that the database refuses: the batch is sent in halves until each stands alone."""
+"""Finds the rows of a batch that the database rejects: the batch is halved until each of them stands alone."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pgsched.domain.errors import DatabaseUnavailable
 T = TypeVar("T")
 
 MAX_PASSING = 8
-"""Items refused alone for a passing reason after which the reason is taken to be the table's, as a lock on it."""
+"""Items rejected alone for a transient reason after which the table is taken to be the cause, such as a lock on it."""
 FEW = 10
-"""When more rows than this are tried and all are refused, the reason is taken to be the table's, and none is ended."""
+"""When more rows than this are tried and all are rejected, the cause is taken to be the table, and none is ended."""
 
 Refusals = list[tuple[T, Exception]]
-"""Items, and why each of them was refused."""
+"""Items, and why each of them was rejected."""
 
 
 async def in_halves(
     items: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]], found: Refusals[T] | None = None
 ) -> Refusals[T]:
-    """Write all items, as few statements as it takes; returns those that were refused alone, with the reason.
+    """Write all items in as few statements as possible; returns those that were rejected alone, with the reason.
 
-    Raises DatabaseUnavailable when the trouble is about no item. By then a part may have been written, of which
-    ``write`` has to keep account, and some items may have been refused alone: these are in ``found``.
+    Raises DatabaseUnavailable when the cause is not an item. By then some items may have been written, of which
+    ``write`` must keep account, and some may have been rejected alone: these are in ``found``.
     """
     search = _Search(items, found)
     for part in search:
@@ -37,7 +37,7 @@ async def in_halves(
 
 
 def in_halves_here(items: Sequence[T], write: Callable[[Sequence[T]], None]) -> Refusals[T]:
-    """As :func:`in_halves`, in a thread."""
+    """Like :func:`in_halves`, in a thread."""
     search = _Search(items, None)
     for part in search:
         try:
@@ -48,7 +48,7 @@ def in_halves_here(items: Sequence[T], write: Callable[[Sequence[T]], None]) -> 
 
 
 class _Search(Generic[T]):
-    """The parts still to be written, the first in front."""
+    """The parts still to be written, the first at the front."""
 
     def __init__(self, items: Sequence[T], found: Refusals[T] | None) -> None:
         self._parts: list[Sequence[T]] = [items] if items else []
@@ -59,7 +59,7 @@ class _Search(Generic[T]):
             yield self._parts.pop()
 
     def refused(self, part: Sequence[T], error: Exception) -> None:
-        """Look for the item in the halves of this part. Raises the error when it is about no item."""
+        """Search for the item in the halves of this part. Raises the error when its cause is not an item."""
         if isinstance(error, DatabaseUnavailable) and not isinstance(error, (RefusedByDatabase, RefusedByServer)):
             raise error
         if len(part) > 1:

@@ -1,4 +1,4 @@
-"""How a worker answers those who ask how it is: readiness, liveness, and whether its claim loop moves."""
+"""The health of a worker: readiness, liveness, and whether its claim loop advances."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pgsched.worker.troubles import Troubles
 PULSE_SECONDS = 0.25
 """How often the event loop shows that nothing blocks it."""
 FAILING_SECONDS = 60.0
-"""For so long the claim loop may fail again and again for a reason that is not the database."""
+"""How long the claim loop may keep failing for a reason other than the database."""
 STATEMENTS = 6
-"""A turn of the claim loop has no more statements than this, each of which may take as long as its timeout."""
+"""Maximum number of statements in a turn of the claim loop, each of which may take as long as its timeout."""
 CONNECTING_SECONDS = 30.0
-"""How long opening the connection may take beside that."""
+"""How long opening the connection may take in addition."""
 
 
 class Progress:
-    """Notes each turn of the claim loop and each pulse of the event loop; read from any thread.
+    """Records each turn of the claim loop and each pulse of the event loop; read from any thread.
 
-    A turn that ends because the database is away is one too: another process would find it no nearer.
+    A turn that ends because the database is unavailable counts as well: another process would have no more success.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.longest_turn = settings.poll_interval + STATEMENTS * settings.statement_timeout + CONNECTING_SECONDS
-        """Seconds that a turn of the claim loop takes at most, a wait for work included."""
+        """The maximum duration of a turn of the claim loop in seconds, including a wait for work."""
         self._pulse_at = self._turn_at = monotonic()
         self._failing_since: float | None = None
         self._watched = False
@@ -41,14 +41,14 @@ class Progress:
         self.paused = False
 
     def start(self) -> None:
-        """The loops begin; called on the event loop."""
+        """Start watching; called on the event loop."""
         self.started.set()
         self._turn_at = monotonic()
         self._watched = True
         self._beat(asyncio.get_running_loop())
 
     def end(self) -> None:
-        """The worker stops, which has a time limit of its own: nothing is to be expected any more."""
+        """Stop watching: the worker stops, which has its own time limit."""
         self._watched = False
 
     def watching(self, step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -70,11 +70,11 @@ class Progress:
         return watched
 
     def blocked(self) -> float:
-        """Return for how many seconds the event loop has been blocked; 0 while nothing is to be expected of it."""
+        """Return for how many seconds the event loop has been blocked; 0 while the worker is not running."""
         return max(monotonic() - self._pulse_at - PULSE_SECONDS, 0.0) if self._watched else 0.0
 
     def stalled(self, blocked: float) -> str | None:
-        """Return what keeps the claim loop from moving; None when nothing does. It may be ``blocked`` for so long."""
+        """Return what keeps the claim loop from advancing, or None. It may be ``blocked`` for that long."""
         if not self._watched:
             return None
         now = monotonic()
@@ -94,10 +94,10 @@ class Progress:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Health:
-    """Answers from any thread, and asks no database."""
+    """Answers from any thread, without a query."""
 
     longest_silence: float
-    """For how many seconds the heartbeat may be silent."""
+    """Maximum silence of the heartbeat, in seconds."""
     heartbeat: Heartbeat
     progress: Progress
     findings: Troubles
@@ -106,7 +106,7 @@ class Health:
     stopping: Callable[[], bool]
 
     def unhealthy(self, blocked: float | None = None) -> str | None:
-        """Return what another process in its place could do better; None when it is alive, also without a database.
+        """Return a problem that a new process might not have; None when the worker is alive, even without a database.
 
         The event loop may be ``blocked`` for this number of seconds, three leases by default.
         """
@@ -130,10 +130,10 @@ class Health:
         return self.unhealthy() or self.findings.stopping()
 
     def troubles(self) -> list[dict[str, Any]]:
-        """Return what is wrong, whether it keeps the worker from claiming or not."""
+        """Return all troubles, whether they keep the worker from claiming or not."""
         return self.findings.record(self.findings.now())
 
     def load(self) -> tuple[int, int]:
-        """Return how many slots are occupied, and how many there are."""
+        """Return the number of occupied slots, and of all slots."""
         running = self.executor.running
         return running, running + self.executor.free

@@ -1,8 +1,7 @@
-"""Looks now and then what is wrong, for all workers: whoever takes the turn looks, the others show what it found.
+"""Runs the doctor's checks now and then on behalf of all workers: one takes the turn, the others show its findings.
 
-Most looks are at what presses, which takes a handful of statements; everything is looked at seldom. A look has a
-connection of its own, opened for it and closed after it, and each of its questions ends by itself: claims and finishes
-know nothing of it.
+Most scans cover urgent problems only, in a handful of statements; complete scans are rare. A scan opens a connection of
+its own and closes it afterwards, and each of its queries has a time limit: claims and finishes are unaffected.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from pgsched.worker.rulebook import follow
 log = get_logger("pgsched.worker")
 
 EVERY_SECONDS = 240.0
-"""How often each worker asks whether it is its turn: about so often all of them together look."""
+"""How often each worker checks whether it is its turn, which is about how often all of them together scan."""
 TURN_SECONDS = 160.0
-"""So long after a look nobody looks again."""
+"""Minimum time from one scan to the next."""
 COMPLETE_SECONDS = 1200.0
-"""How often everything is looked at, and not what presses only."""
+"""How often all checks run, not only the urgent ones."""
 AGAIN_SECONDS = 10.0
-"""When it asks again after a failure."""
+"""Delay after a failure."""
 FIRST_SECONDS = 20.0
-"""Seconds after its start in which a worker does not look: the first troubles are those of a start."""
+"""Seconds after its start in which a worker does not scan: the first troubles are those of a start."""
 NAME = "pgsched watchdog"
 
 
 class HealthScan:
-    """One worker's part of it."""
+    """The part of one worker."""
 
     def __init__(self, *, dsn: str, worker: UUID) -> None:
         self._dsn = dsn
@@ -43,14 +42,14 @@ class HealthScan:
         self._pause = FIRST_SECONDS
 
     async def run(self) -> None:
-        """Wait for the time, then look if it is this worker's turn. Raises DatabaseUnavailable."""
+        """Wait until it is time, then scan if it is this worker's turn. Raises DatabaseUnavailable."""
         await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 - not all at once
         self._pause = AGAIN_SECONDS
         await self.run_once()
         self._pause = EVERY_SECONDS
 
     async def run_once(self, *, every: float = TURN_SECONDS) -> bool:
-        """Look if nobody did for so long; returns whether it was this worker's turn. Raises DatabaseUnavailable."""
+        """Scan if nobody has recently; returns whether it was this worker's turn. Raises DatabaseUnavailable."""
         try:
             turn = await begin_watch(self._session, self._worker, every, COMPLETE_SECONDS)
             if turn is None:
@@ -70,7 +69,7 @@ class HealthScan:
 
 
 def tell(before: Sequence[dict[str, str]], found: Sequence[dict[str, str]]) -> None:
-    """Log what is new, and what is gone; hints are no trouble."""
+    """Log what is new and what is gone; hints are not troubles."""
     known, now = _troubles(before), _troubles(found)
     for key, one in now.items():
         if key not in known:

@@ -1,4 +1,4 @@
-"""The heartbeat: renews leases from a thread and a connection of its own, which no handler can block."""
+"""The heartbeat: renews leases from its own thread and connection, which no handler can block."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pgsched.worker.troubles import Trouble, Troubles
 log = get_logger("pgsched.worker")
 
 RETRY_SECONDS = 1.0
-"""Pause after a beat that failed."""
+"""Pause after a failed beat."""
 LOOK_SECONDS = 1.0
-"""How often it looks whether there is news of troubles, which are told at once."""
+"""How often it checks for new troubles, which are reported at once."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Heartbeat:
-    """Beats every third of a lease, and when a trouble comes or goes."""
+    """Beats every third of a lease, and when a trouble appears or disappears."""
 
     connection: HeartbeatConnection
     leased_tasks: LeasedTasks
@@ -34,14 +34,14 @@ class Heartbeat:
     counts: WorkerMetrics
     troubles: Troubles
     running: Callable[[], int]
-    """Returns how many slots are occupied."""
+    """Returns the number of occupied slots."""
     loop: Loop
     on_lost: Callable[[list[LeasedTask]], None]
     """Called in this thread with rows that are no longer ours."""
     state: Callable[[], str] = lambda: "active"
-    """Returns what the worker's row says that it does."""
+    """Returns the state that the worker's row shows."""
     on_request: Callable[[Request], None] = lambda _request: None
-    """Called in this thread, after each beat, with what the worker is asked to do."""
+    """Called in this thread, after each beat, with the requests to the worker."""
 
     def __post_init__(self) -> None:
         self._born = monotonic()
@@ -54,7 +54,7 @@ class Heartbeat:
         self.last_beat = self._born
         """When the database last answered, by the monotonic clock."""
         self.last_try = self._born
-        """When a beat last ended, well or not."""
+        """When a beat last ended, successfully or not."""
 
     @property
     def beating(self) -> bool:
@@ -62,12 +62,12 @@ class Heartbeat:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Beat once, which registers the worker, then go on in the thread."""
+        """Beat once, which registers the worker, then continue in the thread."""
         self.run_once()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """End the thread; a beat under way is not waited for longer than ``timeout`` seconds."""
+        """End the thread; waits at most ``timeout`` seconds for a beat in progress."""
         self._stop.set()
         if self.beating:
             self._thread.join(timeout)
@@ -75,16 +75,16 @@ class Heartbeat:
             self.connection.close()
 
     def hurry(self) -> None:
-        """Beat within a second: somebody has asked something of this worker. Safe to call from any thread."""
+        """Beat within a second, because somebody has requested something of this worker. Callable from any thread."""
         self._hurries = True
 
     def run_once(self) -> None:
-        """Renew every lease that has used a third of its time.
+        """Renew every lease of which a third has passed.
 
-        Raises DatabaseUnavailable; whatever is past its lease by then is given up first.
+        Raises DatabaseUnavailable; leases that have expired by then are given up first.
         """
         sent = monotonic()
-        self._hurries = False  # what is asked from now on is read by the next beat
+        self._hurries = False  # requests from now on are read by the next beat
         state = self.state()
         held, troubles = self.leased_tasks.snapshot(), self.troubles.now()
         aging = [leased for leased in held if leased.leased_until - sent < self.lease * 0.7]
@@ -101,13 +101,13 @@ class Heartbeat:
         for leased in aging:
             if own.get(leased.task.id):
                 leased.leased_until = sent + self.lease
-        # What a batch is about to lease may not be ours yet.
+        # A row that a batch is about to lease may not be ours yet.
         self._lose([leased for leased in aging if leased.batch is None and leased.task.id not in own])
 
     def _beat(
         self, aging: Sequence[LeasedTask], troubles: Sequence[Trouble], sent: float, state: str
     ) -> dict[int, bool]:
-        """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""
+        """Return the ids that are still ours, and whether each lease was renewed; a rejected one affects no other."""
         own: dict[int, bool] = {}
         running, told = self.running(), self.troubles.record(troubles)
 
@@ -118,7 +118,7 @@ class Heartbeat:
 
         refused = in_halves_here(aging, beat)
         if len(refused) == len(aging):
-            beat([])  # that the worker lives
+            beat([])  # that the worker is alive
         for leased, error in refused:
             own[leased.task.id] = False
             log.warning("lease_not_renewed", task_id=leased.task.id, error=str(error))
@@ -139,14 +139,14 @@ class Heartbeat:
         return self._hurries or told != self._told or self.state() != self._told_state
 
     def _beat_once(self) -> float:
-        """Beat, whatever comes of it; returns the pause until the next time."""
+        """Beat, and survive any error; returns the pause until the next beat."""
         try:
             self.run_once()
         except DatabaseUnavailable as error:
             self.counts.database_errors += 1
             self.loop.failed(error)
             log.warning("heartbeat_failed", error=str(error))
-        except Exception as error:  # a fault of pgsched: without a heartbeat all leases would be lost
+        except Exception as error:  # a bug in pgsched: without a heartbeat all leases would be lost
             self.loop.failed(error)
             log.exception("heartbeat_failed")
         else:

@@ -1,4 +1,4 @@
-"""Calls the application's hooks. A slow or broken one never holds up the worker: what does not fit is dropped."""
+"""Calls the application's hooks. A slow or broken one never delays the worker: events beyond the bound are dropped."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from pgsched.worker.loops import Lasting, Loop
 log = get_logger("pgsched.worker")
 
 MAX_WAITING = 10_000
-"""Calls that wait for their turn; further events are dropped."""
+"""Maximum number of waiting calls; further events are dropped."""
 WARN_SECONDS = 10.0
-"""How often dropped events are told."""
+"""How often dropped events are logged."""
 
 Function = Callable[[Event], Any]
 
@@ -31,7 +31,7 @@ class HookDispatcher:
     """Calls hooks one by one in the order of the events: ``async`` ones on the loop, plain ones in a thread."""
 
     def __init__(self, hooks: Hooks, *, clock: DatabaseClock, loop: Loop) -> None:
-        """``loop`` notes how it fares."""
+        """``loop`` records the state of this loop."""
         self._hooks = hooks
         self._clock = clock
         self._waiting: asyncio.Queue[tuple[Function, Event]] = asyncio.Queue()
@@ -41,7 +41,7 @@ class HookDispatcher:
         self._untold = 0
         self._told_at = -WARN_SECONDS
         self.dropped = 0
-        """Events that some hook was not called for."""
+        """Events for which some hook was not called."""
 
     def started(self, leased: LeasedTask) -> None:
         """A handler begins."""
@@ -60,13 +60,13 @@ class HookDispatcher:
             )
 
     def finished(self, written: Sequence[tuple[LeasedTask, Finish]]) -> None:
-        """These outcomes are in the database."""
+        """Note that these outcomes are in the database."""
         for leased, finish in written:
             if functions := self._hooks.of(name_of(finish) or ""):
                 self._tell(functions, partial(self._ended, leased, finish))
 
     def start(self) -> None:
-        """Call hooks from now on."""
+        """Start calling hooks."""
         self._loop.start()
 
     async def _run(self) -> None:
@@ -81,7 +81,7 @@ class HookDispatcher:
                 self._waiting.task_done()
 
     async def stop(self, timeout: float) -> None:
-        """Wait until what has happened so far has been told, ``timeout`` seconds at most; then call no more hooks."""
+        """Wait until hooks were called for all events so far, at most ``timeout`` seconds; then stop calling hooks."""
         try:
             async with asyncio.timeout(timeout):
                 await self._waiting.join()
@@ -95,7 +95,7 @@ class HookDispatcher:
         return event_of(leased.task, finish, at, with_result=True)
 
     def _tell(self, functions: list[Function], make: Callable[[], Event | None]) -> None:
-        """Let hooks be called for an event. What cannot be told is no matter of whoever runs or writes the task."""
+        """Queue the hooks of an event. A failure must not affect whoever runs or writes the task."""
         try:
             event = make()
             if event is not None:

@@ -1,4 +1,4 @@
-"""What a worker does beside running tasks: shows progress, makes partitions, forgets dead workers."""
+"""The duties of a worker besides running tasks: it reports progress, creates partitions, forgets dead workers."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from pgsched.worker.report import Report
 log = get_logger("pgsched.worker")
 
 REPORT_SECONDS = 0.5
-"""How often what handlers report is written."""
+"""How often the reports of handlers are written."""
 ANNOUNCE_SECONDS = 2.0
-"""How soon a worker that hears no notifications learns that a queue announces its events, or no longer does."""
+"""How soon a worker without notifications notices that a queue's events are announced, or no longer are."""
 ANNOUNCE_HEARD_SECONDS = 300.0
-"""How often one asks that hears of it anyway."""
+"""How often a worker with notifications checks that."""
 HOUSEKEEPING_SECONDS = 600.0
-"""How often partitions are made ahead and dead workers forgotten."""
+"""How often partitions are created ahead and dead workers forgotten."""
 EXPIRE_SECONDS, EXPIRE_AGAIN_SECONDS = 120.0, 2.0
-"""How often tasks are looked for that have expired and that no worker claims: at least, and at most when one is to."""
+"""How often to look for expired tasks that no worker claims: at least, and at most when one is about to expire."""
 MOST_EXPIRED = 1_000
-"""How many of them are cancelled at one turn."""
+"""Maximum number of them that are cancelled per turn."""
 FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.5, 5.0, 60.0
-"""Pauses of a duty that fails: the first, and the longest of one that is done often and of one that is done seldom."""
+"""Pauses of a failing duty: the first, and the longest for frequent and for rare duties."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Reporter:
-    """Writes what running handlers report of themselves, and that those have begun which were held in advance."""
+    """Writes what running handlers report, and that prefetched rows have started."""
 
     session: Session
     worker: UUID
@@ -48,13 +48,13 @@ class Reporter:
 
     def __post_init__(self) -> None:
         self._refused: WeakSet[LeasedTask] = WeakSet()
-        """Whose report was refused: it is said once."""
+        """Whose report was rejected, which is logged once."""
 
     async def mark_begun(self) -> None:
-        """Let the attempts count of rows that were held in advance and have begun. Raises DatabaseUnavailable.
+        """Count the attempts of prefetched rows that have started. Raises DatabaseUnavailable.
 
-        A row that is locked is marked at the next turn; one that is refused is not: should its worker be lost, one
-        attempt too many is made.
+        A locked row is marked at the next turn; a rejected one never: if its worker is lost, it gets one attempt too
+        many.
         """
         begun = [leased for leased in self.leased_tasks.snapshot() if leased.in_advance and leased.state == RUNNING]
 
@@ -68,10 +68,10 @@ class Reporter:
             log.warning("begin_not_noted", task_id=leased.task.id, task_type=leased.task.task_type, error=str(error))
 
     async def run_once(self) -> int:
-        """Write progress and log lines that came since the last turn; returns how many there were.
+        """Write progress and log lines since the last turn; returns how many there were.
 
-        What the database refuses of one attempt stays with it for the next turn, and at last for its finish. Raises
-        DatabaseUnavailable, and keeps for the next turn what was not written.
+        What the database rejects of one attempt stays with it for the next turn, and finally for its finish. Raises
+        DatabaseUnavailable, and keeps what was not written for the next turn.
         """
         await self.mark_begun()
         running = [
@@ -86,7 +86,7 @@ class Reporter:
         return written
 
     async def _report(self, leased_tasks: Sequence[LeasedTask], *, late: bool) -> int:
-        """Write what these have reported; ``late``: their ends are in the table."""
+        """Write the reports of these attempts; ``late``: their ends are in the table."""
         reports = [report for leased in leased_tasks if leased.context is not None and (report := Report(leased))]
         unwritten = {id(report): report for report in reports}
 
@@ -110,7 +110,7 @@ class Reporter:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class EventBroadcaster:
-    """Knows the queues whose events other programs are told."""
+    """Knows the queues whose events are announced to other programs."""
 
     session: Session
     completer: Completer
@@ -118,18 +118,18 @@ class EventBroadcaster:
     def __post_init__(self) -> None:
         self._hears = False
         self._look_at = 0.0
-        """When to ask next which queues these are."""
+        """When to refresh these queues."""
 
     def hear(self, hears: bool) -> None:
-        """Notifications come in from now on, or do not any more: with them changed settings are heard of."""
+        """Note that notifications arrive from now on, or no longer do; they include changes of settings."""
         self._hears = hears
 
     def look_again(self) -> None:
-        """The settings of a queue have changed: ask at the next turn."""
+        """Note that the settings of a queue have changed: refresh at the next turn."""
         self._look_at = 0.0
 
     async def run_once(self) -> None:
-        """Ask which queues these are, if the last answer is old. Raises DatabaseUnavailable."""
+        """Refresh these queues, if the last answer is old. Raises DatabaseUnavailable."""
         begun = monotonic()
         if begun >= self._look_at:
             self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self._hears else ANNOUNCE_SECONDS)
@@ -138,7 +138,7 @@ class EventBroadcaster:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Expiry:
-    """Cancels tasks that have not started in time and that no worker claims: of a paused queue, of an unknown type."""
+    """Cancels tasks that have expired and that no worker claims: in a paused queue, or of an unknown type."""
 
     session: Session
 
@@ -146,7 +146,7 @@ class Expiry:
         self._look_at = 0.0
 
     async def run_once(self) -> None:
-        """Cancel those that have expired, if it is time to look, or if there were more. Raises DatabaseUnavailable."""
+        """Cancel expired tasks, if it is time to look or there were more. Raises DatabaseUnavailable."""
         if monotonic() < self._look_at:
             return
         number, next_in = await housekeeping.expire_tasks(self.session, MOST_EXPIRED)
@@ -159,7 +159,7 @@ class Expiry:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Chore:
-    """One duty beside the work: due every so often, and sooner when it failed. Its failures are its own."""
+    """One periodic duty besides the work, repeated sooner when it failed. Its failures affect nothing else."""
 
     do: Callable[[], Awaitable[object]]
     loop: Loop
@@ -168,7 +168,7 @@ class Chore:
     pause: float = 0.0
 
     async def run_once(self) -> None:
-        """Do it if it is due."""
+        """Perform it if it is due."""
         if monotonic() < self.due:
             return
         try:
@@ -185,10 +185,10 @@ class Chore:
 
 
 class Housekeeping:
-    """All that one worker does beside its work, over one session, one after the other."""
+    """All duties of one worker, over one session, one after the other."""
 
     def __init__(self, *, session: Session, loops: Loops, often: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
-        """``often`` is done at each turn, by name."""
+        """``often`` are the duties of each turn, by name."""
         seldom = {
             "partitions": partial(housekeeping.make_partitions, session),
             "dead_workers": partial(forget_dead, session),
@@ -201,6 +201,6 @@ class Housekeeping:
         ]
 
     async def run_once(self) -> None:
-        """Do what is due."""
+        """Perform the duties that are due."""
         for chore in self._chores:
             await chore.run_once()

@@ -1,7 +1,7 @@
 """/metrics, /healthz and /readyz, served from a thread that no handler can block.
 
-A port that another process has, a probe or a collector that raises, a scraper that hangs up: none of it is a worker's
-trouble. What could not be served is logged, and tried again.
+A port in use, a probe or a collector that raises, a scraper that hangs up: none of them affects the worker. What could
+not be served is logged and retried.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.worker")
 
 AGAIN_SECONDS = 2.0
-"""How often a port is tried again that another process has, and how soon a server that failed serves again."""
+"""How often a port in use is tried again, and how soon a failed server serves again."""
 CLOSE_SECONDS = 2.0
-"""How long the end of serving is waited for."""
+"""Maximum wait for the server to end."""
 
 Told = Callable[[], list[dict[str, Any]]]
-"""Returns the troubles that readiness tells of, whether they keep the worker from its work or not."""
+"""Returns the troubles that readiness reports, whether they keep the worker from its work or not."""
 Probe = Callable[[], str | None]
-"""Returns None when all is well, else one line that says what is not."""
+"""Returns None when all is well, else one line that names the problem."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Somebody hung up, or no thread can be started."""
+        """Ignore a client that hung up, or a thread that could not be started."""
         log.debug("scrape_failed", exc_info=True)
 
 
@@ -46,17 +46,17 @@ class _SilentHandler(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests of a scraper every few seconds are not worth a line."""
+        """Log nothing: a scraper sends a request every few seconds."""
 
     def get_stderr(self) -> Any:
-        """Where the standard library would print a traceback: to a stderr that a handler may have closed."""
+        """Replace the traceback that the standard library prints to a stderr that a handler may have closed."""
         return io.StringIO()
 
 
 def bindable_port(host: str, port: int) -> int:
-    """Return the port, for 0 one that is free. Raises ConfigError when it cannot be bound now."""
+    """Return the port, a free one for 0. Raises ConfigError when it cannot be bound now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does it
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         try:
             probe.bind((host, port))
         except OSError as error:
@@ -70,13 +70,13 @@ class HttpServer:
     def __init__(
         self, *, host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe, troubles: Told = list
     ) -> None:
-        """Raises ConfigError for an address that is none of this machine's. A port that is taken is waited for."""
+        """Raises ConfigError for an address of another machine. A port in use is waited for."""
         self._troubles = troubles
         self._metrics = make_wsgi_app(registry)
         self._probes = {"/healthz": healthy, "/readyz": ready}
         self._host = host
         self.port = port
-        """The port; of 0 the one that it took."""
+        """The port; for 0 the one that it chose."""
         self._stopped = threading.Event()
         self._server: WSGIServer | None = None
         try:
@@ -97,7 +97,7 @@ class HttpServer:
         if self._server is None:
             return
         if self._thread.is_alive():
-            # In a thread: it waits for a loop that, after a failure, may not be running just now.
+            # In a thread: it waits for a loop that may not be running after a failure.
             closing = threading.Thread(target=self._server.shutdown, name="pgsched-http end", daemon=True)
             closing.start()
             closing.join(CLOSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Who a worker is, as others see it in ``pgsched.workers``."""
+"""The identity of a worker, as ``pgsched.workers`` shows it."""
 
 from __future__ import annotations
 

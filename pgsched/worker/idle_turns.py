@@ -1,4 +1,4 @@
-"""When a worker does what all workers take turns at: seldom, while it has nothing else to do."""
+"""The timing of duties that any worker can do: each does them rarely while it is otherwise idle."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from time import monotonic
 
 
 class Turn:
-    """Comes every ``seconds``, and every ``idle_seconds`` while the worker has ``claimed`` nothing since the last one.
+    """Comes every ``seconds``, and every ``idle_seconds`` while the worker has ``claimed`` nothing since the last turn.
 
-    Where it is a matter of what workers did, those that did nothing leave it to the others, and send no statement.
+    For duties about what workers did, idle workers leave the turn to the others and send no statement.
     """
 
     def __init__(self, seconds: float, idle_seconds: float, claimed: Callable[[], float]) -> None:
@@ -22,7 +22,7 @@ class Turn:
         self._factor = 1.0
 
     def take(self) -> bool:
-        """Whether it is time; the next turn counts from then."""
+        """Whether it is time; the next turn is counted from now."""
         now, claimed = monotonic(), self._claimed()
         pause = self._idle_seconds if claimed == self._last_claimed else self._seconds
         if self._last_at and now - self._last_at < pause * self._factor:

@@ -1,4 +1,4 @@
-"""When the rows of a queue with a rate really start: a start that comes late counts for longer."""
+"""Records when rows of a queue with a rate limit really start: a start that comes late counts for longer."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pgsched.worker.leased_tasks import WAITING, LeasedTask
 log = get_logger("pgsched.worker")
 
 START_LOOK_SECONDS = 0.002
-"""How often rows of a queue with a rate are looked at until they have started."""
+"""How often rows of a queue with a rate limit are checked until they have started."""
 LATE_SECONDS = 0.007
-"""A start that came so long after its claim was sent is told. The window of a rate is 10 ms longer than it says."""
+"""A start this long after its claim was sent is reported. The window of a rate is 10 ms longer than configured."""
 
 
 class LateStarts:
-    """Watches for them, and tells the database."""
+    """Watches such starts, and reports late ones to the database."""
 
     def __init__(self, *, session: Session, on_late: Callable[[], None]) -> None:
-        """``on_late`` is called when there is something to tell."""
+        """``on_late`` is called when there is something to report."""
         self._session = session
         self._on_late = on_late
         self._late: list[LateStart] = []
 
     def watch(self, queue: str, noted: datetime, leased_tasks: Sequence[LeasedTask], sent: float) -> None:
-        """See when these rows start, which were claimed ``sent`` and noted as started then."""
+        """Watch these rows, which were claimed ``sent`` and recorded as started then."""
 
         def look() -> None:
             if any(leased.state == WAITING for leased in leased_tasks):
@@ -47,7 +47,7 @@ class LateStarts:
         loop.call_later(START_LOOK_SECONDS, look)
 
     async def report(self) -> None:
-        """Tell the database. Raises DatabaseUnavailable, but not for what it refuses: that counts as on time."""
+        """Report to the database. Raises DatabaseUnavailable; a report that it rejects counts as on time."""
         if not self._late:
             return
         late = list(self._late)

@@ -1,4 +1,4 @@
-"""The rows this worker holds a lease on, from the claim until the finish is written or the row given back."""
+"""The rows that this worker has leased, from the claim until the finish is written or the row released."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pgsched.domain.attempt import Claimed, Finish, Missed
 from pgsched.execution.context import Context
 
 WAITING, RUNNING, FINISHING, ABANDONED = "waiting", "running", "finishing", "abandoned"
-"""The states of a row in hand. Of an abandoned one, whose lease was lost or whose task was cancelled, nothing is
+"""The states of a held row. For an abandoned one, whose lease was lost or whose task was cancelled, nothing is
 written, whatever its handler still does."""
 BEGIN, END, ABANDON = "begin", "end", "abandon"
 MOVES = {
     (WAITING, BEGIN): RUNNING,
-    (WAITING, END): FINISHING,  # it is not to be run
+    (WAITING, END): FINISHING,  # it will not be run
     (RUNNING, END): FINISHING,
-    (FINISHING, BEGIN): RUNNING,  # the transaction that was to end it is given up
+    (FINISHING, BEGIN): RUNNING,  # the transaction that was to end it is abandoned
     (FINISHING, END): FINISHING,  # with another outcome than the one that could not be committed
     **{(state, ABANDON): ABANDONED for state in (WAITING, RUNNING, FINISHING)},
     **{(ABANDONED, event): ABANDONED for event in (BEGIN, END, ABANDON)},
 }
-"""What each event does to each state."""
+"""The transition that each event causes in each state."""
 MANY = 2**31
 REMEMBERED = 10_000
 """Maximum number of recently given-up task ids to remember."""
@@ -40,7 +40,7 @@ class OpenBatch(Protocol):
 
 
 class LeasedTask:
-    """One row in hand."""
+    """One held row."""
 
     __slots__ = (
         "__weakref__",
@@ -65,25 +65,25 @@ class LeasedTask:
         """When the lease ends, by the monotonic clock, counted from before the claim was sent: never too late."""
         self.state = WAITING
         self.in_advance = False
-        """The table does not know yet whether the attempt begins: should the worker be lost, it is not counted."""
+        """The table does not know yet whether the attempt started: if the worker is lost, it does not count."""
         self.batch: OpenBatch | None = None
         """The batch that has locked the row; None once it is leased."""
         self.slot: asyncio.Task[None] | None = None
         self.context: Context | None = None
         self.started_at: float | None = None
-        """When the handler began, by the monotonic clock."""
+        """When the handler started, by the monotonic clock."""
         self.ends_by: float | None = None
-        """When the handler should have ended: its timeout, or when the row was given up. None: whenever it does."""
+        """When the handler should have ended: its timeout, or when the row was given up. None for no limit."""
         self.missed: tuple[Missed, ...] = ()
         """Ticks that were folded into this run."""
 
     @property
     def abandoned(self) -> bool:
-        """Whether nothing that comes of it is written."""
+        """Whether nothing more is written for it."""
         return self.state == ABANDONED
 
     def move(self, event: str) -> None:
-        """Take an event. Raises ValueError when the state knows none such."""
+        """Apply an event. Raises ValueError when the state does not allow it."""
         moved = MOVES.get((self.state, event))
         if moved is None:
             raise ValueError(f"task {self.task.id}: a row in hand that is {self.state} knows no {event}")
@@ -91,40 +91,40 @@ class LeasedTask:
 
 
 CURRENT_ATTEMPT: ContextVar[LeasedTask | None] = ContextVar("pgsched attempt", default=None)
-"""The attempt that the running code is part of, also when it has ended; None for code of no attempt.
+"""The attempt of the running code, even after it has ended; None for code outside an attempt.
 
 Set once in the task of each attempt. What a handler starts (tasks, ``asyncio.to_thread``) has a copy of its context.
 """
 
 
 class LeasedTasks:
-    """Every row in hand. All changes are made on the event loop; the heartbeat's thread only takes snapshots."""
+    """Every held row. All changes are made on the event loop; the heartbeat's thread only takes snapshots."""
 
     def __init__(self) -> None:
         self._by_id: dict[int, LeasedTask] = {}
         self.waiting: deque[LeasedTask] = deque()
-        """Claimed and not started, in the order in which they will be."""
+        """Claimed and not started, in the order in which they will start."""
         self.bytes = 0
         """Size of all payloads in hand."""
         self.given_up: dict[int, None] = {}
-        """Ids of rows that were let go while their attempt was under way, though the lease may still be ours: the
-        attempt was made, so none of them is given back as one that was never begun."""
+        """Ids of rows that were let go during their attempt, although the lease may still be ours: the attempt was
+        made, so none of them is given back as one that never started."""
 
         self.outlived: set[LeasedTask] = set()
-        """Whose end is in the table, or about to be, while their handlers may go on: cancelled, lost or timed out."""
+        """Rows whose end is in the table, or will be, while their handlers continue: cancelled, lost or timed out."""
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def add(self, tasks: Sequence[Claimed], leased_until: float, claimed_at: float = 0.0, free: int = MANY) -> None:
-        """Take freshly claimed rows in hand, all but the first ``free`` in advance."""
+        """Hold newly claimed rows, all but the first ``free`` as prefetched."""
         for place, task in enumerate(tasks):
             leased = self.take(task, leased_until, claimed_at)
             leased.in_advance = place >= free
             self.waiting.append(leased)
 
     def add_locked(self, tasks: Sequence[Claimed], batch: OpenBatch, claimed_at: float) -> list[LeasedTask]:
-        """Take rows in hand that a batch has locked, and that have no leases that could run out."""
+        """Hold rows that a batch has locked; they have no leases that could expire."""
         held = []
         for task in tasks:
             leased = self.take(task, inf, claimed_at)
@@ -141,11 +141,11 @@ class LeasedTasks:
         self.drop(leased)
 
     def take(self, task: Claimed, leased_until: float, claimed_at: float) -> LeasedTask:
-        """Take a freshly claimed row in hand, without a place in the waiting line.
+        """Hold a newly claimed row, without a place in the waiting line.
 
-        One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one, and an
-        outcome of it that is not written yet must not be taken for the new one's. Tokens do not tell them apart where a
-        failover or a truncated table began them anew.
+        One that was already held had lost its lease unnoticed: its handler must not run beside the new one, and its
+        unwritten outcome must not be taken for the new one's. Tokens do not distinguish them where a failover or a
+        truncated table restarted the sequence.
         """
         earlier = self._by_id.get(task.id)
         if earlier is not None:
@@ -158,7 +158,7 @@ class LeasedTasks:
         return leased
 
     def drop(self, leased: LeasedTask) -> None:
-        """Let go of a row: finished, given back or lost."""
+        """Let go of a row: finished, released or lost."""
         if self._by_id.get(leased.task.id) is leased:
             del self._by_id[leased.task.id]
             self.bytes -= leased.task.bytes
@@ -182,13 +182,13 @@ class LeasedTasks:
         return list(self._by_id.values())
 
     def take_waiting(self) -> list[LeasedTask]:
-        """Empty the waiting line and return what stood in it."""
+        """Empty the waiting line and return its holds."""
         waiting = list(self.waiting)
         self.waiting.clear()
         return waiting
 
     def abandon(self, leased: LeasedTask) -> None:
-        """Give up on a row that is no longer ours: cancel its handler, write nothing."""
+        """Give up a row that is no longer ours: cancel its handler, write nothing."""
         if leased.state == FINISHING or leased.abandoned:
             return
         if leased.state != RUNNING:

@@ -21,7 +21,7 @@ CLOSE_SECONDS = 5.0
 
 
 class Lifespans:
-    """The lifespans of one worker, all in one asyncio task: task groups are to be left where they were entered."""
+    """The lifespans of one worker, all in one asyncio task: a task group must be left in the task that entered it."""
 
     def __init__(self, lifespans: Sequence[Lifespan], *, on_lost: Callable[[LifespanFailed], None]) -> None:
         """``on_lost`` is called when one ends by itself while the worker runs."""
@@ -35,7 +35,7 @@ class Lifespans:
         self._failure: LifespanFailed | None = None
 
     async def open(self) -> None:
-        """Open all. Raises LifespanFailed when one cannot be; those before it are closed again."""
+        """Open all. Raises LifespanFailed when one fails to open; those before it are closed again."""
         if not self._lifespans:
             return
         self._task = own_task(self._live(), name="pgsched lifespan")
@@ -44,7 +44,7 @@ class Lifespans:
             raise self._failure
 
     async def close(self) -> None:
-        """Close all that are open, in CLOSE_SECONDS; what goes wrong is logged. Safe to call again."""
+        """Close all open ones within CLOSE_SECONDS; errors are logged. Safe to call again."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -80,12 +80,12 @@ class Lifespans:
                 self._ended(None)
 
     def _ended(self, error: BaseException | None) -> None:
-        """They are closed: as they were asked to, or not."""
+        """Note that they are closed, on request or not."""
         if self._closing.is_set():
             if not isinstance(error, asyncio.CancelledError):
                 log.error("lifespan_not_closed", exc_info=error)
         elif self._failure is not None:
-            if error not in (None, self._failure.__cause__):  # one that was open already, and could not be closed
+            if error not in (None, self._failure.__cause__):  # one that was already open, and could not be closed
                 log.error("lifespan_not_closed", exc_info=error)
         elif self._opened.is_set():
             lost = error or asyncio.CancelledError("somebody cancelled it")

@@ -1,9 +1,9 @@
 """Claims from queues with limits or ageing, by a statement of their own.
 
-A slot that a limit allows is empty from the end of one task to the begin of the next: for the write of the end, and for
-the claim after it. So the next claim of such a queue is made in the transaction that ends a task of it, where it costs
-no commit and no way to the server. Whatever goes wrong with it, the finish is written again without, and the claimer
-claims as ever.
+A slot that a limit allows is empty from the end of one task to the start of the next: during the write of the end, and
+during the claim after it. So the next claim of such a queue is made in the transaction that ends a task of it, where it
+costs neither a commit nor a round trip. If it fails for any reason, the finish is written again without it, and the
+claimer claims as usual.
 
     free --claim--> claiming --answer, error--> free
       \\----reserve-> reserved --settle---------> free
@@ -46,8 +46,8 @@ class LimitedClaims:
         free: Callable[[], int],
         on_claimed: Callable[[], None],
     ) -> None:
-        """``on_due`` is called when these queues are to be asked again; ``free`` says how many slots have nothing to
-        do, and ``on_claimed`` is called when a claim that was written with finishes brought rows for them.
+        """``on_due`` is called when these queues must be asked again; ``free`` returns the number of idle slots, and
+        ``on_claimed`` is called when a claim that was written with finishes brought rows for them.
         """
         self._identity = identity
         self._claims = claims
@@ -61,13 +61,13 @@ class LimitedClaims:
         self._on_claimed = on_claimed
         self._state = FREE
         self.paused = False
-        """Nothing is claimed with finishes."""
+        """Claim nothing together with finishes."""
         self._reserved_at = 0.0
         self._rows: Rows | None = None
-        """What the reserved claim has brought."""
+        """Return the rows of the reserved claim."""
 
     async def claim(self, order: Sequence[str], room: int, *, idle_too: bool) -> None:
-        """Claim up to ``room`` rows from the queues that are to be asked now. Raises DatabaseUnavailable."""
+        """Claim up to ``room`` rows from the queues that must be asked now. Raises DatabaseUnavailable."""
         sent = monotonic()
         asked = self._rotation.to_ask(order, room, sent, idle_too=idle_too)
         if not asked or self._state != FREE:
@@ -84,7 +84,7 @@ class LimitedClaims:
             self._state = FREE
 
     async def release_orphaned(self) -> None:
-        """Give back what claims took whose answers never came, when nobody claims. Raises DatabaseUnavailable."""
+        """Release what unanswered claims took, when no claim is in progress. Raises DatabaseUnavailable."""
         if self._state != FREE:
             return
         self._state = CLAIMING
@@ -96,7 +96,7 @@ class LimitedClaims:
     def reserve(self, finishes: Sequence[Finish]) -> tuple[Command, Callable[[Rows], None]] | None:
         """Return the claim that follows these finishes in their transaction, and what takes its rows.
 
-        None when none is of a limited queue, no slot is free, or a claim is under way. What is reserved is settled.
+        None when none is of a limited queue, no slot is free, or a claim is in progress. A reservation must be settled.
         """
         free = self._free()
         if self._state != FREE or free <= 0 or self.paused or not self._rotation.in_hand:
@@ -111,7 +111,7 @@ class LimitedClaims:
         return command, self._keep
 
     def settle(self) -> None:
-        """The finishes are written, or not: what was claimed with them goes to the slots."""
+        """Pass on what was claimed with the finishes, written or not, to the slots."""
         if self._state != RESERVED:
             return
         self._state = FREE
@@ -127,7 +127,7 @@ class LimitedClaims:
             self._on_claimed()
 
     def look_after_end(self) -> bool:
-        """Look whether tasks of limited queues have gone, so that others may start; true if so."""
+        """Check whether tasks of limited queues have left, so that others may start; returns true if so."""
         gone = self._let_go()
         if gone:
             self._on_due()

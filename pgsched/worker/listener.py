@@ -1,4 +1,4 @@
-"""Hears what others tell: rows that may be claimed, tasks that are cancelled, settings of queues that have changed."""
+"""Receives notifications: rows that may be claimed, cancelled tasks, changed settings of queues."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from pgsched.worker.metrics import WorkerMetrics
 log = get_logger("pgsched.worker")
 
 POOLER_SECONDS = 600.0
-"""How often a worker that found a pooler looks whether it can LISTEN after all."""
+"""How often a worker behind a pooler checks whether it can LISTEN after all."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Listener:
-    """Listens on a connection of its own, and passes on what it hears."""
+    """Listens on its own connection, and passes on what it receives."""
 
     dsn: str
     chosen: bool
-    """Whether the DSN was given for this only."""
+    """Whether the DSN was given for this purpose only."""
     loop: Loop
     counts: WorkerMetrics
     leased_tasks: LeasedTasks
@@ -46,7 +46,7 @@ class Listener:
         try:
             await listen(self.dsn, on_ready=self._ready, on_notification=self.notified, chosen=self.chosen)
         except BehindPooler:
-            log.warning("polls_only", reason="a pooler answers", hint="--listen-dsn may lead to the server itself")
+            log.warning("polls_only", reason="a pooler answers", hint="set --listen-dsn to a DSN of the server itself")
             await asyncio.sleep(POOLER_SECONDS)
         finally:
             self._hear(False)

@@ -1,4 +1,4 @@
-"""The rows of one transaction that has locked them; see :mod:`pgsched.worker.locked_batches`."""
+"""The rows that one transaction has locked; see :mod:`pgsched.worker.locked_batches`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class LockedBatch:
         self.session = session
         self.until = until
         self.marked = marked
-        """Rows that are let go and whose lock was lost before."""
+        """Rows that were let go, whose lock was lost before."""
         self.held: list[LeasedTask] = []
         """Rows whose handlers may run."""
         self.to_lease: list[Claimed] = []
-        """Rows that wait for its end."""
+        """Rows that wait for the batch to end."""
         self.ended: list[tuple[LeasedTask, Finish]] = []
         self.all_ended = asyncio.Event()
         self.closing_at = 0.0
@@ -36,7 +36,7 @@ class LockedBatch:
             self.all_ended.set()
 
     def end(self, leased: LeasedTask, finish: Finish) -> None:
-        """An attempt has ended."""
+        """Note that an attempt has ended."""
         self.ended.append((leased, finish))
         self._running -= 1
         if not self._running:

@@ -3,9 +3,9 @@
     locked --all have ended, or the grace is over--> closing --commit--> finished | leased
        \\------ the transaction is lost -------------------------------> lost
 
-What ended within the grace is finished in the transaction that has locked it: one row version, one commit. What goes on
-gets its lease there, and is like any other from then on. A row that the database refuses costs its neighbours nothing:
-all get their leases, and the outcomes go the ordinary way, where each is by itself.
+What ended within the grace is finished in the transaction that locked it: one row version, one commit. What continues
+gets its lease there, and is treated like any other row from then on. A row that the database rejects costs its
+neighbours nothing: all are leased, and the outcomes are written the ordinary way, where each stands alone.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ from pgsched.worker.usual_seconds import UsualSeconds
 log = get_logger("pgsched.worker")
 
 SESSIONS = 4
-"""Batches that one worker has at once: one runs while one is locked and two are written."""
+"""Maximum number of open batches of a worker: one runs while one is locked and two are written."""
 GRACE_SECONDS = 0.05
-"""How long a batch is open at the most. Cancels, edits and pauses of its rows wait so long."""
+"""Maximum time that a batch is open. Cancels, edits and pauses of its rows wait that long."""
 SHORT_GRACE_SECONDS = 0.02
-"""The same of a batch with rows that wait for its end, because they need a lease before they begin."""
+"""The same for a batch with rows that wait for its end because they need a lease before they start."""
 MAX_LOST = 10_000
-"""Lost attempts that wait to be noted in the history."""
+"""Maximum number of lost attempts that wait to be recorded in the history."""
 
 
 class Outcomes(Protocol):
-    """What is done with outcomes."""
+    """Handles outcomes."""
 
     announced: frozenset[str]
-    """Queues whose events other programs are told."""
+    """Queues whose events are announced to other programs."""
 
     def put_again(self, leased: LeasedTask, finish: Finish) -> None:
         """Queue one that is not written here."""
 
     def wrote(self, batch: Sequence[tuple[LeasedTask, Finish]]) -> None:
-        """These are written."""
+        """Note that these are written."""
 
 
 class LockedBatches:
@@ -85,10 +85,10 @@ class LockedBatches:
         on_due: Callable[[], None],
         on_refused: Callable[[Iterable[int]], None],
     ) -> None:
-        """``on_room`` is called when rows may begin that waited for the end of a batch, ``on_due`` when one has ended,
+        """``on_room`` is called when rows may start that waited for a batch to end, ``on_due`` when a batch has ended,
         ``on_refused`` with the ids of rows that the database lets nobody lease.
 
-        ``upkeep`` is for what is noted and asked afterwards.
+        ``upkeep`` is the session for records and queries afterwards.
         """
         self._idle = [make_session() for _ in range(SESSIONS)]
         self._sessions = tuple(self._idle)
@@ -108,11 +108,11 @@ class LockedBatches:
 
     @property
     def ready(self) -> bool:
-        """Whether another batch may begin."""
+        """Whether another batch may start."""
         return bool(self._idle) and not self._stopping
 
     def are_short(self, tasks: Sequence[Claimed]) -> bool:
-        """Whether all of them are of types that are known to be soon over."""
+        """Whether all of them are of types that are known to be short."""
         return all(self._usual.is_short(task.task_type) for task in tasks)
 
     async def lock(
@@ -125,10 +125,10 @@ class LockedBatches:
         set_aside: Sequence[int],
         only_known: bool = False,
     ) -> Batch | None:
-        """Lock up to ``limit`` due rows and take them in hand, those that need a lease from the end of the batch on.
+        """Lock up to ``limit`` due rows and hold them, those that need a lease from the end of the batch on.
 
-        ``only_known``: all need a lease but those of types that are known to be short.
-        None: there is nothing to be locked, or not by this way. Raises DatabaseUnavailable.
+        ``only_known``: only rows of types that are known to be short run without a lease.
+        None when there is nothing to lock, or not in this way. Raises DatabaseUnavailable.
         """
         types = self._usual.lockable_types(known=only_known)
         if not types:
@@ -150,7 +150,7 @@ class LockedBatches:
         tasks = batch.tasks
         last = _fitting(tasks, free, max_bytes)
         marked = [task for task in tasks[last:] if task.lock_lost]
-        if not last:  # a claim that leases knows what to do
+        if not last:  # a claim that leases handles it
             try:
                 await session.commit([mark_lock_lost(marked)] if marked else [])
             finally:
@@ -172,12 +172,12 @@ class LockedBatches:
         self._open[locked] = own_task(self._see_through(locked), name="pgsched batch")
 
     async def wait(self, seconds: float) -> None:
-        """Wait until another batch may begin, ``seconds`` at most."""
+        """Wait until another batch may start, at most ``seconds``."""
         if self._open:
             await asyncio.wait(self._open.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def stop(self, timeout: float) -> None:
-        """Open no other batch, and close those that are open: what has not begun is let go."""
+        """Start no further batch and close the open ones: what has not started is let go."""
         self._stopping = True
         for batch in self._open:
             batch.all_ended.set()
@@ -190,7 +190,7 @@ class LockedBatches:
             await session.close()
 
     async def note_lost(self) -> None:
-        """Write lost attempts into the history. Raises DatabaseUnavailable."""
+        """Record lost attempts in the history. Raises DatabaseUnavailable."""
         if not self._lost:
             return
         lost = self._lost[:MAX_LOST]
@@ -211,7 +211,7 @@ class LockedBatches:
         except DatabaseUnavailable as error:
             await batch.session.close()
             await self._find_out(batch, str(error))
-        except Exception as error:  # a fault of pgsched: the rows are free at once
+        except Exception as error:  # a bug in pgsched: the rows are released at once
             log.exception("batch_failed")
             await self._lose(batch, repr(error))
         except BaseException as error:
@@ -223,14 +223,14 @@ class LockedBatches:
             self._on_due()
 
     async def _wait(self, batch: LockedBatch) -> None:
-        """Wait for the end of the batch: all have ended, the grace is over, or the connection is lost."""
+        """Wait for the batch to end: all have ended, the grace is over, or the connection is lost."""
         seconds = batch.until - monotonic()
         if seconds > 0:
             with batch.session.watched(batch.all_ended.set):
                 await wait_at_most(seconds, batch.all_ended)
 
     async def _close(self, batch: LockedBatch) -> None:
-        """End the transaction. Raises TransactionLost, or DatabaseUnavailable when nobody knows how it ended."""
+        """End the transaction. Raises TransactionLost, or DatabaseUnavailable when its result is unknown."""
         now = batch.closing_at = monotonic()
         announced = self._outcomes.announced
         plain = [
@@ -260,7 +260,7 @@ class LockedBatches:
         self._lease(batch, rest, later, now)
 
     def _goes_on(self, leased: LeasedTask) -> bool:
-        """Whether a row is to be leased; one that has not begun when the worker stops is let go."""
+        """Whether a row is to be leased; one that has not started when the worker stops is let go."""
         if self._stopping and leased.state == WAITING:
             leased.move(ABANDON)
             self._leased.drop(leased)
@@ -268,7 +268,7 @@ class LockedBatches:
         return True
 
     async def _lease_all(self, batch: LockedBatch) -> None:
-        """Lease every row, each by itself if need be, and let the outcomes be written like any others."""
+        """Lease every row, one by one if necessary, and let the outcomes be written like any others."""
         now = batch.closing_at = monotonic()
         leased_ids: set[int] = set()
 
@@ -287,14 +287,14 @@ class LockedBatches:
         self._drop([leased for leased in held if leased.task.id not in leased_ids], "the lease cannot be written", now)
 
     def _note_leases(self, rows: Iterable[LeasedTask], now: float) -> None:
-        """Let the heartbeat renew these leases, also when a handler blocks the loop before the COMMIT is answered."""
+        """Let the heartbeat renew these leases, even if a handler blocks the loop before the COMMIT is answered."""
         for leased in rows:
             leased.leased_until = now + self._identity.lease
 
     async def _find_out(self, batch: LockedBatch, error: str) -> None:
-        """The COMMIT was not answered: look what it did, for as long as a lease would be good.
+        """Find out what an unanswered COMMIT did, for as long as a lease would be valid.
 
-        Until that is known the rows may be anybody's: what runs is cancelled, and what has not begun does not begin.
+        Until then the rows may belong to anybody: running handlers are cancelled, and nothing else starts.
         """
         log.warning("commit_unanswered", count=len(batch.held) + len(batch.to_lease), error=error)
         ended = {leased for leased, _ in batch.ended}
@@ -308,19 +308,19 @@ class LockedBatches:
         tasks = [leased.task for leased in batch.held] + batch.to_lease
         leased_ids, over = await self._look_up(batch.session, tasks) or (set(), set())
         self._wrote([(leased, finish) for leased, finish in batch.ended if leased.task.id in over])
-        # They were leased as not begun, so they are held as such.
+        # They were leased as not started, so they are held as such.
         leased_until = batch.closing_at + self._identity.lease
         self._leased.add([task for task in waiting if task.id in leased_ids], leased_until, batch.closing_at, free=0)
         batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
         self._lease(batch, [leased for leased in ended if leased.task.id in leased_ids], [], batch.closing_at)
         self._on_room()
-        # A lease of what was cancelled runs out, and the next claim notes that attempt.
+        # A lease of a cancelled row expires, and the next claim records that attempt.
         self._counts.fenced += sum(leased.task.id in leased_ids for leased in begun)
         lost = [leased for leased in (*ended, *begun) if leased.task.id not in leased_ids | over]
         self._drop(lost, error, stopped_at)
 
     async def _look_up(self, session: LockingSession, tasks: Sequence[Claimed]) -> tuple[set[int], set[int]] | None:
-        """Return which rows a COMMIT has leased, and which it has finished; None when nobody can tell in time."""
+        """Return which rows a COMMIT has leased and which it has finished; None when nobody can tell in time."""
         pause, until = 0.0, monotonic() + self._identity.lease
         while True:
             try:
@@ -342,7 +342,7 @@ class LockedBatches:
     def _lease(
         self, batch: LockedBatch, rest: Sequence[LeasedTask], later: Sequence[LeaseLater], written: float
     ) -> None:
-        """These rows have their leases now; what has ended meanwhile is written like any other."""
+        """Note that these rows have their leases; what has ended meanwhile is written like any other outcome."""
         unbegun = {row.task.id for row in later if row.unbegun}
         for leased in rest:
             leased.batch = None
@@ -356,7 +356,7 @@ class LockedBatches:
             self._on_room()
 
     async def _lose(self, batch: LockedBatch, error: str) -> None:
-        """Nothing of it is in the table: whatever its handlers still return is not written."""
+        """Note that nothing of it is in the table: whatever its handlers still return is not written."""
         await batch.session.close()
         self._drop(batch.held, error, monotonic())
 
@@ -376,9 +376,10 @@ class LockedBatches:
 
 
 def _fitting(tasks: Sequence[Claimed], free: int, max_bytes: int) -> int:
-    """Return how many rows to take in hand, and let go what comes behind.
+    """Return how many rows to hold, and release the ones behind them.
 
-    Of rows that need a lease before they begin no more than can begin at once; payloads of ``max_bytes``, or one row.
+    Rows that need a lease before they start are limited to those that can start at once; payloads to ``max_bytes``,
+    or one row.
     """
     size = 0
     for place, task in enumerate(tasks):

@@ -1,4 +1,4 @@
-"""The loops of a worker, and the event loop below them, which handlers cannot end; and how each loop fares."""
+"""The loops of a worker, the event loop below them, which handlers cannot end, and the state of each loop."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ log = get_logger("pgsched.worker")
 T = TypeVar("T")
 
 LOOP_SECONDS = 2.0
-"""How long a loop that is cancelled may take to end."""
+"""Maximum time for a cancelled loop to end."""
 STEADY_SECONDS = 5.0
-"""A loop that has worked for so long since it failed has recovered. One that fails for so long is in trouble."""
+"""A loop has recovered when it has worked for this long since it failed, and is in trouble when it fails that long."""
 AGAIN_SECONDS = 0.05
-"""Pause before a task that ended is begun again."""
+"""Pause before a task that ended is restarted."""
 WORKED_SECONDS = 10.0
-"""A loop that failed after working for this long is tried again soon."""
+"""A loop that fails after working for this long is retried soon."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between two tries of what fails."""
+"""Seconds between two attempts of a failing step."""
 
 Step = Callable[[], Awaitable[None]]
-"""One turn of a loop."""
+"""One iteration of a loop."""
 
 
 def _never() -> bool:
@@ -42,28 +42,28 @@ def _never() -> bool:
 
 
 class Failing(NamedTuple):
-    """A loop that fails. Times are by the monotonic clock, in seconds."""
+    """A failing loop. Times are by the monotonic clock, in seconds."""
 
     since: float
     last: float
     times: int
     error: str
     own: bool
-    """The last failure was the program's own: neither that the database was away nor what it said."""
+    """The last failure was the program's own: neither an unavailable database nor one that rejected a statement."""
     works: bool = False
-    """It has worked once more since it failed last."""
+    """It has worked once more since its last failure."""
 
 
 class Loop:
-    """One loop, or one duty of the loop that does several."""
+    """One loop, or one duty of the loop that performs several."""
 
     def __init__(self, name: str, counts: WorkerMetrics) -> None:
         self.name = name
         self._counts = counts
-        self._failing: Failing | None = None  # replaced, never changed: readers are other threads
+        self._failing: Failing | None = None  # replaced, never changed, because other threads read it
 
     def worked(self) -> None:
-        """A turn ended well."""
+        """Note that an iteration succeeded."""
         failing = self._failing
         if failing is not None:
             recovered = monotonic() - failing.last > STEADY_SECONDS
@@ -84,7 +84,7 @@ class Loop:
         )
 
     def tries_again(self, error: Exception, seconds: float) -> None:
-        """A turn failed, and is tried again in this number of seconds: note, count and log it."""
+        """Note, count and log that an iteration failed and is retried after this number of seconds."""
         self.failed(error)
         if isinstance(error, DatabaseUnavailable):
             self._counts.database_errors += 1
@@ -93,7 +93,7 @@ class Loop:
             log.error("loop_failed", loop=self.name, exc_info=error)
 
     async def run_forever(self, step: Step, may_end: Callable[[], bool]) -> None:
-        """Run a step again and again, until it may end; while it fails, with growing pauses."""
+        """Repeat a step until it may end, with growing pauses while it fails."""
         pause = 0.0
         while not may_end():
             begun = monotonic()
@@ -105,12 +105,12 @@ class Loop:
                 pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
                 self.tries_again(error, pause)
             if monotonic() - begun > WORKED_SECONDS:
-                pause = min(pause, FIRST_PAUSE)  # it had worked for long: the trouble is new
+                pause = min(pause, FIRST_PAUSE)  # it had worked for long: this is a new trouble
             if pause:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
     def trouble(self) -> Failing | None:
-        """Return how it fails; None while it works, or has failed for a moment only."""
+        """Return how it fails; None while it works, or has failed only for a moment."""
         failing, now = self._failing, monotonic()
         if failing is None:
             return None
@@ -124,10 +124,10 @@ class Loop:
 def own_task(
     work: Coroutine[Any, Any, None], *, name: str, loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[None]:
-    """Return a new task, of the running loop by default, that is the worker's own.
+    """Return a new task, of the running loop by default, that belongs to the worker.
 
-    A handler that cancels "all tasks" does not find it (``asyncio.all_tasks`` leaves it out), and a task factory that
-    an application has set does not make it.
+    A handler that cancels "all tasks" does not find it (``asyncio.all_tasks`` omits it), and a task factory that an
+    application has set does not create it.
     """
     task = asyncio.Task(work, loop=loop or asyncio.get_running_loop(), name=name)
     asyncio._unregister_task(task)
@@ -135,7 +135,7 @@ def own_task(
 
 
 async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event, *, grace: float) -> bool:
-    """Do what a start takes; False when ``stop`` was set first, and ``grace`` seconds later it still was not done."""
+    """Run the start-up; False when ``stop`` was set first and it had not finished ``grace`` seconds later."""
     starting = own_task(start, name="pgsched start")
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -151,7 +151,7 @@ async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event, 
 
 @dataclass(eq=False, repr=False)
 class Lasting:
-    """Work that goes on until :meth:`end`, whatever it raises and whoever cancels it."""
+    """Work that continues until :meth:`end`, whatever it raises and whoever cancels it."""
 
     work: Callable[[], Coroutine[Any, Any, None]]
     _: KW_ONLY
@@ -159,7 +159,7 @@ class Lasting:
     on_lost: Callable[[BaseException], None]
     """Called when it ended by itself."""
     may_end: Callable[[], bool] = _never
-    """Whether it may do so just now."""
+    """Whether it may do so now."""
 
     def __post_init__(self) -> None:
         self._ending = False
@@ -167,27 +167,27 @@ class Lasting:
         self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin, in the running loop."""
+        """Start in the running loop."""
         self.task = own_task(self.work(), name=self.name)
         self.task.add_done_callback(self._ended)
 
     @property
     def begins_again(self) -> bool:
-        """Whether it has ended and is about to begin again."""
+        """Whether it has ended and is about to restart."""
         return self._again is not None
 
     @property
     def done(self) -> bool:
-        """Whether it has ended and is not begun again."""
+        """Whether it has ended and will not restart."""
         return self.task is None or (self.task.done() and not self.begins_again)
 
     async def wait(self, timeout: float) -> None:
-        """Wait until it has ended by itself, ``timeout`` seconds at most."""
+        """Wait until it has ended by itself, at most ``timeout`` seconds."""
         if self.task is not None and not self.task.done():
             await asyncio.wait([self.task], timeout=timeout)
 
     async def end(self, timeout: float | None = None) -> None:
-        """Cancel it, and wait until it has ended, ``timeout`` seconds at most."""
+        """Cancel it and wait until it has ended, at most ``timeout`` seconds."""
         self._ending = True
         if self._again is not None:
             self._again.cancel()
@@ -219,11 +219,11 @@ class Loops:
         self._loops: dict[str, Loop] = {}
 
     def of(self, name: str) -> Loop:
-        """Return the loop of a name."""
+        """Return the loop with this name."""
         return self._loops.setdefault(name, Loop(name, self._counts))
 
     def start(self, name: str, step: Step, *, may_end: Callable[[], bool] = _never) -> Lasting:
-        """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
+        """Start a loop that only :meth:`Lasting.end` ends; it may end by itself while ``may_end`` returns true."""
         loop = self.of(name)
         lasting = Lasting(
             partial(loop.run_forever, step, may_end), name=f"pgsched {name}", may_end=may_end, on_lost=loop.failed
@@ -232,23 +232,23 @@ class Loops:
         return lasting
 
     def in_trouble(self) -> list[tuple[str, Failing]]:
-        """Return those that fail, by name."""
+        """Return the failing loops, by name."""
         seen = [(name, loop.trouble()) for name, loop in sorted(self._loops.copy().items())]
         return [(name, failing) for name, failing in seen if failing is not None]
 
 
 async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:
-    """Wait until an event is set, ``seconds`` at most; None: without a limit."""
+    """Wait until an event is set, at most ``seconds``; None waits without a limit."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
 
 
 async def retry_until_success(what: str, task: Claimed, ask: Callable[[], Awaitable[T]], counts: WorkerMetrics) -> T:
-    """Ask until the database answers, with growing pauses; the heartbeat keeps the lease meanwhile.
+    """Repeat a query until the database answers, with growing pauses; meanwhile the heartbeat keeps the lease.
 
-    It ends by a cancellation when the lease is lost or the worker stops. Raises RefusedByDatabase: asking again would
-    not help.
+    A cancellation ends it when the lease is lost or the worker stops. Raises RefusedByDatabase: repeating would not
+    help.
     """
     pause = FIRST_PAUSE
     while True:
@@ -264,13 +264,13 @@ async def retry_until_success(what: str, task: Claimed, ask: Callable[[], Awaita
 
 
 def run_steadily(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on a new event loop, as ``asyncio.run`` does, until it ends and no sooner; raises what it raises.
+    """Run a coroutine on a new event loop, like ``asyncio.run``, until it ends and not earlier; raises its exception.
 
     What a handler left behind may raise SystemExit or KeyboardInterrupt, and a handler may stop the loop: each would
-    end an ordinary one. At its end, a task that swallows its cancellation would keep it for ever.
+    end an ordinary one. At its end, a task that swallows its cancellation would keep it running forever.
 
-    What is left on the loop is cancelled, and gets LEAVE_SECONDS. A loop that is broken (a handler closed its file
-    descriptors) ends the process with exit code 1.
+    Remaining tasks are cancelled and have LEAVE_SECONDS. A broken loop (a handler closed its file descriptors) ends the
+    process with exit code 1.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -1,4 +1,4 @@
-"""What a worker does with leases that the heartbeat could not renew."""
+"""Handles leases that the heartbeat could not renew."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ log = get_logger("pgsched.worker")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LostLeases:
-    """Gives up rows that are another worker's by now."""
+    """Gives up rows that belong to another worker by now."""
 
     leased_tasks: LeasedTasks
     counts: WorkerMetrics
     loop: asyncio.AbstractEventLoop | None = None
-    """The worker's, once it runs."""
+    """The loop of the worker, once it runs."""
 
     def lost_elsewhere(self, leased_tasks: list[LeasedTask]) -> None:
         """Give up rows; safe to call from any thread."""

@@ -1,7 +1,7 @@
-"""What one worker counts, in plain numbers, and how Prometheus reads them.
+"""The counters of one worker, as plain numbers, and their form for Prometheus.
 
-The counters of prometheus-client lock and look labels up at every step, several microseconds for each task; these are
-integers in dictionaries, turned into its families when they are scraped.
+The counters of prometheus-client take a lock and look labels up at every step, which costs several microseconds for
+each task; these are integers in dictionaries, converted to its families when they are scraped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Histogram:
 
     @property
     def number(self) -> int:
-        """How many there were."""
+        """The number of observations."""
         return sum(self.counts)
 
     def observe(self, value: float) -> None:
@@ -45,22 +45,22 @@ class Histogram:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return the cumulated counts as Prometheus wants them."""
+        """Return the cumulative counts in Prometheus's form."""
         names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
         return list(zip(names, map(float, accumulate(self.counts)), strict=True))
 
 
 class Tally(Counter[str]):
-    """How often each of a few kinds of one thing was there: outcomes, policies, statuses."""
+    """Counts of a few kinds of one thing: outcomes, policies, statuses."""
 
     @property
     def number(self) -> int:
-        """How many there were."""
+        """The total."""
         return self.total()
 
 
 class Attempts(Tally):
-    """The outcomes of the attempts of one task type in one queue, and how long they ran."""
+    """The outcomes of the attempts of one task type in one queue, and their durations."""
 
     __slots__ = ("durations",)
 
@@ -76,12 +76,12 @@ class WorkerMetrics(Collector):
         self.slots = slots
         self.running = 0
         self.leases_expired = 0
-        """Rows claimed whose last worker's lease had run out."""
+        """Claimed rows whose last worker's lease had expired."""
         self.leases_lost = 0
-        """Rows of our own that were lost before they were finished."""
+        """Our own rows that were lost before they were finished."""
         self.fenced = 0
-        """Attempts that were begun and whose result was kept out because the lease was lost: noticed by the heartbeat
-        while the handler ran, or by the database when the finish came. Each attempt counts once."""
+        """Attempts that started and whose result was rejected because the lease was lost: noticed by the heartbeat
+        while the handler ran, or by the database at the finish. Each attempt counts once."""
         self.database_errors = 0
         self.listener_connected = False
         self.claim_seconds = Histogram(SECONDS)
@@ -89,38 +89,38 @@ class WorkerMetrics(Collector):
         self.attempts = Series(Attempts)
         self.start_delays = Series(lambda: Histogram(SECONDS))
         self.ticks_missed = Series(Tally)
-        """By task type and queue, and the policy that decided it."""
+        """By task type and queue, and the policy that decided."""
         self.deleted = Series(Tally)
-        """By queue, and the status that they had."""
+        """By queue and former status."""
 
     def claim(self, tasks: list[Claimed], seconds: float) -> None:
-        """Count one claim that took ``seconds``."""
+        """Count a claim that took ``seconds``."""
         self.claim_seconds.observe(seconds)
         self.claim_batch.observe(len(tasks))
         self.leases_expired += sum(task.lease_expired for task in tasks)
 
     def claimed(self) -> float:
-        """How many tasks were claimed so far."""
+        """The number of tasks claimed so far."""
         return self.claim_batch.total
 
     def start_delay(self, queue: str, seconds: float) -> None:
-        """Count how long after its due time a task was started."""
+        """Count how long after its due time a task started."""
         self.start_delays.at((queue,)).observe(seconds if seconds > 0.0 else 0.0)
 
     def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
-        """Count one attempt that ended."""
+        """Count an attempt that ended."""
         names = (task.task_type, task.queue)
         ended = self.attempts.at(names)
         if task.schedule_type != "one_time":
-            self.ticks_missed.at(names)  # there with 0 before a tick is missed
+            self.ticks_missed.at(names)  # present with 0 before a tick is missed
         ended.durations.observe(outcome.finished - outcome.started)
         dead = finish.dead_lettered or finish.next_status == "dead"
         ended["dead" if dead else outcome.status] += 1
 
     def usual_duration(self, task_type: str, *, share: float, enough: int) -> float | None:
-        """Return the least bound of the buckets that a ``share`` of a type's attempts was within, in seconds.
+        """Return the smallest bucket bound in seconds that a ``share`` of a type's attempts stayed within.
 
-        None when there were fewer than ``enough``, or they were longer than any bound.
+        None when there were fewer than ``enough``, or they exceeded every bound.
         """
         counts = [0] * (len(SECONDS) + 1)
         for (known, _), attempts in self.attempts.items():
@@ -133,15 +133,15 @@ class WorkerMetrics(Collector):
         return next((float(bound) for bound, within in bounds if within >= share * total), None)
 
     def died_unrun(self, task: Claimed) -> None:
-        """Count a task that is dead without another attempt: it used them up by losing its workers, or has no plan."""
+        """Count a task that died without an attempt: its workers were lost, or its next tick cannot be computed."""
         self.attempts.at((task.task_type, task.queue))["dead"] += 1
 
     def missed(self, task: Claimed, policy: str, ticks: int) -> None:
-        """Count ticks of a task that were not run, by the policy that decided it."""
+        """Count ticks of a task that were not run, by the policy that decided."""
         self.ticks_missed.at((task.task_type, task.queue))[policy] += ticks
 
     def prune(self, queue: str, **gone: int) -> None:
-        """Count finished tasks that were deleted, by the status they had."""
+        """Count deleted finished tasks, by their former status."""
         self.deleted.at((queue,)).update(gone)
 
     def collect(self) -> Iterable[Metric]:
@@ -151,7 +151,7 @@ class WorkerMetrics(Collector):
         )
         attempts = self.attempts.shown()
         for names, ended in attempts:
-            # Every outcome from the first attempt on: the growth of a series that begins with 1 is not seen.
+            # Every outcome from the first attempt on: nobody sees a series grow that starts with 1.
             for outcome in OUTCOMES:
                 executions.add_metric([*names, outcome], ended[outcome])
         yield executions
@@ -172,7 +172,7 @@ class WorkerMetrics(Collector):
             labels=["task_type", "queue", "policy"],
         )
         for names, ticks in self.ticks_missed.shown():
-            # Every policy from the first tick on: the growth of a series that begins with 1 is not seen.
+            # Every policy from the first tick on: nobody sees a series grow that starts with 1.
             for policy in POLICIES:
                 missed.add_metric([*names, policy], ticks[policy])
         yield missed
@@ -204,13 +204,13 @@ class WorkerMetrics(Collector):
 
 
 def plain_gauges(*gauges: tuple[str, str, float]) -> Iterator[GaugeMetricFamily]:
-    """Yield gauges without labels: the name, the text and the value of each."""
+    """Yield the name, the description and the value of each gauge without labels."""
     for name, text, value in gauges:
         yield GaugeMetricFamily(name, text, value=value)
 
 
 def log_errors() -> CounterMetricFamily:
-    """Return how many log lines of this process were lost: those of all its workers."""
+    """Return how many log lines of this process were lost, for all its workers."""
     return CounterMetricFamily(
         "pgsched_log_errors", "Log lines that were lost, or written without what could not be shown.", value=errors()
     )

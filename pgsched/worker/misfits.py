@@ -1,4 +1,4 @@
-"""Payloads that do not fit this worker's code and may fit a newer one: their tasks wait for it, for a time."""
+"""Payloads that do not fit this worker's code but may fit newer code: their tasks wait for it, for a limited time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgsched.worker.metrics import WorkerMetrics
 log = get_logger("pgsched.worker")
 
 WAIT_SECONDS = 3600.0
-"""For how long a task waits for newer code."""
+"""How long a task waits for newer code."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds until it is due again: they double from the first to the longest."""
 
@@ -24,7 +24,7 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 async def left_to_newer(
     task: Claimed, outcome: Outcome, questions: Sessions, registry: Registry, counts: WorkerMetrics
 ) -> Outcome:
-    """Return the outcome of a misfit: snoozed where newer code has registered the handler, else as it is: dead."""
+    """Return the outcome of a misfit: snoozed if newer code has registered the handler, otherwise dead."""
     handler = registry.get(task.task_type)
     if handler is None:
         return outcome
@@ -32,7 +32,7 @@ async def left_to_newer(
     ask = partial(note_misfit, questions, task.id, handler.task_type, registry.version, schema)
     try:
         newer = await retry_until_success("misfit", task, ask, counts)
-    except RefusedByDatabase as error:  # as a role that may not: the task ends as it would without newer code
+    except RefusedByDatabase as error:  # e.g. the role lacks the rights: the task ends as it would without newer code
         log.warning("misfit_not_noted", task_id=task.id, task_type=task.task_type, error=str(error))
         return outcome
     if newer is None:

@@ -1,14 +1,14 @@
-"""How many rows to claim: what this worker will start within a tenth of a second, and not more."""
+"""How many rows to claim: those that this worker will start within a tenth of a second, and no more."""
 
 from __future__ import annotations
 
 HORIZON = 0.06
-"""Seconds of work held in advance."""
+"""Seconds of work to prefetch."""
 _SMOOTHING = 0.3
 
 
 class Prefetch:
-    """Measures how fast tasks start, and so how many to hold that have not.
+    """Measures how fast tasks start, and thus how many to hold that have not started.
 
     Slow handlers never hoard work that another worker could run; fast ones never wait for the next claim.
     """
@@ -26,7 +26,7 @@ class Prefetch:
         self._started += started
 
     def measure(self, now: float) -> None:
-        """Take the rate since the last measurement; ``now`` in seconds of the monotonic clock."""
+        """Update the rate with the last measurement; ``now`` in seconds of the monotonic clock."""
         if self._measured_at is None:
             self._measured_at = now
             return
@@ -37,9 +37,9 @@ class Prefetch:
         self._measured_at, self._started = now, 0
 
     def wanted(self, *, free_slots: int, waiting: int) -> int:
-        """Return how many rows to claim now: the free slots and the horizon, less what waits already.
+        """Return how many rows to claim now: the free slots and the prefetch, less what waits already.
 
-        A claim for a few rows beside many that wait is put off until it is worth its round trip.
+        A claim for a few rows while many wait is postponed until it is worth its round trip.
         """
         ahead = int(self.rate * HORIZON)
         missing = min(free_slots + ahead - waiting, self._max_batch)

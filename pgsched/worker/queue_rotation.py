@@ -1,7 +1,7 @@
 """Which queues a worker serves now, which of them comes first, and when a limited one is asked again.
 
 Most queues are claimed together, by one statement. Limited ones, which have limits or ageing in the database or a
-maximum of this worker's, are claimed by another. Nothing here waits or asks: the claimer does.
+maximum of this worker's own, are claimed by another. Nothing here waits or queries: the claimer does.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Iterable, Sequence
 from pgsched.domain.queue_selector import QueueSpec
 
 WAKE_SECONDS = 0.005
-"""A queue that is at its limit is not asked more often than this, however often it is woken."""
+"""A queue at its limit is not asked more often than this, however often it is woken."""
 PEEK_SECONDS = 0.05
-"""How often a worker without a free slot looks whether a limited queue has something."""
+"""How often a worker without a free slot checks whether a limited queue has work."""
 NOTIFY_PEERS_SECONDS = 0.02
-"""A worker without a free slot wakes others for what may start within this time."""
+"""A worker without a free slot wakes others for work that may start within this time."""
 _FULL = (0.125, 1.0)
-"""Seconds to the next look at a queue whose limit of concurrency is reached: at first, and at the most."""
+"""Seconds to the next check of a queue at its concurrency limit: at first, and at most."""
 _EMPTY_CLAIMS = (0.002, 0.25)
-"""Seconds between claims that found nothing although something may start: another worker is quicker."""
+"""Seconds between claims that found nothing although something may start: another worker is faster."""
 
 
 class LimitedQueue:
-    """A queue that is claimed by a statement of its own, because of its limits."""
+    """A queue that a statement of its own claims from, because of its limits."""
 
     __slots__ = ("asked_at", "empty_claims", "in_hand", "max_in_flight", "name", "peers_notified", "ready_at")
 
@@ -33,18 +33,18 @@ class LimitedQueue:
         self.max_in_flight = max_in_flight
         self.in_hand = 0
         self.ready_at: float | None = None
-        """When it makes sense to ask again, by the monotonic clock; None: nothing is due, as far as is known."""
+        """When it makes sense to ask again, by the monotonic clock; None when nothing is known to be due."""
         self.asked_at = 0.0
         self.empty_claims = 0
         self.peers_notified = False
 
     @property
     def room(self) -> int | None:
-        """How many more of its tasks this worker may take; None: no limit of the worker's own."""
+        """How many more of its tasks this worker may take; None when the worker has no limit for it."""
         return None if self.max_in_flight is None else max(self.max_in_flight - self.in_hand, 0)
 
     def answer(self, claimed: int, again: float | None, held_back: bool, now: float) -> None:
-        """Take what a claim said: ``again`` in seconds, and whether rows are held back until others end."""
+        """Process a claim's answer: ``again`` in seconds, and whether rows are held back until others end."""
         self.asked_at = now
         self.empty_claims = 0 if claimed else self.empty_claims + 1
         if claimed:
@@ -61,7 +61,7 @@ class LimitedQueue:
             self.ready_at = now + max(again, _pause(_EMPTY_CLAIMS, self.empty_claims))
 
     def wake(self, at: float, *, heard_by_all: bool) -> None:
-        """Ask again at ``at``, or when it was to be asked anyway; what all workers heard is not passed on."""
+        """Ask again at ``at``, or earlier as planned; what all workers were notified of is not passed on."""
         self.empty_claims = 0
         self.peers_notified = heard_by_all
         if self.ready_at is None or self.ready_at > at:
@@ -81,13 +81,13 @@ class QueueRotation:
         self._patterns = [spec for spec in specs if spec.like is not None]
         self.exact = tuple(self._by_name)
         self.likes = tuple(spec.like for spec in self._patterns if spec.like is not None)
-        """The patterns, as LIKE has them."""
+        """The patterns in LIKE syntax."""
         self.names: tuple[str, ...] = ()
         """Every queue that is served now."""
         self.limited: dict[str, LimitedQueue] = {}
-        """Those of them that are limited."""
+        """The limited ones among them."""
         self.order: tuple[str, ...] = ()
-        """The names as the next claim asks them, the one whose turn it is in front."""
+        """The names for the next claim, the one whose turn it is at the front."""
         self._specs: dict[str, QueueSpec] = {}
         self._credits: dict[str, int] = {}
         self._in_hand: dict[int, LimitedQueue] = {}
@@ -99,7 +99,7 @@ class QueueRotation:
         return queue in self._specs or any(spec.matches(queue) for spec in self._patterns)
 
     def learn(self, found: Iterable[tuple[str, bool]]) -> None:
-        """Take what the database knows: the queues that match a pattern, and which queues are limited there."""
+        """Process the database's answer: the queues that match a pattern, and the limited queues."""
         limits = dict(found)
         names = [*self._by_name, *(name for name in limits if name not in self._by_name)]
         specs = {name: spec for name in names if (spec := self._spec_of(name)) is not None}
@@ -142,7 +142,7 @@ class QueueRotation:
         return queue is not None and queue.ready_at is not None and queue.ready_at <= now and queue.room != 0
 
     def to_ask(self, order: Iterable[str], room: int, now: float, *, idle_too: bool) -> list[tuple[LimitedQueue, int]]:
-        """The limited queues to ask now and the room of each; with no room only to learn whether there is something."""
+        """Return the limited queues to ask now and the room of each; without room, only to check for work."""
         asked = []
         for name in order:
             queue = self.limited.get(name)
@@ -157,7 +157,7 @@ class QueueRotation:
         return asked
 
     def to_ask_after(self, ended: Iterable[int], room: int) -> list[tuple[str, int]]:
-        """The queues of those of these tasks that are in hand, and the room of each once they have ended."""
+        """Return the queues of the held tasks among these, and the room of each once they have ended."""
         gone = Counter(queue.name for task_id in ended if (queue := self._in_hand.get(task_id)) is not None)
         asked = []
         for name, number in gone.items():
@@ -169,14 +169,14 @@ class QueueRotation:
         return asked
 
     def ready_in(self, now: float) -> float:
-        """Seconds until a limited queue is to be asked; infinite when none is known to have something."""
+        """Seconds until a limited queue must be asked; infinite when none is known to have work."""
         times = [queue.ready_at for queue in self.limited.values() if queue.ready_at is not None and queue.room != 0]
         return max(min(times) - now, 0.0) if times else float("inf")
 
     def wake(self, name: str, now: float) -> None:
-        """A notification came: a row was inserted, or a slot became free elsewhere.
+        """React to a notification: a row was inserted, or a slot became free elsewhere.
 
-        Every worker hears it, so it is not passed on: passing it on would wake all of them again, without end.
+        Every worker receives it, so it is not passed on: that would wake all of them again, endlessly.
         """
         queue = self.limited.get(name)
         if queue is not None:
@@ -187,7 +187,7 @@ class QueueRotation:
                 self.learn([*((known, known in self.limited) for known in self.names), (name, False)])
 
     def wake_all(self, now: float) -> None:
-        """The settings of the queues have changed: ask each of them."""
+        """Note that the settings of the queues have changed: ask each of them."""
         for queue in self.limited.values():
             queue.wake(now, heard_by_all=True)
 
@@ -204,18 +204,18 @@ class QueueRotation:
 
     @property
     def in_hand(self) -> tuple[int, ...]:
-        """The tasks of limited queues that this worker has claimed and not let go, as far as was noted."""
+        """Return the tasks of limited queues that this worker has claimed and not let go, as far as recorded."""
         return tuple(self._in_hand)
 
     def let_go(self, task_ids: Iterable[int], now: float) -> None:
-        """Note that tasks of limited queues are not this worker's any more: others may start in their place."""
+        """Note that tasks of limited queues no longer belong to this worker: others may start in their place."""
         for task_id in task_ids:
             queue = self._in_hand.pop(task_id)
             queue.in_hand -= 1
             queue.wake(now, heard_by_all=False)
 
     def to_notify_peers_of(self, now: float) -> list[str]:
-        """The queues in which something may start that this worker has no room for; each once."""
+        """Return the queues in which something may start that this worker has no room for; each once."""
         names = []
         for queue in self.limited.values():
             if queue.ready_at is not None and queue.ready_at <= now + NOTIFY_PEERS_SECONDS and not queue.peers_notified:

@@ -1,15 +1,15 @@
-"""How many rows come, and whether that makes a worker busy."""
+"""The rate at which rows arrive, and whether it makes a worker busy."""
 
 from __future__ import annotations
 
 BUSY_RATE = 200.0
-"""Rows a second from which on a worker is busy: it locks rows, and dozes instead of sleeping."""
+"""Rows per second from which on a worker is busy: it locks rows, and dozes instead of sleeping."""
 RATE_SECONDS = 0.25
-"""The span over which that rate is measured."""
+"""The period over which that rate is measured."""
 
 
 class Rate:
-    """Rows a second that came lately."""
+    """The recent rate of rows per second."""
 
     def __init__(self) -> None:
         self._found = 0
@@ -17,7 +17,7 @@ class Rate:
         self._rate = 0.0
 
     def note(self, found: int, now: float) -> None:
-        """Take what a claim found; ``now`` in monotonic seconds."""
+        """Update it with the rows of a claim; ``now`` in monotonic seconds."""
         self._found += found
         if now - self._since >= RATE_SECONDS:
             self._rate = self._found / (now - self._since)
@@ -25,5 +25,5 @@ class Rate:
 
     @property
     def is_high(self) -> bool:
-        """Whether so many come that a worker need not be notified of more."""
+        """Whether the rate is so high that a worker need not be notified of more."""
         return self._rate > BUSY_RATE

@@ -1,4 +1,4 @@
-"""The handlers of a program, written into the register: so the database knows what the code knows."""
+"""Writes a program's handlers into the register, so that the database knows them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.worker")
 
 MAX_DESCRIPTION = 10_000
-"""Characters of a docstring that are kept."""
+"""Maximum number of characters of a docstring that are stored."""
 
 
 class Registered(NamedTuple):
-    """What became of one handler."""
+    """The outcome for one handler."""
 
     task_type: str
     outcome: str
     """``written`` (new or changed), ``unchanged``; ``gone`` (registered, but no longer in the code), ``retired``."""
     waiting: int = 0
-    """Tasks that waited and were changed."""
+    """Waiting tasks that were changed."""
 
 
 async def register(session: Session, registry: Registry) -> None:
-    """Register the handlers of a worker that starts; it works without that, too. Raises DatabaseUnavailable."""
+    """Register the handlers of a starting worker, which also works without that. Raises DatabaseUnavailable."""
     try:
         written = await handlers.register(session, entries(registry))
-    except RefusedByDatabase as error:  # as a role that may not
+    except RefusedByDatabase as error:  # e.g. the role lacks the rights
         log.warning("handlers_not_registered", error=str(error))
         return
     if written:
@@ -39,11 +39,11 @@ async def register(session: Session, registry: Registry) -> None:
 
 
 async def sync_handlers(*, dsn: str, registry: Registry, retire: bool, waiting: bool) -> list[Registered]:
-    """Register the handlers of a deployment, and look for those that the code no longer has; ``retire`` retires them.
+    """Register the handlers of a deployment, and find those that the code no longer has; ``retire`` retires them.
 
-    With ``waiting`` tasks that wait take over what has changed, where they have what was said before. A type that a
-    live worker has is left alone: it belongs to another program, or to the version that is replaced. Raises
-    DatabaseUnavailable, and RefusedByDatabase for a role that may not.
+    With ``waiting``, waiting tasks adopt changed options where they had the previous ones. A type that a live worker
+    has is left alone: it belongs to another program, or to the version that is being replaced. Raises
+    DatabaseUnavailable, and RefusedByDatabase for a role that lacks the rights.
     """
     session = Session(dsn=dsn, name="pgsched sync")
     try:
@@ -74,7 +74,7 @@ async def _change_waiting(session: Session, before: list[handlers.Resolved]) -> 
 
 
 def entries(registry: Registry) -> list[dict[str, Any]]:
-    """Return the handlers as ``pgsched.register`` takes them, by their types."""
+    """Return the handlers in the form of ``pgsched.register``, by type."""
     return [_entry(handler, registry.version) for handler in map(registry.get, registry.task_types) if handler]
 
 

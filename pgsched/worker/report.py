@@ -1,4 +1,4 @@
-"""What a handler has told of its attempt and is not written yet."""
+"""What a handler has reported about its attempt and is not yet written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pgsched.worker.leased_tasks import LeasedTask
 
 
 class Report:
-    """The last words of a handler: its progress and log lines that are not written yet."""
+    """The unwritten reports of a handler: its progress and log lines."""
 
     def __init__(self, leased: LeasedTask) -> None:
         """Take them from its context."""
@@ -22,7 +22,7 @@ class Report:
         return len(self._lines) + (self._progress is not None)
 
     def progress(self) -> list[Progress]:
-        """The progress, if it showed any."""
+        """The progress, if it reported any."""
         task = self.leased.task
         return [] if self._progress is None else [Progress(task.id, task.fencing_token, self._progress)]
 
@@ -32,6 +32,6 @@ class Report:
         return [LogEntry(task.id, task.fencing_token, task.attempts, line) for line in self._lines]
 
     def give_back(self) -> None:
-        """Keep them for the next try: they were not written."""
+        """Keep them for the next attempt to write them."""
         if self.leased.context is not None:
             self.leased.context.give_back(self._progress, self._lines)

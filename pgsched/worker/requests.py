@@ -1,7 +1,7 @@
-"""What operators ask of this worker: to pause, to drain, or to work again.
+"""Requests of operators to this worker: to pause, to drain, or to work again.
 
-The request stands in the worker's own row, and each heartbeat reads it. A notification only makes the next heartbeat
-come at once, so a request also arrives where nothing can be heard.
+A request is stored in the worker's own row, and each heartbeat reads it. A notification only makes the next heartbeat
+come at once, so a request also arrives where notifications do not.
 
 | state    | what it does                                                            | what ends it            |
 |----------|-------------------------------------------------------------------------|-------------------------|
@@ -27,12 +27,12 @@ from pgsched.worker.leased_tasks import LeasedTasks
 log = get_logger("pgsched.worker")
 
 STATES = {None: "active", "pause": "paused", "drain": "draining"}
-"""By the request."""
+"""The state that each request leads to."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Requests:
-    """Obeys the last request; the program around an embedded worker may pause it, too."""
+    """Obeys the last request; the program around an embedded worker may pause it as well."""
 
     claim_loop: ClaimLoop
     progress: Progress
@@ -42,33 +42,33 @@ class Requests:
     stop: Callable[[], None]
     """Ends the worker."""
     loop: asyncio.AbstractEventLoop | None = None
-    """The worker's, once it runs."""
+    """The loop of the worker, once it runs."""
 
     def __post_init__(self) -> None:
         self.request: Request = NO_REQUEST
         self.drained = False
-        """It has stopped because it was asked to drain."""
+        """Whether it has stopped because of a request to drain."""
         self._paused_by_program = False
 
     @property
     def state(self) -> str:
-        """What the worker's row says of it."""
+        """The state that the worker's row shows."""
         if self.request.what is None and self._paused_by_program:
             return "paused"
         return STATES[self.request.what]
 
     def pause_by_program(self, paused: bool) -> None:
-        """The program around this worker pauses it, or no longer does."""
+        """Note that the program around this worker pauses it, or no longer does."""
         self._paused_by_program = paused
         self._apply()
 
     def heard(self, request: Request) -> None:
-        """Take what the worker's row says; safe to call from any thread."""
+        """Process the request in the worker's row; safe to call from any thread."""
         if request != self.request and self.loop is not None and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.obey, request)
 
     def obey(self, request: Request) -> None:
-        """Do what was asked; on the event loop."""
+        """Carry out the request; on the event loop."""
         if request == self.request:
             return
         self.request = request
@@ -76,7 +76,7 @@ class Requests:
         self._apply()
 
     async def run_once(self) -> None:
-        """Stop a worker that drains once it has nothing left to run or write."""
+        """Stop a draining worker once it has nothing left to run or write."""
         idle = not len(self.leased_tasks) and not self.executor.running and not self.completer.busy
         if self.request.what == "drain" and idle and not self.drained:
             self.drained = True

@@ -1,7 +1,7 @@
-"""Deletes what is finished and old, in one worker at a time, from a thread and a connection of its own.
+"""Deletes old finished tasks, in one worker at a time, from its own thread and connection.
 
-Whoever holds the lock of the name below does it, for as long as it lives; the others look now and then whether it is
-free. Where no setting says that anything is deleted, a look is one small question.
+The holder of the lock named below does it for as long as it lives; the others check now and then whether the lock is
+free. Where no setting deletes anything, a check is one small query.
 """
 
 from __future__ import annotations
@@ -26,34 +26,35 @@ log = get_logger("pgsched.worker")
 
 LOCK = "pgsched.retention"
 LOCK_SECONDS = 120.0
-"""How long the worker that deletes is waited for before another takes its place."""
+"""How long the worker that deletes may be silent before another takes its place."""
 RENEW_SECONDS = 20.0
-"""How often it says that it is still there, while it deletes."""
+"""How often it reports that it is alive while it deletes."""
 FIRST_SECONDS = 2.0
-"""A worker that has just started has better things to do."""
+"""A worker that has just started has more urgent work."""
 EVERY_SECONDS = 90.0
-"""How often a worker looks whether there is anything for it to do."""
+"""How often a worker checks whether there is anything for it to do."""
 SELDOM_SECONDS = 10.0
-"""How often the one that deletes looks, when there is little."""
+"""How often the one that deletes checks when there is little."""
 MOST_SHARE = 0.6
-"""The share of time that deleting may take when less would let the tables grow."""
+"""The share of time that deleting may take when a smaller one would let the tables grow."""
 FASTER = 1.5
-"""How much larger the share becomes when a run takes longer than it took for its tasks to come together."""
+"""The factor by which the share grows when a run takes longer than its tasks took to accumulate."""
 WORTH_WHILE = 20_000
-"""Number of tasks that a run should find, where tasks end fast."""
+"""Number of tasks that a run should find where tasks end fast."""
 STOP_SECONDS = 1.0
-"""How long a stopping worker waits for a batch under way; it is done or undone by itself."""
+"""How long a stopping worker waits for a batch in progress, which commits or rolls back by itself."""
 
 
 def pause_after(tasks: int, seconds: float) -> float:
-    """Return when to look again after a run that deleted ``tasks`` which had ended within ``seconds``."""
+    """Return when to run again after a run that deleted ``tasks`` that had ended within ``seconds``."""
     return min(max(WORTH_WHILE * seconds / max(tasks, 1), 1.0), SELDOM_SECONDS)
 
 
 def next_share(share: float, *, took: float, since: float) -> float:
-    """Return the share of the next run: a run of ``took`` seconds deleted what had ended in ``since`` seconds.
+    """Return the share of the next run after one of ``took`` seconds deleted what had ended in ``since`` seconds.
 
-    A backlog is deleted slowly, however long it is. What ends faster than it is deleted is no backlog: the share grows.
+    A backlog is deleted slowly, however long it is. Tasks that end faster than they are deleted are not a backlog: the
+    share grows.
     """
     if took > 0.8 * since:
         return min(share * FASTER, MOST_SHARE)
@@ -63,7 +64,7 @@ def next_share(share: float, *, took: float, since: float) -> float:
 
 
 class Retention:
-    """One worker's part of it."""
+    """The part of one worker."""
 
     def __init__(self, *, dsn: str, identity: Identity, counts: WorkerMetrics, loop: Loop) -> None:
         self._worker = identity.id
@@ -84,17 +85,17 @@ class Retention:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Look from now on."""
+        """Start."""
         self._thread.start()
 
     async def close(self) -> None:
-        """End the thread and give the lock back."""
+        """End the thread and release the lock."""
         self._stop.set()
         if self.running:
             await in_thread(partial(self._thread.join, STOP_SECONDS), name="pgsched end")
 
     def run_once(self) -> Pruned | None:
-        """Delete what is to go, if it is this worker's to do; None if it is not. Raises PgschedError."""
+        """Delete what has expired, if it is this worker's turn; None if it is not. Raises PgschedError."""
         if not self._store.wanted():
             self.give_back()
             return None
@@ -134,14 +135,14 @@ class Retention:
         self.disconnect()
 
     def disconnect(self) -> None:
-        """Close the connection until the next look."""
+        """Close the connection until the next check."""
         try:
             self._store.close()
         except Exception:
             log.exception("prune_failed")
 
     def _wait(self, seconds: float) -> bool:
-        """Pause; whether to stop, because this worker does or because another took its place."""
+        """Pause; returns whether to stop, because this worker does or because another took its place."""
         if self._stop.wait(seconds):
             return True
         return monotonic() >= self._renew_at and not self._lock()
@@ -159,7 +160,7 @@ class Retention:
             self._store.run(lock_commands.release(LOCK, self._worker))
 
     def _tell(self, done: Pruned) -> None:
-        """Log what something of the users' keeps, once."""
+        """Log once which of the users' objects prevent deletion."""
         kept = (done.kept_by, *done.history_kept)
         if kept != self._told and any(kept):
             log.warning("prune_kept", tasks=done.kept, by=done.kept_by, history=done.history_kept)

@@ -1,8 +1,8 @@
-"""Counts the history into small tables, for all workers: whoever takes the turn counts.
+"""Aggregates the history into small tables, on behalf of all workers: one at a time takes the turn.
 
-A turn is some steps, each a transaction by itself: the first counts what is new, the others what was committed late, or
-was not counted while no worker ran, a bounded time each. A worker that dies in a step has done nothing of it. Tasks
-know nothing of this: it has a connection of its own, opened for a turn and closed after it.
+A turn has several steps, each a transaction of its own: the first counts what is new, the others what was committed
+late or while no worker ran, for a limited time each. A worker that dies in a step leaves nothing of it. Tasks are
+unaffected: a turn opens a connection of its own and closes it afterwards.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ NAME = "pgsched roll-up"
 FIRST_SECONDS = 10.0
 """Seconds after its start in which a worker does not count."""
 EVERY_SECONDS = 60.0
-"""How often what is new is counted, where that takes little; each worker asks so often whether it is its turn."""
+"""How often new history is counted when that is quick; each worker checks this often whether it is its turn."""
 IDLE_SECONDS = 1800.0
-"""How often a worker asks that has claimed nothing since."""
+"""How often a worker checks that has claimed nothing since."""
 MAX_SHARE = 0.05
-"""The share of time that counting may take, of all workers together."""
+"""The share of time that counting may take, for all workers together."""
 CATCH_UP_SHARE = 0.2
 """The share of time while much is left to count."""
 HOLD_SECONDS = 120.0
-"""How long a worker that counts is waited for before another takes its turn."""
+"""How long a silent worker keeps its turn before another takes it."""
 TURN_SECONDS = 10.0
-"""Seconds after which a turn begins no other step."""
+"""Seconds after which a turn starts no further step."""
 STEP_SECONDS = 1.0
-"""Seconds that a step should take: the next one is made longer or shorter."""
+"""Seconds that a step should take: the next one is made longer or shorter accordingly."""
 MAX_STEP_SECONDS = 300.0
-"""Seconds after which a step is given up."""
+"""Seconds after which a step is abandoned."""
 FIRST_MINUTES, SHORTEST_MINUTES, LONGEST_MINUTES = 60, 5, 1440
-"""Minutes of the history of a step that looks back: at first, at least, at most."""
+"""Minutes of history in a step that looks back: at first, at least, at most."""
 PRUNE_SECONDS = 3600.0
 """How often old counts are deleted."""
 
 
 class RollUp:
-    """One worker's part of it."""
+    """The part of one worker."""
 
     def __init__(self, *, dsn: str, worker: UUID, claimed: Callable[[], float] = monotonic) -> None:
         """``claimed`` returns how many tasks the worker has claimed so far; without it, it is never idle."""
@@ -62,7 +62,7 @@ class RollUp:
         self._prune_at = 0.0
 
     async def run(self) -> None:
-        """Wait for the time, then count if it is this worker's turn. Raises DatabaseUnavailable."""
+        """Wait until it is time, then count if it is this worker's turn. Raises DatabaseUnavailable."""
         await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 - not all at once
         self._pause = EVERY_SECONDS
         if not self._turn.take():
@@ -72,7 +72,7 @@ class RollUp:
             self._pause = pause
 
     async def run_once(self) -> float | None:
-        """Count if it is this worker's turn; return seconds until the next turn, None where another has it.
+        """Count if it is this worker's turn; returns seconds until the next turn, None when another worker has it.
 
         Raises DatabaseUnavailable.
         """
@@ -89,13 +89,13 @@ class RollUp:
                 await self.prune()
             took = monotonic() - began
             pause = took * (1 / CATCH_UP_SHARE - 1) if behind else max(EVERY_SECONDS, took / MAX_SHARE)
-            await roll_up.take_turn(self._session, self._worker, pause * 0.7)  # workers do not ask at the same moment
+            await roll_up.take_turn(self._session, self._worker, pause * 0.7)  # or all workers would ask at once
             return pause
         finally:
             await self._session.close()
 
     async def step(self) -> Step:
-        """Count one piece, and its errors, in one transaction. Raises DatabaseUnavailable."""
+        """Count one piece of history and its errors, in one transaction. Raises DatabaseUnavailable."""
         began = monotonic()
         async with self._session.transaction(timeout=MAX_STEP_SECONDS) as connection:
             step = await roll_up.count_step(connection, self._minutes)
@@ -112,13 +112,13 @@ class RollUp:
         return step
 
     async def prune(self) -> int:
-        """Delete counts that are older than they are kept. Raises DatabaseUnavailable."""
+        """Delete counts beyond their retention. Raises DatabaseUnavailable."""
         async with self._session.transaction(timeout=MAX_STEP_SECONDS) as connection:
             return await roll_up.prune(connection)
 
 
 def grouped(found: Iterable[FoundError]) -> list[dict[str, Any]]:
-    """Return errors by bucket, group, type and queue, as the database takes them."""
+    """Return errors by bucket, group, type and queue, in the database's form."""
     groups: dict[str, ErrorGroup] = {}
     sums: dict[tuple[Any, ...], dict[str, Any]] = {}
     for one in found:

@@ -1,7 +1,7 @@
-"""Which time zones this process knows as the database does.
+"""The time zones whose rules are the same in this process and in the database.
 
-The database books what is inserted and edited, so its rules hold. A worker that has others, of a newer or an older
-release, leaves the booking to the database, or a tick would run by both.
+The database computes the ticks of inserted and edited schedules, so its rules are authoritative. A worker with the
+rules of another release leaves the computation to the database; otherwise a tick could run by both.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.worker")
 
 AGAIN_SECONDS = 60.0
-"""How long the database's rules of a zone are taken to stay what they are, at the most: as long as the connection."""
+"""How long the database's rules of a zone are assumed not to change, at most; otherwise as long as the connection."""
 UNBOOKED = -1
-"""The revision of no row: what a finish with it would book, the database books."""
+"""No row has this revision: where a finish has it, the database computes the next tick."""
 
 
 class Rulebook:
-    """What is known of the zones of schedules."""
+    """What is known about the zones of schedules."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -35,7 +35,7 @@ class Rulebook:
         self._opened = 0
 
     async def learn(self, tasks: Sequence[Claimed]) -> None:
-        """Compare the zones of claimed schedules that were not compared a moment ago. Raises DatabaseUnavailable."""
+        """Compare the zones of claimed schedules that were not compared recently. Raises DatabaseUnavailable."""
         zones = {task.timezone for task in tasks if task.timezone is not None and task.schedule_type != "one_time"}
         if not zones:
             return
@@ -44,7 +44,7 @@ class Rulebook:
         if unknown := sorted(zones - self.agrees.keys()):
             try:
                 known = {rules.zone: agrees(rules) for rules in await read_zones(self._session, unknown)}
-                # What the database cannot book is this worker's to book, or to end.
+                # If the database cannot compute ticks, this worker does, or ends the schedule.
                 self.agrees |= dict.fromkeys(unknown, True) | known
             except RefusedByDatabase as error:
                 self.agrees |= dict.fromkeys(unknown, False)
@@ -54,7 +54,7 @@ class Rulebook:
                     log.warning("zone_differs", timezone=zone, hint="the database books its schedules")
 
     def marked(self, tasks: list[Claimed]) -> list[Claimed]:
-        """Return claimed rows; schedules whose zone is not known to be the database's are marked."""
+        """Return claimed rows; schedules whose zone may differ from the database's are marked."""
         return [
             task._replace(revision=UNBOOKED)
             if task.timezone is not None and task.schedule_type != "one_time" and not self.agrees.get(task.timezone)
@@ -64,7 +64,7 @@ class Rulebook:
 
 
 async def follow(session: Session) -> None:
-    """Let what is booked follow the database's rules of time zones, and tell of it. Raises DatabaseUnavailable."""
+    """Adapt future ticks to the database's time zone rules, and log that. Raises DatabaseUnavailable."""
     try:
         for moved in await follow_zones(session):
             log.warning("zone_rules_changed", timezone=moved.zone, schedules=moved.schedules)

@@ -1,14 +1,14 @@
-"""Where in the index of due rows a claim begins: behind what was seen before, and regularly everywhere.
+"""Where in the index of due rows a claim starts: behind what was seen before, and regularly everywhere.
 
-Entries of finished rows stay in the index for as long as some transaction keeps an old snapshot. A claim that began at
-the first entry would pass by all of them, and take longer with every finished task. So most claims look only at what
-became due lately, and at what the claim before left behind. Everything else is looked at in sweeps: what was committed
-late, what is due in the past, what another worker had and gave back, and leases that ran out.
+Entries of finished rows stay in the index for as long as some transaction keeps an old snapshot. A claim that started
+at the first entry would pass all of them, and take longer with every finished task. So most claims look only at what
+became due recently, and at what the previous claim left behind. Sweeps look at everything else: what was committed
+late, what is due in the past, what another worker released, and expired leases.
 
 A sweep is one claim while that is quick. When it is not, it is cut into slices that take some milliseconds each, with
-pauses between them, so that they take a twentieth of the worker's time, however many entries there are. The first slice
-looks at what became due lately; the others go on backwards in time to the first entry, while a new first one follows
-every second.
+pauses in between, so that they take a twentieth of the worker's time, however many entries there are. The first slice
+looks at what became due recently; the others continue backwards in time to the first entry, while a new first slice
+follows every second.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from pgsched.db.worker.claims import Probe
 from pgsched.domain.attempt import PRIORITIES, Claimed
 
 OVERLAP = timedelta(seconds=0.25)
-"""How long before the last claim that saw everything the next one begins: rows may have been committed since."""
+"""How long before the last complete claim the next one starts: rows may have been committed since."""
 SWEEP_SECONDS = 1.0
-"""How often a worker that is busy looks everywhere."""
+"""How often a busy worker looks everywhere."""
 QUICK_SECONDS = 0.005
 """A worker that is not busy looks everywhere each time, as long as that takes no longer than this."""
 SHARE = 0.05
-"""The part of the time that sweeps may take: one that takes more is cut into slices."""
+"""The share of time that sweeps may take: one that takes more is cut into slices."""
 SLICE_SECONDS = 0.01
-"""What one slice may take: from double the time on slices become smaller, below half of it larger."""
+"""Target duration of a slice: above twice this, slices become smaller; below half of it, larger."""
 ROW_SECONDS = 50e-6
-"""How much of that time each row that was found accounts for."""
+"""How much of that time each found row accounts for."""
 FIRST_WIDTH = 60.0
 """How far the first slice reaches back, in seconds, when a sweep of one slice took too long."""
 GROWTH = 8
-"""How much further back the next slice reaches after a quick one."""
+"""The factor by which a slice reaches further back after a quick one."""
 SMOOTHING = 0.1
 LONGEST_REST = 2.0
-"""Seconds: what took longer than a slice should was most often kept waiting, and that says nothing of the next one."""
+"""Seconds: a slice that took longer was most likely kept waiting, which says nothing about the next one."""
 WIDEST = 1e9
-"""Seconds: a slice that would reach back further goes to the first entry."""
+"""Seconds: a slice that would reach further back goes to the first entry."""
 
 
 class Look:
@@ -57,17 +57,17 @@ class Look:
     ) -> None:
         self.probes = probes
         self.since = since
-        """Where a slice of a sweep begins; None: with the first entry."""
+        """Where a slice of a sweep starts; None for the first entry."""
         self.sweeps = sweeps
         """Whether it is a sweep, or a slice of one."""
         self.deep = deep
-        """Whether it is a slice that goes on from where another one began."""
+        """Whether it is a slice that continues from where another one started."""
         self.expected = expected
-        """Whether somebody has said that there is a row."""
+        """Whether a notification announced a row."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether it sees every due row there is."""
+        """Whether it sees every due row."""
         return self.sweeps and self.since is None and not self.deep
 
     def without_expired(self) -> Look:
@@ -80,23 +80,23 @@ class Scan:
 
     def __init__(self) -> None:
         self._since: dict[str, datetime | None] = {}
-        """Of each queue: all rows that were due before this were seen."""
+        """By queue: all rows that were due before this time were seen."""
         self._cursors: dict[tuple[str, int], tuple[datetime, int]] = {}
-        """Of a queue and priority with more due rows than a claim takes: the last one that was claimed."""
+        """By queue and priority, where more rows are due than a claim takes: the last one that was claimed."""
         self._usual = 0.0
-        """Seconds that a claim takes that is no sweep, but for its rows; smoothed."""
+        """Seconds that a claim takes that is not a sweep, without the time for its rows; smoothed."""
         self._sweep_at = 0.0
         self._first = Width()
         self._deep = Width()
         self._until: datetime | None = None
-        """How far down the slices have come; None: to the first entry."""
+        """How far the slices have reached; None for the first entry."""
         self._rests_until = 0.0
         self._owed_at = inf
-        """When a sweep begins that has to wait; infinite when none has to."""
+        """When a postponed sweep starts; infinite when there is none."""
         self._expected = False
 
     def look_everywhere(self) -> None:
-        """There may be rows that were not due lately: the next claim sweeps, if sweeps are quick."""
+        """Note that rows may exist that were not due recently: the next claim sweeps, if sweeps are quick."""
         self._sweep_at = 0.0
         self._expected = True
 
@@ -126,7 +126,7 @@ class Scan:
         return Look(probes, since, sweeps=True, deep=deep, expected=expected)
 
     def saw(self, look: Look, tasks: Sequence[Claimed], sent: float, seconds: float, *, full: bool) -> None:
-        """Take what a claim brought, which was sent then and took so many seconds; ``full``: there may be more."""
+        """Process a claim that was sent then and took this many seconds; ``full``: there may be more rows."""
         if full:
             for task in tasks:
                 self._cursors[task.queue, task.priority] = (task.next_run_at, task.id)
@@ -143,7 +143,7 @@ class Scan:
             self._usual += SMOOTHING * (seconds - self._usual)
 
     def due_in(self, now: float) -> float:
-        """Seconds until a sweep goes on that has begun or is wanted; infinite when there is none."""
+        """Seconds until a started or wanted sweep continues; infinite when there is none."""
         return max((self._owed_at if self._until is None else self._rests_until) - now, 0.0)
 
     def _swept(self, look: Look, sent: float, seconds: float) -> None:
@@ -166,14 +166,14 @@ class Width:
     def __init__(self) -> None:
         self.seconds = inf
         self.is_quick = True
-        """Whether the last one reached to the first entry, and was quick."""
+        """Whether the last one reached the first entry, and was quick."""
 
     def before(self, until: datetime) -> datetime | None:
-        """Return where a slice begins that ends then."""
+        """Return where a slice starts that ends at the given time."""
         return None if self.seconds == inf else until - timedelta(seconds=self.seconds)
 
     def took(self, seconds: float) -> None:
-        """Adjust it to what the last one took."""
+        """Adjust it to the duration of the last one."""
         self.is_quick = self.seconds == inf and seconds < QUICK_SECONDS
         if self.seconds == inf:
             if seconds > SHARE * SWEEP_SECONDS:

@@ -1,4 +1,4 @@
-"""Rows that the database refuses: kept out of every batch, shown to everybody, and tried again with growing pauses."""
+"""Rows that the database rejects: kept out of every batch, shown to everybody, and retried with growing pauses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.worker")
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
-"""Seconds until a row is tried again, doubled each time."""
+"""Seconds until a row is retried, doubled each time."""
 FIRST_LOCKED_PAUSE, LONGEST_LOCKED_PAUSE = 0.25, 5.0
 """The same, for a row that another session has locked."""
 NOTE_SECONDS = 1.0
-"""What was set aside for so long is logged and shown: a lock of a moment is not worth it."""
+"""Rows that were set aside for this long are logged and shown: a short lock is not worth it."""
 MAX_REASON = 1000
-"""Characters kept of the database's message."""
+"""Maximum length of the database's message."""
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Entry(Generic[T]):
     task_type: str
     queue: str
     item: T
-    """What is to be tried again."""
+    """What is to be retried."""
     reason: str
     since: float
     locked: bool
@@ -42,7 +42,7 @@ class Entry(Generic[T]):
     again_at: float = 0.0
     logged: bool = False
     noted: int = 0
-    """Tries as the table shows them; 0: not in the table."""
+    """Attempts as the table shows them; 0 when it is not in the table."""
 
 
 class SetAside(Generic[T]):
@@ -68,12 +68,12 @@ class SetAside(Generic[T]):
         return list(self._entries)
 
     def tries(self, task_id: int) -> int:
-        """How often a row has been tried; 0 when it is not set aside."""
+        """Return how often a row has been tried; 0 when it is not set aside."""
         entry = self._entries.get(task_id)
         return 0 if entry is None else entry.tries
 
     def put(self, task_id: int, task_type: str, queue: str, item: T, reason: str, *, locked: bool = False) -> None:
-        """Set a row aside, or note that another try failed. ``locked``: another session has it, so try again soon."""
+        """Set a row aside, or record another failure. ``locked``: another session has it, so retry soon."""
         now = monotonic()
         entry = self._entries.get(task_id)
         if entry is None:
@@ -93,28 +93,28 @@ class SetAside(Generic[T]):
         entry.again_at = now + min(first * 2.0 ** min(entry.tries - 1, 20), longest)
 
     def due(self) -> list[Entry[T]]:
-        """Return what is to be tried again now."""
+        """Return what is to be retried now."""
         now = monotonic()
         return [entry for entry in self._entries.values() if entry.again_at <= now]
 
     def due_in(self) -> float:
-        """Seconds until something is to be tried again. Something is set aside."""
+        """Seconds until something is to be retried. Something is set aside."""
         return max(min(entry.again_at for entry in self._entries.values()) - monotonic(), 0.0)
 
     def hurry(self, reason: str | None = None) -> None:
-        """Let everything be tried again now, or what was set aside for this reason."""
+        """Retry everything now, or what was set aside for this reason."""
         for entry in self._entries.values():
             if reason is None or entry.reason == reason:
                 entry.again_at = 0.0
 
     def forget(self, task_id: int) -> None:
-        """A row was written after all, or is no longer this worker's."""
+        """Note that a row was written after all, or no longer belongs to this worker."""
         entry = self._entries.pop(task_id, None)
         if entry is not None and entry.noted:
             self._gone.append(task_id)
 
     async def run_once(self, session: Session, worker: UUID) -> None:
-        """Log what is new, and bring the table up to date. Raises DatabaseUnavailable, and tries again next time."""
+        """Log what is new, and update the table. Raises DatabaseUnavailable, and tries again next time."""
         now = monotonic()
         fresh = [one for one in self._entries.values() if one.since <= now - NOTE_SECONDS and one.noted != one.tries]
         for entry in fresh:

@@ -1,4 +1,4 @@
-"""Claims from the queues without limits: all of them together, by one statement."""
+"""Claims from all queues without limits together, by one statement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOCK_WAIT_SECONDS = 0.05
 
 
 class SharedClaims:
-    """Claims with a lease, or by a lock where many rows come."""
+    """Claims with a lease, or by a lock where many rows arrive."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class SharedClaims:
         self._on_claim = on_claim
         self.scan = Scan()
         self._is_full = False
-        """The last claim brought as many rows as it might."""
+        """Whether the last claim brought as many rows as it could."""
         self._short_came = False
-        """What came last was of types whose attempts are known to be short."""
+        """Whether the last rows were of types whose attempts are known to be short."""
         self.waits_for_room = False
-        """The last claim ended before a row that is not held in advance, so what comes next wants a free slot."""
+        """Whether the last claim ended before a row that cannot be prefetched, so the next one needs a free slot."""
 
     async def claim(self, queues: Sequence[str], limit: int, free: int) -> bool:
-        """Claim up to ``limit`` rows, of which ``free`` can begin at once; returns whether there may be more.
+        """Claim up to ``limit`` rows, of which ``free`` can start at once; returns whether there may be more.
 
         Raises DatabaseUnavailable.
         """
@@ -77,7 +77,7 @@ class SharedClaims:
         return found or self.scan.due_in(now) <= 0 or (not look.sweeps and self.scan.sweeps_next(busy=self._is_busy))
 
     def due_in(self, now: float) -> float:
-        """Seconds until it makes sense to claim again without a reason from outside."""
+        """Seconds until it makes sense to claim again without an external reason."""
         return min(self.scan.due_in(now), self._claims.due_in)
 
     @property
@@ -85,7 +85,7 @@ class SharedClaims:
         return self._is_full or self._rate.is_high
 
     def _is_to_lock(self, look: Look) -> bool:
-        """Whether to lock rows before they are leased: many come, or a single one most likely, of a short type.
+        """Whether to lock rows before they are leased: many arrive, or probably a single one of a short type.
 
         Only a claim that leases finds expired leases; it follows where something else was found.
         """
@@ -102,7 +102,7 @@ class SharedClaims:
         return self._locked_batches.ready
 
     async def _lock(self, look: Look, limit: int, free: int, room: int) -> Batch | None:
-        """Lock rows; None when there are none, or the claim is to lease them."""
+        """Lock rows; None when there are none, or the claim must lease them."""
         try:
             return await self._locked_batches.lock(
                 look.probes,

@@ -1,4 +1,4 @@
-"""How a worker ends: it gives back what has not begun, lets the rest end, writes everything, and leaves."""
+"""How a worker ends: it releases what has not started, lets the rest end, writes everything, and leaves."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from pgsched.worker.loops import LOOP_SECONDS, Lasting
 log = get_logger("pgsched.worker")
 
 FLUSH_SECONDS = 8.0
-"""How long a stopping worker waits in all for a database that is silent."""
+"""Maximum total wait of a stopping worker for a silent database."""
 ANSWER_SECONDS = 3.0
-"""How much of that for a claim or a report under way."""
+"""How much of that for a claim or a report in progress."""
 CANCEL_SECONDS = 2.0
-"""How long a cancelled handler may take to clean up."""
+"""Maximum time for a cancelled handler to clean up."""
 CLOSE_SECONDS = 2.0
-"""How long a connection may take to close."""
+"""Maximum time for a connection to close."""
 HOOK_SECONDS = 3.0
-"""How long a stopping worker waits for hooks that have events to be told."""
+"""Maximum wait of a stopping worker for hooks that have events left."""
 LEAST_SECONDS = 0.3
-"""Even late a database that answers gets to know what there is to say."""
+"""Even late, a database that answers receives the last statements."""
 
 
 class Closable(Protocol):
@@ -51,7 +51,7 @@ class Closable(Protocol):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Shutdown:
-    """Ends a worker in time: what a silent database took of FLUSH_SECONDS is not waited for again."""
+    """Ends a worker in time: time that a silent database took of FLUSH_SECONDS is not spent again."""
 
     identity: Identity
     leased_tasks: LeasedTasks
@@ -62,9 +62,9 @@ class Shutdown:
     hook_dispatcher: HookDispatcher | None
     lifespans: Lifespans
     report: Callable[[], Awaitable[object]]
-    """Writes the last words of handlers."""
+    """Writes the last reports of handlers."""
     session: Session
-    """For the last words of the worker."""
+    """For the last statements of the worker."""
     connections: Sequence[Closable]
     """Closed last."""
 
@@ -72,7 +72,7 @@ class Shutdown:
         self._left = FLUSH_SECONDS
 
     async def wind_down(self, loops: Sequence[Lasting], finishing: Lasting, shutdown_timeout: float) -> None:
-        """End the loops, give back what has not started, let the rest finish in time, give back what did not, write
+        """End the loops, release what has not started, let the rest finish in time, release what did not, write
         everything.
         """
         try:
@@ -94,8 +94,8 @@ class Shutdown:
             log.info("worker_stopped", unwritten=len(self.completer))
 
     async def end_loops(self, loops: Sequence[Lasting]) -> None:
-        """What ends by itself is waited for: rows that a claim took are to be given back, and log lines that are being
-        written would be written once more with the outcome.
+        """Wait for loops that end by themselves: claimed rows must be released, and log lines that are being written
+        would otherwise be written again with the outcome.
         """
         begun = monotonic()
         await asyncio.gather(*(loop.wait(ANSWER_SECONDS) for loop in loops if loop.may_end()))
@@ -117,11 +117,11 @@ class Shutdown:
         await in_thread(partial(self.heartbeat.stop, min(2.0, self._seconds)), name="pgsched end")
 
     async def close_slots(self) -> None:
-        """Let go of threads and child processes."""
+        """Release threads and child processes."""
         self.executor.close()
 
     async def end_hooks(self) -> None:
-        """Let hooks be told of what has happened."""
+        """Let hooks be called for what has happened."""
         if self.hook_dispatcher is not None:
             await self.hook_dispatcher.stop(HOOK_SECONDS)
 
@@ -139,25 +139,25 @@ class Shutdown:
         self._left -= monotonic() - begun
 
     async def _write_lines(self) -> None:
-        """Write what handlers have logged whose ends are not written: they were interrupted, or cancelled just now."""
+        """Write the logs of handlers whose ends are not written: they were interrupted, or cancelled just now."""
         try:
             await self._tell(lambda _session: self.report())
         except DatabaseUnavailable as error:
             log.warning("report_failed", error=str(error))
 
     async def give_back(self, leased_tasks: list[LeasedTask]) -> None:
-        """Give rows back that this worker will not run; if the database does not answer, their leases run out."""
+        """Release rows that this worker will not run; if the database does not answer, their leases expire."""
         try:
             try:
                 refused = await in_halves(leased_tasks, self._release)
             except SilentDatabase:
                 raise
-            except DatabaseUnavailable:  # the connection may have gone stale while nothing was asked: a new one
+            except DatabaseUnavailable:  # the connection may have gone stale while idle: open a new one
                 refused = await in_halves([leased for leased in leased_tasks if not leased.abandoned], self._release)
             for leased, error in refused:
                 log.warning("release_failed", task_id=leased.task.id, error=str(error))
         except DatabaseUnavailable as error:
-            # Their leases run out by themselves.
+            # Their leases expire by themselves.
             log.warning("release_failed", count=sum(not leased.abandoned for leased in leased_tasks), error=str(error))
         for leased in leased_tasks:
             leased.move(ABANDON)
@@ -169,21 +169,21 @@ class Shutdown:
             leased.move(ABANDON)
 
     async def leave(self) -> None:
-        """Take this worker off the list, and close its connections."""
+        """Remove this worker from the list, and close its connections."""
         await _take(
             ("unregister", self.unregister),
             *(("close a connection", partial(_close, connections)) for connections in self.connections),
         )
 
     async def unregister(self) -> None:
-        """Take this worker off the list."""
+        """Remove this worker from the list."""
         try:
             await self._tell(leases.forget, self.identity)
         except DatabaseUnavailable as error:
             log.warning("unregister_failed", error=str(error))
 
     async def _tell(self, what: Any, *about: object) -> None:
-        """Say something to the database, in half of the time that is left. Raises DatabaseUnavailable."""
+        """Send the database a last statement, in half of the remaining time. Raises DatabaseUnavailable."""
         begun = monotonic()
         self.session.timeout = max(self._left / 2, LEAST_SECONDS)
         try:
@@ -193,7 +193,7 @@ class Shutdown:
 
 
 async def _take(*steps: tuple[str, Callable[[], Awaitable[None]]]) -> None:
-    """Take steps; one that fails, or is cancelled, keeps none of those after it from being taken."""
+    """Run steps; one that fails or is cancelled does not prevent the following ones."""
     cancelled: asyncio.CancelledError | None = None
     for name, step in steps:
         try:

@@ -1,4 +1,4 @@
-"""The sleep of an idle worker: until when it has said that it sleeps, so that inserts call it, and when it looks."""
+"""The sleep of an idle worker: until when inserts must notify it, and when it polls."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pgsched.worker.queue_rotation import QueueRotation
 log = get_logger("pgsched.worker")
 
 SECOND_LOOKS = (0.0, 0.05, 0.25, 1.0)
-"""Seconds to the next looks after falling asleep: a row whose transaction was still open then notified nobody."""
+"""Seconds to the next polls after falling asleep: a row whose transaction was still open then notified nobody."""
 LONGEST_SLEEP = 60.0
-"""Seconds for which a worker publishes that it sleeps: a dead one is notified in vain no longer than that."""
+"""Seconds for which a worker publishes that it sleeps: a dead one is notified in vain for no longer than that."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Sleep:
-    """The sleep of one worker. A sleep that is renewed before it is over has no gap, and needs no second looks."""
+    """The sleep of one worker. A sleep that is renewed before it is over has no gap, and needs no further polls."""
 
     session: Session
     identity: Identity
@@ -39,7 +39,7 @@ class Sleep:
         self._sleep_outdated = False
 
     async def pause(self) -> float:
-        """Fall asleep, or sleep on; returns in how many seconds to look. Raises DatabaseUnavailable."""
+        """Fall asleep, or continue to sleep; returns in how many seconds to poll. Raises DatabaseUnavailable."""
         now = monotonic()
         if self._sleep_outdated or min(self._published_until, self._renew_at) <= now:
             await self._publish(now)
@@ -51,18 +51,18 @@ class Sleep:
         return min(pause, self._due_at - now) if self._due_at > now else pause
 
     async def end(self, now: float) -> None:
-        """Tell inserts not to notify this worker: it looks by itself. Raises DatabaseUnavailable."""
+        """Tell inserts not to notify this worker, because it polls by itself. Raises DatabaseUnavailable."""
         if self._published_until > now:
             await leases.wake_up(self.session, self.identity)
             self._published_until = 0.0
 
     def disturb(self) -> None:
-        """Somebody called, who may know of a row that is due earlier than what this worker sleeps for."""
+        """Wake up: the caller may know of a row that is due before this worker's sleep ends."""
         self._looks = 0
         self._sleep_outdated = True
 
     def look_again(self) -> None:
-        """Rows came: others may follow."""
+        """Note that rows arrived: others may follow."""
         self._looks = 0
 
     async def _publish(self, sent: float) -> None:
@@ -79,7 +79,7 @@ class Sleep:
             self._due_at = now + self.poll_interval
             return
         self._due_at, self._published_until = now + seconds, sent + seconds
-        if seconds >= LONGEST_SLEEP:  # else a row is due then
+        if seconds >= LONGEST_SLEEP:  # otherwise a row is due then
             self._renew_at = self._published_until - min(self.poll_interval, LONGEST_SLEEP / 2)
         if before <= now:
             self._looks = 0

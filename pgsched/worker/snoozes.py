@@ -1,4 +1,4 @@
-"""Attempts that are not counted, within bounds: a handler asked to be run later, a payload waits for newer code."""
+"""Attempts that do not count, within limits: a handler asked to run later, or a payload waits for newer code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = get_logger("pgsched.worker")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Snoozes:
-    """Asks the history how often a task was snoozed; nothing in its row counts that."""
+    """Queries the history for how often a task was snoozed; nothing in its row counts that."""
 
     questions: Sessions
     registry: Registry
@@ -35,15 +35,15 @@ class Snoozes:
         """Conclude an attempt that was snoozed, or a misfit. Waits for the database."""
         try:
             outcome = await self.bounded(leased, outcome)
-        except Exception as error:  # or nobody would conclude it
+        except Exception as error:  # otherwise nobody would conclude it
             log.exception("snooze_failed", task_id=leased.task.id, task_type=leased.task.task_type)
             outcome = _failed(outcome, f"{type(error).__name__}: {error}")
         conclude(leased, outcome)
 
     async def bounded(self, leased: LeasedTask, outcome: Outcome) -> Outcome:
-        """Return the outcome, or that of a failed attempt where the handler has snoozed too often.
+        """Return the outcome, or that of a failed attempt when the handler has snoozed too often.
 
-        Of a misfit: what left_to_newer says.
+        For a misfit, the outcome of left_to_newer.
         """
         task = leased.task
         if outcome.misfit:

@@ -54,9 +54,9 @@ from pgsched.worker.worker import Worker
 log = logs.get_logger("pgsched.worker")
 
 DRAINED_CODE = 79
-"""With this a child ends that was asked to drain: its parent starts no other in its place."""
+"""Exit code of a child that was asked to drain: its parent does not replace it."""
 RESTART_SECONDS = 1.0
-"""Pause before a worker process that died is started again."""
+"""Pause before a dead worker process is restarted."""
 
 
 class Job(NamedTuple):
@@ -64,16 +64,16 @@ class Job(NamedTuple):
 
     dsn: str
     app_path: str | None
-    """None: the built-in handlers only."""
+    """None for the built-in handlers only."""
     settings: WorkerSettings
     log_level: str
     builtins: Builtins
     own_queues: bool = False
-    """It serves the queues that handlers name, beside those of the settings."""
+    """Whether it also serves the queues that handlers name, besides those of the settings."""
     blocked: float | None = None
-    """For how many seconds the event loop may stand still before the service manager hears no more."""
+    """For how many seconds the event loop may block before the service manager is no longer notified."""
     otel: bool = False
-    """Set OpenTelemetry up, and make spans and metrics."""
+    """Whether to set up OpenTelemetry for spans and metrics."""
 
 
 def run_worker(
@@ -91,11 +91,11 @@ def run_worker(
 ) -> int:
     """Run ``processes`` workers until SIGTERM, SIGINT or SIGHUP; returns the exit code.
 
-    A second signal ends them at once: what they held is claimed again when its leases run out. ``dsn`` is libpq's,
+    A second signal ends them at once: what they held is claimed again when its leases expire. ``dsn`` is libpq's,
     ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
-    takes a free port; ``log_level`` is for the children, this process has its logging set up; ``otel`` makes spans and
-    metrics, by the ``OTEL_*`` environment; ``own_queues`` serves the queues that handlers name, too. Raises
-    ConfigError, SchemaMismatch and DatabaseUnavailable before any work is taken.
+    takes a free port; ``log_level`` is for the children, this process has set up its logging; ``otel`` creates spans
+    and metrics, configured by the ``OTEL_*`` environment; ``own_queues`` also serves the queues that handlers name.
+    Raises ConfigError, SchemaMismatch and DatabaseUnavailable before any work is taken.
     """
     open_standard_files()
     manager = find_manager(os.environ)
@@ -109,7 +109,7 @@ def run_worker(
     job = Job(dsn, app_path, settings, log_level, builtins or Builtins(), own_queues, blocked, otel)
     with Signals() as signals:
         if app_path is not None:
-            load_app(app_path)  # a mistake in it is told once, here, and not by every child
+            load_app(app_path)  # a mistake in it is reported once, here, and not by every child
         if processes == 1:
             return _run_one(job, signals, metrics_host, metrics_port, manager)
         return _Parent(job, processes, manager).run(signals, metrics_host, metrics_port)
@@ -131,7 +131,7 @@ def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: M
 
 
 def _ended(code: int) -> int:
-    """The exit code of a worker without a parent: one that was drained has ended in order, too."""
+    """Return the exit code of a worker without a parent: a drained one has also ended in order."""
     return 0 if code == DRAINED_CODE else code
 
 
@@ -184,7 +184,7 @@ def _run_until_signalled(
     on_stop: Callable[[], None] | None = None,
 ) -> int:
     stops = 0
-    # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
+    # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end as well.
     guard = exit_timer(_longest_stop(settings), 1)
 
     async def main() -> None:
@@ -196,13 +196,13 @@ def _run_until_signalled(
                 on_stop()
 
         def stop() -> None:
-            """In a thread: the event loop may be blocked."""
+            """Stop from a thread: the event loop may be blocked."""
             nonlocal stops
             stops += 1
             if stops > 1:
                 exit_now(1)
             guard.start()
-            with suppress(RuntimeError):  # the loop is closed: nothing is left to be stopped
+            with suppress(RuntimeError):  # the loop is closed: nothing is left to stop
                 loop.call_soon_threadsafe(begin_to_stop)
 
         signals.take(stop)
@@ -211,7 +211,7 @@ def _run_until_signalled(
             on_loop(stop)
         await worker.run()
         if worker.executor.running:
-            # Handlers that were handed back and do not end: they must not run on beside their successors. Asked here,
+            # Handlers that were released and do not end must not run on beside their successors. This is checked here,
             # because leaving the loop cancels the slots that wait for them.
             log.warning("handlers_left_behind", running=worker.executor.running)
             exit_now(0)
@@ -226,7 +226,7 @@ def _run_until_signalled(
 
 
 def _longest_stop(settings: WorkerSettings) -> float:
-    """Seconds that an orderly stop takes at most."""
+    """The maximum duration of an orderly stop, in seconds."""
     return (
         settings.shutdown_timeout
         + CANCEL_SECONDS
@@ -240,10 +240,10 @@ def _longest_stop(settings: WorkerSettings) -> float:
 
 
 class _Parent:
-    """Starts the children, starts one again that died or is unwell, passes the signals on, serves their metrics as one.
+    """Starts the children, restarts dead or unhealthy ones, forwards signals, serves their metrics as one.
 
-    A signal to stop is a byte in a pipe. The loop that starts children reads it, so that a signal which comes while one
-    is being started reaches that one too, and none is missed on the way to sleep.
+    A signal to stop is a byte in a pipe. The loop that starts children reads it, so that a signal which arrives while
+    one is being started reaches that one as well, and none is missed on the way to sleep.
     """
 
     def __init__(self, job: Job, processes: int, manager: Manager | None = None) -> None:
@@ -260,7 +260,7 @@ class _Parent:
         self._signals, self._signalled = os.pipe()
 
     def run(self, signals: Signals, host: str, port: int | None) -> int:
-        """Run until signalled and every child has ended; returns 0, or 1 when a child could not stop in order."""
+        """Run until a signal arrives and every child has ended; returns 0, or 1 when one could not stop in order."""
         signals.take(partial(os.write, self._signalled, b"."))
         metrics = Metrics()
         metrics.register(MergedMetrics(self._children))
@@ -276,7 +276,7 @@ class _Parent:
             while alive := self._alive():
                 self._pass_on_signals(None, ends_of=alive)
             processes = [child.process for child in self._children()]
-            # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
+            # A child that SIGTERM ended did not yet, or no longer, have the handler that it has while it holds work.
             in_order = (0, -signal.SIGTERM, DRAINED_CODE)
             return 0 if all(process.exitcode in in_order for process in processes) else 1
 
@@ -286,7 +286,7 @@ class _Parent:
         )
 
     def unready(self) -> str | None:
-        """Return what keeps the processes from claiming; None when nothing does. One that is not started yet counts."""
+        """Return what keeps the processes from claiming; None when nothing does. One that has not started counts."""
         started = len(self._children())
         if started < len(self._slots):
             return f"{started} of {len(self._slots)} processes have started"
@@ -316,7 +316,7 @@ class _Parent:
             )
             try:
                 process.start()
-            except OSError as error:  # no process can be started just now: the next look tries again
+            except OSError as error:  # no process can be started at the moment: the next turn tries again
                 log.error("process_not_started", number=number, error=str(error))
                 ours.close()
                 continue
@@ -325,7 +325,7 @@ class _Parent:
             self._slots[number] = Child(process, ours, before=counted)
 
     def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
-        """Wait for a signal, ``timeout`` seconds at most, or until one of ``ends_of`` has ended; pass it on."""
+        """Wait for a signal, at most ``timeout`` seconds, or until one of ``ends_of`` has ended; forward it."""
         if self._signals not in wait([self._signals, *(process.sentinel for process in ends_of)], timeout):
             return False
         for _ in os.read(self._signals, 100):
@@ -335,12 +335,12 @@ class _Parent:
 
 
 def _has_drained(child: Child) -> bool:
-    """Whether it ended because it was asked to drain: its place stays empty until the parent is started again."""
+    """Whether it ended because of a request to drain: its place stays empty until the parent is restarted."""
     return child.process.exitcode == DRAINED_CODE
 
 
 def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:
-    # A group of its own: Ctrl-C in the terminal reaches the parent alone, which passes it on once.
+    # In its own group, so that Ctrl-C in the terminal reaches the parent alone, which forwards it once.
     os.setpgrp()
     open_standard_files()
     logs.configure(job.log_level)

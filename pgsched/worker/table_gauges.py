@@ -17,13 +17,13 @@ from pgsched.ops.doctor.catalogue import CHECKS
 from pgsched.worker.metrics import plain_gauges
 
 FRESH_SECONDS = 15.0
-"""The cache is renewed this often at the most, and only while somebody scrapes."""
+"""The cache is refreshed at most this often, and only while somebody scrapes."""
 MAX_SHARE = 0.05
 """The share of time that counting may take: a table that is slow to count is counted less often."""
 WANTED_SECONDS = 120.0
 """How long after a scrape the cache is kept fresh."""
 STALE_SECONDS = 300.0
-"""A cache that should have been renewed so long ago is not shown: the database is away, or nobody had scraped."""
+"""A cache that should have been refreshed this long ago is not shown: the database is away, or nobody scraped."""
 
 TROUBLED = {
     "unhandled": ("pgsched_unhandled_due", "Due rows whose task_type no living worker knows."),
@@ -31,17 +31,17 @@ TROUBLED = {
     "running": ("pgsched_long_runs", "Tasks an attempt of which has run for their alert_if_running_for."),
     "died": ("pgsched_died_last_hour", "Tasks that died within the last hour and are still dead."),
 }
-"""The metric of each kind of tasks that somebody should look at."""
+"""The metric for each kind of task that needs attention."""
 
 
 class CachedGauges(Collector):
-    """Counts of the table as they were when the cache was last renewed."""
+    """Counts of the table as of the last refresh of the cache."""
 
     def __init__(self, *, session: Session) -> None:
         self._session = session
         self._counts: list[TaskCount] = []
         self._seen: dict[tuple[str, str], float] = {}
-        """When there were last rows of a queue in a status."""
+        """When a queue last had rows in a status."""
         self._shown: frozenset[str] = frozenset()
         """The queues that have series of their own."""
         self._troubled: list[Troubled] = []
@@ -51,11 +51,11 @@ class CachedGauges(Collector):
         self._renew_after = 0.0
 
     async def run_once(self) -> bool:
-        """Renew the cache if it is old and wanted; returns whether it was. Raises DatabaseUnavailable."""
+        """Refresh the cache if it is old and wanted; returns whether it was. Raises DatabaseUnavailable."""
         return monotonic() - self._scraped_at <= WANTED_SECONDS and await self.renew()
 
     async def renew(self) -> bool:
-        """Renew the cache if it is old; returns whether it was. Raises DatabaseUnavailable."""
+        """Refresh the cache if it is old; returns whether it was. Raises DatabaseUnavailable."""
         begun = monotonic()
         if begun < self._renew_after:
             return False
@@ -71,14 +71,14 @@ class CachedGauges(Collector):
         return True
 
     def _emptied(self, counts: list[TaskCount], now: float) -> list[TaskCount]:
-        """Note what there is; returns counts of 0 for what there was."""
+        """Record the current counts; returns counts of 0 for what has disappeared."""
         there = {(count.queue, count.status) for count in counts}
         self._seen |= dict.fromkeys(there, now)
         self._seen = {names: at for names, at in self._seen.items() if now - at < LINGER_SECONDS}
         return [TaskCount(*names, rows=0, due=0, oldest_due=None) for names in self._seen.keys() - there]
 
     def bounded(self, counts: list[TaskCount]) -> list[TaskCount]:
-        """Put the queues together that have no series of their own: those with rows come first, then those shown."""
+        """Merge the queues without series of their own: those with rows come first, then those shown before."""
         rows: Counter[str] = Counter()
         for count in counts:
             if count.queue != OTHER:
@@ -139,14 +139,14 @@ class CachedGauges(Collector):
 
 
 def largest(kind: str, found: list[Troubled]) -> list[Troubled]:
-    """The pairs of queue and type that have the most rows, and the others as one."""
+    """Return the pairs of queue and type with the most rows, and the others as one."""
     ranked = sorted(found, key=lambda one: ((one.queue, one.task_type) == (OTHER, OTHER), -one.rows, one))
     rest = ranked[MOST_SERIES:]
     return ranked[:MOST_SERIES] + ([Troubled(kind, OTHER, OTHER, sum(one.rows for one in rest))] if rest else [])
 
 
 def _findings(watched: Watched) -> Metric:
-    """Every check is there, with 0 when nothing was found."""
+    """Return every check, with 0 when it found nothing."""
     family = GaugeMetricFamily("pgsched_findings", "What is wrong, by check.", labels=["check", "severity"])
     found = Counter((one["check"], one["severity"]) for one in watched.findings)
     for check in CHECKS:

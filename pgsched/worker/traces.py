@@ -1,6 +1,6 @@
-"""What a worker does for traces: nothing. :mod:`pgsched.worker.tracing` has what it does when they are wanted.
+"""Tracing hooks of a worker that do nothing; :mod:`pgsched.worker.tracing` has those that trace.
 
-The parts of a worker are made with these functions, so that without tracing no task is asked whether it is traced.
+The parts of a worker are built with these functions, so that without tracing no task checks whether it is traced.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
     questions: Sessions
     metrics: CollectorRegistry
     context_of: Callable[[LeasedTask], Context]
-    """Returns the context of an attempt, made if its handler asked for none."""
+    """Returns the context of an attempt, created if its handler did not ask for one."""
 
 
 class Traces:
@@ -52,19 +52,19 @@ class Traces:
         return WorkerMetrics(slots=slots)
 
     async def fire_group(self, sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
-        """Make the children of a group."""
+        """Create the children of a group."""
         return await workflows.fire_group(sessions, worker, task, missed)
 
     def step(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
-        """Return what is around the function that a step of a durable run calls."""
+        """Return the context manager around the function that a step of a durable run calls."""
         return _NOTHING
 
     def watch(self, parts: Parts) -> None:
-        """Learn of the worker's other parts, once they are made."""
+        """Receive the worker's other parts, once they exist."""
 
 
 def load_traces(tracing: Tracing | None) -> Traces:
-    """Return what a worker does for the traces of an application; nothing of OpenTelemetry is loaded for None."""
+    """Return the tracing hooks for an application; None loads nothing of OpenTelemetry."""
     if tracing is None:
         return Traces()
     from pgsched.worker.tracing import WorkerTracing

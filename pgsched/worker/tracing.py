@@ -1,9 +1,9 @@
 """The spans of a worker: one of kind CONSUMER for each attempt, the current one while the handler runs.
 
 An attempt at a one-time task is a child of the task's creation context, and linked to it: the conventions allow that
-parent where a span is about one message and nothing else goes on around it, as in a worker, and ask for the link in any
-case. A retry is one more span beside it. A tick of a schedule begins a trace of its own, with a link to whoever made
-the schedule: a trace that grows for years helps nobody. What retries the tick is part of the tick's trace, found by the
+parent where a span is about one message and nothing else happens around it, as in a worker, and require the link in any
+case. A retry is one more span beside it. A tick of a schedule starts a trace of its own, with a link to the creator of
+the schedule: a trace that grows for years helps nobody. Retries of the tick belong to the tick's trace, found by the
 log line ``trace`` that a failed attempt leaves in its history.
 """
 
@@ -49,20 +49,20 @@ Key = tuple[int, int]
 
 
 class _TracedMetrics(WorkerMetrics):
-    """Ends the span of each attempt that is counted: then its outcome is settled, that of a transaction too."""
+    """Ends the span of each attempt that is counted: then its outcome is settled, including that of a transaction."""
 
     def __init__(self, *, slots: int, ended: Callable[[Claimed, Outcome, Finish], None]) -> None:
         super().__init__(slots=slots)
         self._ended = ended
 
     def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
-        """Count one attempt that ended."""
+        """Count an attempt that ended."""
         super().execution(task, outcome, finish)
         self._ended(task, outcome, finish)
 
 
 class WorkerTracing(Traces):
-    """What a worker with tracing does."""
+    """The hooks of a worker with tracing."""
 
     on = True
 
@@ -103,7 +103,7 @@ class WorkerTracing(Traces):
             self._quietly(span.end, None)
 
     def watch(self, parts: Parts) -> None:
-        """Learn of the worker's other parts; let its metrics be seen through OpenTelemetry too."""
+        """Receive the worker's other parts; export its metrics through OpenTelemetry as well."""
         self._parts = parts
         self._quietly(lambda: mirror(self._tracing.meter, parts.metrics), None)
 
@@ -123,7 +123,7 @@ class WorkerTracing(Traces):
         span = self._start("process", task, surroundings, links)
         self._quietly(lambda: self.consumed.add(1, self._measured(task)), None)
         self._open[key] = (span, leased)
-        # What the lookup took is no time of the handler's.
+        # The time of the look-up does not count for the handler.
         more["started"] = started = monotonic()
         report, is_open = more["report"], handler.transactional
 
@@ -148,7 +148,7 @@ class WorkerTracing(Traces):
                 self._end_unfinished(key)
 
     async def fire_group(self, sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
-        """Make the children of a group within a span, which they carry as where they come from."""
+        """Create the children of a group within a span, which they carry as their origin."""
         surroundings, links = await self._placed(task)
         span = self._start("fire", task, surroundings, links)
         try:
@@ -167,7 +167,7 @@ class WorkerTracing(Traces):
         return children
 
     async def _placed(self, task: Claimed) -> tuple[TraceContext, list[trace.Link]]:
-        """The context in which the span of a task begins, and its links."""
+        """Return the context in which the span of a task starts, and its links."""
         origin = await self._origin(task)
         nowhere: tuple[TraceContext, list[trace.Link]] = (TraceContext(), [])
         return self._quietly(lambda: _place(origin), nowhere)
@@ -195,7 +195,7 @@ class WorkerTracing(Traces):
         )
 
     async def _origin(self, task: Claimed) -> Origin:
-        """Where a task comes from: asked for all that are in hand at once."""
+        """Return the origin of a task; queried for all held tasks at once."""
         key = (task.id, task.fencing_token)
         if key not in self._origins:
             async with self._asking:
@@ -206,13 +206,13 @@ class WorkerTracing(Traces):
     async def _ask(self, task: Claimed) -> None:
         held = {(leased.task.id, leased.task.fencing_token): leased for leased in self._parts.leased_tasks.snapshot()}
         for key in [key for key in self._open if key not in held]:
-            self._end_unfinished(key)  # of a transaction whose end is not known
+            self._end_unfinished(key)  # of a transaction whose result is unknown
         wanted = {key for key, leased in held.items() if leased.state != FINISHING and key not in self._open}
         wanted.add((task.id, task.fencing_token))
         try:
             found = await find_traces(self._parts.questions, [key[0] for key in wanted - self._origins.keys()])
         except DatabaseUnavailable as error:
-            # A task does not wait for where it comes from.
+            # A task does not wait for its origin.
             log.warning("trace_unknown", task_id=task.id, error=str(error))
             found = {}
         self._origins = {
@@ -220,7 +220,7 @@ class WorkerTracing(Traces):
         }
 
     def _ended(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
-        """An attempt was counted. That of a group has no span: its children have."""
+        """Note that an attempt was counted. That of a group has no span: its children have."""
         self._quietly(lambda: self._end(task, outcome, finish), None)
 
     def _end(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
@@ -253,7 +253,7 @@ class WorkerTracing(Traces):
             self._parts.context_of(leased).log_fields(NOTE, "debug", {"traceparent": told["traceparent"]})
 
     def _end_unfinished(self, key: Key) -> None:
-        """The attempt was given back, or lost: nothing of it is counted."""
+        """Note that the attempt was released or lost: nothing of it is counted."""
         opened = self._open.pop(key, None)
         if opened is not None:
             span, leased = opened
@@ -271,7 +271,7 @@ class WorkerTracing(Traces):
 
 
 def _place(origin: Origin) -> tuple[TraceContext, list[trace.Link]]:
-    """The context in which a span begins, and its links."""
+    """Return the context in which a span starts, and its links."""
     creation = context_of(origin.carrier)
     links = link_to(creation)
     if not origin.is_tick:
@@ -282,7 +282,7 @@ def _place(origin: Origin) -> tuple[TraceContext, list[trace.Link]]:
 
 
 def _kind(outcome: Outcome) -> str:
-    """The class of what a handler raised, as its error begins; else how the attempt ended."""
+    """Return the class of the handler's exception, from the start of the error; else how the attempt ended."""
     name = (outcome.error or "").split("\n", 1)[0].partition(":")[0].strip()
     return name if name.replace(".", "_").isidentifier() else outcome.status
 
@@ -308,13 +308,13 @@ COUNTERS: Final[dict[str, tuple[str, str]]] = {
     "pgsched_log_errors": ("pgsched.log.errors", "{line}"),
 }
 SAME_SECONDS: Final = 0.5
-"""The instruments are asked one after the other: so long they are told of one and the same collection."""
+"""Seconds: the instruments are read one after the other, and see the same collection for this long."""
 
 
 def mirror(meter: Meter, metrics: CollectorRegistry) -> None:
-    """Let a meter observe the counters and gauges of a registry; a family that is not there shows nothing.
+    """Let a meter observe the counters and gauges of a registry; a family that does not exist shows nothing.
 
-    Histograms are left out: one cannot be observed, and what matters of them is in ``messaging.process.duration``.
+    Histograms are left out: one cannot be observed, and ``messaging.process.duration`` covers what matters of them.
     """
     collection = _Collection(metrics)
     for make, families in ((meter.create_observable_counter, COUNTERS), (meter.create_observable_gauge, GAUGES)):

@@ -1,7 +1,7 @@
-"""What is wrong in a worker, pulled together from its parts whenever somebody asks, from any thread.
+"""The troubles of a worker, collected from its parts on demand, from any thread.
 
-A trouble is told by ``/readyz``, the metrics, and with the heartbeat by the worker's row in ``pgsched.workers``, where
-the doctor, lists and pages find it. The names of the kinds are those of the doctor's checks.
+A trouble is shown by ``/readyz``, the metrics, and with the heartbeat by the worker's row in ``pgsched.workers``, where
+the doctor, lists and pages find it. Its kinds have the names of the doctor's checks.
 """
 
 from __future__ import annotations
@@ -35,53 +35,53 @@ KINDS: Final = (UNWRITTEN, LOOPS, LOST, OVERDUE, LONG, UPKEEP, SET_ASIDE, LOGS)
 ESSENTIAL: Final = ("claim", "finish")
 """Loops without which a worker does nothing."""
 OWN_LOOPS: Final = (*ESSENTIAL, "heartbeat", "listen")
-"""Loops of the work itself; the others keep things in order beside it."""
+"""Loops of the work itself; the others are upkeep."""
 UNWRITTEN_SECONDS: Final = 5.0
 """An outcome that waits longer to be written is stuck."""
 OVERDUE_SECONDS: Final = 2.0
-"""How long after its timeout, or after it was cancelled, an attempt may still clean up."""
+"""How long an attempt may clean up after its timeout, or after it was cancelled."""
 SILENT_SECONDS: Final = 5.0
 """How long an answer to a claim may take."""
 IDLE_SECONDS: Final = 5.0
-"""A row that waits so long beside a free slot is not taken."""
+"""A row that waits this long while a slot is free is not taken."""
 BLOCKED_SECONDS: Final = 5.0
-"""How long a handler may keep the event loop from everything else."""
+"""How long a handler may block the event loop."""
 HOPELESS_SECONDS: Final = 60.0
-"""What cannot mend itself and has lasted for so long is mended by another process."""
+"""A trouble that cannot resolve itself and has lasted this long needs a new process."""
 SET_ASIDE_SECONDS: Final = 1.0
-"""Rows that were set aside for less, as for a lock of a moment, are no trouble."""
+"""Rows that were set aside for less, for example because of a short lock, are no trouble."""
 LOG_SECONDS: Final = 60.0
-"""How long it is told that log lines were lost."""
+"""How long lost log lines are reported."""
 MAX_DETAIL: Final = 500
 LONG_SECONDS: Final = 60.0
 """An attempt that has run for less is not overlong."""
 TIMES: Final = 10.0
-"""An attempt is overlong when it has run for so many times as long as a SHARE of the attempts of its type."""
+"""An attempt is overlong when it has run this many times as long as a SHARE of the attempts of its type."""
 SHARE: Final = 0.99
 ENOUGH: Final = 20
-"""Types of which fewer attempts are known are not judged."""
+"""Types with fewer known attempts are not judged."""
 ASK_AGAIN_SECONDS: Final = 600.0
-"""How often the history is asked about a type that has attempts under way which run for long."""
+"""How often the history is queried for a type with long attempts in progress."""
 
 
 class Trouble(NamedTuple):
-    """Something that is wrong."""
+    """A problem of a worker."""
 
     kind: str
     object: str
-    """What it is about: a loop, a task type; empty: the worker."""
+    """What has it: a loop or a task type; empty for the worker."""
     since: float
     """Since when, by the monotonic clock."""
     detail: str
     """One line with the figures."""
     stops: bool = False
-    """It keeps the worker from its work."""
+    """Whether it keeps the worker from its work."""
     hopeless: bool = False
-    """It will not mend itself: another process would do better."""
+    """Whether it will not resolve itself, so that a new process is needed."""
 
     @property
     def key(self) -> tuple[str, str, bool]:
-        """What makes it another trouble than before."""
+        """What distinguishes it from an earlier trouble."""
         return self.kind, self.object, self.stops
 
 
@@ -93,7 +93,7 @@ class _Learned(NamedTuple):
 class Usual:
     """How long attempts of a type usually run, so that one which runs far longer is noticed.
 
-    The attempts are those of this process; of a type that it has not run so often, the latest of the history.
+    Based on the attempts of this process; for a type that it has run too rarely, on the latest of the history.
     """
 
     def __init__(self, counts: WorkerMetrics) -> None:
@@ -102,7 +102,7 @@ class Usual:
         self._unknown: set[str] = set()
 
     def limit(self, task_type: str, ran: float) -> float | None:
-        """Return for how many seconds an attempt may run that has run for ``ran``; None: it is not known, or not yet.
+        """Return for how many seconds an attempt may run that has run for ``ran``; None when that is unknown.
 
         May be called from any thread.
         """
@@ -117,7 +117,7 @@ class Usual:
         return None if seconds is None else max(TIMES * seconds, LONG_SECONDS)
 
     async def learn(self, session: Session) -> None:
-        """Ask the history about types that were asked for and are not known. Raises DatabaseUnavailable."""
+        """Query the history for the requested types that are unknown. Raises DatabaseUnavailable."""
         unknown, self._unknown = self._unknown, set()
         for task_type in sorted(unknown):
             seconds = await measure_type(session, task_type, share=SHARE, enough=ENOUGH)
@@ -133,7 +133,7 @@ class Troubles(Collector):
     completer: Completer
     executor: Executor
     waiting: Sequence[LeasedTask]
-    """Rows in hand that have not begun."""
+    """Held rows that have not started."""
     usual: Usual
     clock: DatabaseClock
     blocked: Callable[[], float]
@@ -145,7 +145,7 @@ class Troubles(Collector):
         self._next: tuple[LeasedTask, float] | None = None
 
     def now(self) -> list[Trouble]:
-        """Return what is wrong now, the worst first."""
+        """Return the current troubles, the worst first."""
         at = monotonic()
         overdue = self._overdue(at)
         found = [
@@ -164,11 +164,11 @@ class Troubles(Collector):
         return next((f"{one.kind}: {one.detail}" for one in self.now() if one.stops), None)
 
     def hopeless(self) -> str | None:
-        """Return what another process would do better; None when there is nothing of it."""
+        """Return what a new process would fix; None when there is nothing."""
         return next((f"{one.kind}: {one.detail}" for one in self.now() if one.hopeless), None)
 
     def record(self, troubles: Sequence[Trouble]) -> list[dict[str, Any]]:
-        """Return troubles as the worker's row has them; times are the database's."""
+        """Return troubles in the form of the worker's row; times are the database's."""
         return [
             {
                 "kind": one.kind,
@@ -181,7 +181,7 @@ class Troubles(Collector):
         ]
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families of ``/metrics``: every kind is there, with 0 while nothing is wrong."""
+        """Return the families of ``/metrics``: every kind, with 0 while there is no trouble."""
         there = {trouble.kind for trouble in self.now()}
         kinds = GaugeMetricFamily("pgsched_worker_trouble", "Processes with this trouble.", labels=["kind"])
         for kind in KINDS:
@@ -202,7 +202,7 @@ class Troubles(Collector):
         return len(self.executor.occupants()) + self.executor.free
 
     def _lost_slots(self, at: float) -> tuple[int, float]:
-        """Return how many free slots leave the next row where it is for too long, and since when it is seen there."""
+        """Return how many free slots ignore the waiting next row for too long, and since when it was seen there."""
         free = self.executor.free
         try:
             front = self.waiting[0] if free > 0 else None

@@ -1,4 +1,4 @@
-"""What a starting worker says of due tasks that nobody serves."""
+"""Warnings of a starting worker about due tasks that nobody serves."""
 
 from __future__ import annotations
 

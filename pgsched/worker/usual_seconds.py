@@ -1,23 +1,23 @@
-"""How long attempts of each type usually take: what is soon over need not be leased before it begins."""
+"""How long attempts of each type usually take: short ones need no lease before they start."""
 
 from __future__ import annotations
 
 from pgsched.execution.registry import Registry
 
 LOCKABLE_SECONDS = 0.005
-"""Types whose attempts take longer than this are leased before they begin."""
+"""Types whose attempts take longer than this are leased before they start."""
 SMOOTHING = 0.05
 NEGLIGIBLE = 0.001
-"""Seconds: an attempt that takes less need not be observed, unless some type is slow or its own not known."""
+"""Seconds: a shorter attempt need not be observed, unless some type is slow or its own is unknown."""
 KNOWN = 10
-"""Attempts after which it is known how long those of a type usually take."""
+"""Number of attempts after which the usual duration of a type is known."""
 
 
 class UsualSeconds:
     """The smoothed duration of each type's attempts, in seconds."""
 
     def __init__(self, registry: Registry) -> None:
-        # Writes in a transaction of its own, and processes, need the row before they begin.
+        # They write in their own transaction, or run in a process, and need the row before they start.
         self._seconds = {
             handler.task_type: 0.0
             for handler in registry
@@ -44,10 +44,10 @@ class UsualSeconds:
                 self.slow.discard(task_type)
 
     def lockable_types(self, *, known: bool = False) -> list[str]:
-        """The types whose attempts may begin before they are leased; ``known``: only known short ones."""
+        """The types whose attempts may start before they are leased; ``known``: only known short ones."""
         types = self.known if known else self._seconds
         return [task_type for task_type in types if self._seconds[task_type] < LOCKABLE_SECONDS]
 
     def is_short(self, task_type: str) -> bool:
-        """Whether attempts of a type are known to be soon over."""
+        """Whether attempts of a type are known to be short."""
         return task_type in self.known and self._seconds[task_type] < LOCKABLE_SECONDS

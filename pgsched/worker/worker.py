@@ -1,4 +1,4 @@
-"""One worker: its parts, put together, started in order and stopped in order."""
+"""One worker: builds its parts, starts them in order and stops them in order."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ from pgsched.worker.usual_seconds import UsualSeconds
 log = get_logger("pgsched.worker")
 
 QUESTIONS = 2
-"""Connections for what is asked for single tasks: results of dependencies, the phases of groups."""
+"""Connections for queries about single tasks: results of dependencies, the phases of groups."""
 UPKEEP_LOCK_SECONDS = 1.0
-"""How long a statement of the upkeep waits for a lock: who has locked one row must not keep all others waiting."""
+"""How long a statement of the upkeep waits for a lock: a lock on one row must not delay all others."""
 
 
 class Worker:
-    """Claims, runs and finishes tasks until it is told to stop."""
+    """Claims, runs and finishes tasks until it is asked to stop."""
 
     def __init__(
         self,
@@ -87,10 +87,10 @@ class Worker:
         traces: Traces | None = None,
         surroundings: Surroundings = NOTHING_AROUND,
     ) -> None:
-        """``counts_table``: its metrics include those of the whole table. One worker of a process group is enough.
+        """``counts_table``: its metrics include those of the whole table. One worker of a process group suffices.
 
-        ``serve`` is what child processes do, ``traces`` makes spans, ``surroundings`` is around the handlers. Raises
-        ConfigError when a handler wants a child and there is none.
+        ``serve`` is the main function of child processes, ``traces`` creates spans, ``surroundings`` wrap the handlers.
+        Raises ConfigError when a handler needs a child process and there is none.
         """
         check_processes(registry, serve)
         registry = with_gatherers(with_middleware(registry, surroundings.middleware_of), settings.concurrency)
@@ -344,7 +344,7 @@ class Worker:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Work until :meth:`stop`, then finish what runs, give back what does not end, and return.
+        """Work until :meth:`stop`, then finish what runs, release what does not end, and return.
 
         Raises DatabaseUnavailable when the database cannot be reached at the start, and LifespanFailed.
         """

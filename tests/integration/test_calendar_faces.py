@@ -23,7 +23,7 @@ CHRISTMAS = "0 9 24-27 12 * except=@holidays"
 TICKS = [datetime(2040, 12, day, 9, tzinfo=UTC) for day in (26, 27)]
 """The first ticks of CHRISTMAS after EVE, where 12-25 is left out."""
 BAD_NAME = "name of a calendar must be a lower-case letter and up to 62 more letters, digits, _ or -, got "
-BAD_DAY = "days of calendar holidays must be as 12-25 or 2030-04-19, got "
+BAD_DAY = "days of calendar holidays must look like 12-25 or 2030-04-19, got "
 
 
 def stored(dsn: str) -> dict[str, list[str]]:
@@ -82,10 +82,10 @@ def test_a_schedule_is_planned_afresh_when_its_calendar_is_replaced(client: Clie
         ("", ["12-25"], f"{BAD_NAME}''"),
         ("a\0", ["12-25"], f"{BAD_NAME}'a\\x00'"),
         ("x" * 64, ["12-25"], f"{BAD_NAME}{'x' * 64!r}"),
-        ("x", ["12-25", "2030-02-29"], "days of calendar x must be as 12-25 or 2030-04-19, got '2030-02-29'"),
-        ("x", ["1225"], "days of calendar x must be as 12-25 or 2030-04-19, got '1225'"),
-        ("x", ["١٢-25"], "days of calendar x must be as 12-25 or 2030-04-19, got '١٢-25'"),
-        ("x", [5], "days of calendar x must be as 12-25 or 2030-04-19, got '5'"),
+        ("x", ["12-25", "2030-02-29"], "days of calendar x must look like 12-25 or 2030-04-19, got '2030-02-29'"),
+        ("x", ["1225"], "days of calendar x must look like 12-25 or 2030-04-19, got '1225'"),
+        ("x", ["١٢-25"], "days of calendar x must look like 12-25 or 2030-04-19, got '١٢-25'"),
+        ("x", [5], "days of calendar x must look like 12-25 or 2030-04-19, got '5'"),
         ("x", "12-25", "days of calendar x must be a list, got '12-25'"),
         ("x", [date.fromordinal(day) for day in range(1, 1002)], "days of calendar x must be at most 1000, got 1001"),
     ],
@@ -246,7 +246,7 @@ async def test_pages_list_edit_and_delete(dsn: str, client: Client) -> None:
 
 def test_preview_takes_the_days_of_calendars() -> None:
     assert preview(CHRISTMAS, after=EVE, n=2, calendars={"holidays": ["12-25"], "more": ["12-26"]}) == TICKS
-    with pytest.raises(InvalidTask, match=r"ask Client\.preview there, or pgsched\.next_ticks"):
+    with pytest.raises(InvalidTask, match=r"use Client\.preview or pgsched\.next_ticks"):
         preview(CHRISTMAS)
     with pytest.raises(InvalidCron, match=r"except=@holidays.*: its options leave no day"):
         preview("0 9 25 12 * except=@holidays", calendars={"holidays": ["12-25"]})

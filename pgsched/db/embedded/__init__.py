@@ -1,1 +1,1 @@
-"""A PostgreSQL that comes as a Python package, and databases for tests."""
+"""A PostgreSQL that is installed as a Python package, and databases for tests."""

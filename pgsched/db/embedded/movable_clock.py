@@ -1,4 +1,4 @@
-"""The clock of a test's database: it can be frozen and moved."""
+"""The clock of a test's database, which can be frozen and moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MovableClock:
     """The clock's connection. Raises DatabaseUnavailable and PermissionRefused."""
 
     def __init__(self, dsn: str) -> None:
-        """Give the database a clock that can be moved; sessions of pgsched that are open begin anew."""
+        """Give the database a movable clock; pgsched's open sessions reconnect."""
         resolved, self._leave = resolve_dsn(dsn)
         try:
             self._connection = connect(resolved, application_name="pgsched clock")
@@ -33,11 +33,11 @@ class MovableClock:
         return now, frozen
 
     def set(self, at: datetime | None, by: str, *, runs: bool) -> None:
-        """Set it to a moment (None: the one it shows) and an interval beyond; it ``runs`` on or stands still."""
+        """Set it to a moment (None: the one it shows) plus an interval; it ``runs`` on or stands still."""
         self._run(load_statement("set_test_clock"), {"at": at, "by": by, "runs": runs})
 
     def release(self) -> None:
-        """Let it show the real time."""
+        """Show the real time again."""
         self._run(load_statement("release_test_clock"), {})
 
     def next_due(self, task_types: list[str], queues: list[str], patterns: list[str]) -> datetime | None:

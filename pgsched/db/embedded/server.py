@@ -1,18 +1,18 @@
-"""An embedded PostgreSQL that lives in a folder: what ``PGSCHED_DSN=embedded:DIR`` means.
+"""An embedded PostgreSQL in a folder: the meaning of ``PGSCHED_DSN=embedded:DIR``.
 
 Layout of DIR::
 
-    data/         PostgreSQL's own folder (made as data.new and renamed, so it is whole or absent)
-    start.lock    held exclusively while somebody decides whether to start or to stop the server
+    data/         PostgreSQL's own folder (created as data.new and renamed, so it is complete or absent)
+    start.lock    held exclusively while a process decides whether to start or to stop the server
     holders.lock  held shared by every process that uses the server, for as long as it does
     server.log    the server's log since its last start; server.log.old is the one before
 
-Both locks are flocks: the kernel releases them when a process dies, however it dies. Whoever can turn its own
-share of holders.lock into an exclusive lock was the last holder, and stops the server. A server whose last
-holder was killed runs on until the next one comes and goes.
+Both locks are flocks: the kernel releases them when a process dies, however it dies. A process that can turn its own
+share of holders.lock into an exclusive lock was the last holder, and stops the server. A server whose last holder was
+killed keeps running until the next one comes and goes.
 
-The server listens on a unix socket only, in a folder that nobody but its own user can enter, so it asks for
-no password. Its settings are on its command line, so nothing in the folder can open it to a network.
+The server listens on a unix socket only, in a folder that only its own user can enter, so it requires no password. Its
+settings are on its command line, so nothing in the folder can expose it to a network.
 """
 
 from __future__ import annotations

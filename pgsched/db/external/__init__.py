@@ -1,8 +1,8 @@
-"""Connections that belong to other libraries: a task that is scheduled on one is part of its transaction.
+"""Connections of other libraries: a task that is scheduled on one belongs to its transaction.
 
-One module a library, imported only when somebody comes with a connection of it. What each gives for the length of a
-``with`` is psycopg's own connection where that is below, else a way to run one statement. Around it is a savepoint,
-where the caller is in a transaction: an error of ours leaves that as it was before the call.
+One module per library, imported only when a connection of it is used. For the length of a ``with``, each provides
+psycopg's own connection where the library uses psycopg, else a way to run one statement. It is wrapped in a savepoint
+when the caller is in a transaction: an error of ours leaves the transaction as it was before the call.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from typing import Any, Protocol, TypeAlias, cast
 from psycopg import AsyncConnection, Connection
 
 Joined: TypeAlias = object
-"""A connection whose transaction a task joins: psycopg's, or one of a library that is known here."""
+"""A connection whose transaction a task joins: psycopg's, or one of a supported library."""
 
 Call = Callable[[str, str], list[int]]
-"""Runs the statement, which has one parameter ``%(tasks)s``, with this text, and returns the ids that it answers."""
+"""Runs the statement, which has one parameter ``%(tasks)s``, with this text, and returns the resulting ids."""
 CallAsync = Callable[[str, str], Awaitable[list[int]]]
 
 
 class Adapter(Protocol):
-    """What a module of this package has."""
+    """The interface of a module of this package."""
 
     def enlist(self, connection: Any) -> AbstractContextManager[Connection[Any] | Call]:
-        """Enlist a connection for threads. Raises TypeError for one that is not."""
+        """Enlist a connection for threads. Raises TypeError for any other."""
 
     def enlist_async(self, connection: Any) -> AbstractAsyncContextManager[AsyncConnection[Any] | CallAsync]:
-        """Enlist a connection for event loops. Raises TypeError for one that is not."""
+        """Enlist a connection for event loops. Raises TypeError for any other."""
 
 
 LIBRARIES = ("sqlalchemy", "django", "asyncpg")
-"""Whose connections are known."""
+"""The supported libraries."""
 
 
 def adapter_of(connection: object) -> Adapter | None:
-    """Return who knows this connection, or one of its base classes; None when nobody does."""
+    """Return the module for this connection, or for one of its base classes; None when there is none."""
     for kind in type(connection).__mro__:
         library = kind.__module__.partition(".")[0]
         if library in LIBRARIES:

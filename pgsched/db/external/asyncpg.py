@@ -16,14 +16,14 @@ from pgsched.db.external.refusals import kind_of, on_event_loop
 
 @contextmanager
 def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
-    """Refused: they are for event loops."""
+    """Refused: asyncpg's connections are for event loops."""
     raise on_event_loop(connection)
-    yield _never  # what makes this a generator
+    yield _never  # makes this a generator
 
 
 @asynccontextmanager
 async def enlist_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
-    """Enlist a connection; outside a transaction what is done there is one of its own."""
+    """Enlist a connection; outside a transaction the work forms its own."""
     if not isinstance(connection, asyncpg.Connection | PoolConnectionProxy):
         raise TypeError(f"connection must be a connection of asyncpg's, got a {kind_of(connection)}")
 

@@ -1,4 +1,4 @@
-"""Django's connections: ``django.db.connection`` and those of other aliases. Where psycopg 3 is, Django is on it."""
+"""Django's connections: ``django.db.connection`` and those of other aliases. Django uses psycopg 3 where it exists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgsched.db.external.refusals import kind_of
 
 @contextmanager
 def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
-    """Enlist a connection of this thread's; outside ``atomic`` what is done there is a transaction of its own."""
+    """Enlist a connection of this thread; outside ``atomic`` the work forms a transaction of its own."""
     if not isinstance(connection, BaseDatabaseWrapper | ConnectionProxy):
         raise TypeError(f"connection must be django.db.connection or one of connections, got a {kind_of(connection)}")
     ours = connections[connection.alias]
@@ -36,7 +36,7 @@ def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
 async def enlist_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
     """Refused: Django has no connections for event loops."""
     _refuse(connection)
-    yield _refuse  # never reached: what makes this a generator
+    yield _refuse  # never reached: makes this a generator
 
 
 def _refuse(connection: Any, _tasks: str = "") -> NoReturn:

@@ -1,4 +1,4 @@
-"""What is wrong with a connection of another library, and what a server said through one."""
+"""Errors about the connections of other libraries, and what a server reported through one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def kind_of(connection: object) -> str:
 
 
 def on_event_loop(connection: object) -> TypeError:
-    """The error for a connection that a client for threads cannot use."""
+    """Return the error for a connection that a client for threads cannot use."""
     return _misplaced(connection, "threads", "an event loop", "use an AsyncClient, or schedule_async")
 
 
 def on_threads(connection: object) -> TypeError:
-    """The error for a connection that a client for event loops cannot use."""
+    """Return the error for a connection that a client for event loops cannot use."""
     return _misplaced(connection, "event loops", "a thread", "use a Client, or schedule")
 
 
@@ -35,7 +35,7 @@ def _misplaced(connection: object, wanted: str, owner: str, cure: str) -> TypeEr
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Errors about the task become ours, all others stay the driver's. Not chained: their details hold whole rows."""
+    """Convert errors about the task to ours; others stay the driver's. Not chained: their details hold whole rows."""
     try:
         yield
     except Exception as error:
@@ -47,7 +47,7 @@ def explained() -> Iterator[None]:
 
 
 def said_of(error: BaseException) -> Said | None:
-    """Return what the server said, by an error of psycopg2, asyncpg or whoever wraps them; None when it was not it.
+    """Return the server's report from an error of psycopg2, asyncpg or a wrapper; None when it is not from the server.
 
     Both keep the SQLSTATE, under names of their own. A wrapper (SQLAlchemy's, Django's) has theirs as origin or cause.
     """

@@ -20,7 +20,7 @@ _SYNC = (sqlalchemy.Connection, Session, scoped_session)
 
 @contextmanager
 def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
-    """Enlist the connection of a Session or a Connection, which begins its transaction if it had not begun."""
+    """Enlist the connection of a Session or a Connection, starting its transaction if necessary."""
     if isinstance(connection, _ASYNC):
         raise on_event_loop(connection)
     if not isinstance(connection, _SYNC):
@@ -36,7 +36,7 @@ def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
 
 @asynccontextmanager
 async def enlist_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
-    """Enlist the connection of an AsyncSession or an AsyncConnection; otherwise as :func:`enlist`."""
+    """Enlist the connection of an AsyncSession or an AsyncConnection; otherwise like :func:`enlist`."""
     if isinstance(connection, _SYNC):
         raise on_threads(connection)
     if not isinstance(connection, _ASYNC):
@@ -54,11 +54,11 @@ async def enlist_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection
 
 
 def _begin(connection: sqlalchemy.Connection) -> bool:
-    """Begin the transaction if it has not begun; whether each statement is one of its own, so that no savepoint is."""
+    """Start the transaction if necessary; returns whether the connection autocommits, without savepoints."""
     if connection.dialect.name != "postgresql":
         raise TypeError(f"connection must be one to PostgreSQL, got one of the dialect {connection.dialect.name!r}")
     if not connection.in_transaction():
-        connection.begin()  # as its first statement would do, so that it knows of the transaction
+        connection.begin()  # as its first statement would do, so that it knows about the transaction
     return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
 
 

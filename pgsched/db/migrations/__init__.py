@@ -1,1 +1,1 @@
-"""Brings the schema of a database to the version of this program."""
+"""Upgrades the schema of a database to the version of this program."""

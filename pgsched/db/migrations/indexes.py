@@ -1,10 +1,10 @@
-"""Makes the indexes of a migration before it, while everybody works: those of the tables that may be large.
+"""Creates the indexes of a migration in advance, while everybody works: those of tables that may be large.
 
-``create index`` keeps all writers out for as long as it reads the table, and a transaction cannot make an index any
-other way. So what a migration writes as ``create index if not exists … on pgsched.tasks`` (or ``executions``) is made
-here beforehand, outside any transaction, and the migration finds it there. Of the history it is made on each of the
-days that are there, and the migration puts them together. A column that such an index needs, which the migration adds
-by ``add column if not exists``, is added before the index, in a transaction of its own.
+``create index`` blocks all writers for as long as it reads the table, and a transaction cannot create an index in any
+other way. So an index that a migration writes as ``create index if not exists … on pgsched.tasks`` (or ``executions``)
+is created here beforehand, outside any transaction, and the migration finds it. For the history it is created on each
+existing day, and the migration joins them. A column that such an index needs, which the migration adds by ``add column
+if not exists``, is added before the index, in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pgsched.db.connection import DbConnection
 from pgsched.db.sql_files import Migration, load_statement
 
 LARGE_BYTES = 16 * 1024 * 1024
-"""A smaller table is read in no time."""
+"""Reading a smaller table takes no noticeable time."""
 LOOK_SECONDS = 0.2
-"""How often it is asked whether somebody else who makes indexes is done."""
+"""How often to check whether another session has finished creating indexes."""
 _INDEX = re.compile(
     r"^create (?:unique )?index if not exists (\w+) on pgsched\.(tasks|executions)\b[^;]*;", re.MULTILINE
 )
@@ -32,7 +32,7 @@ _COLUMN = re.compile(r"^alter table pgsched\.(?:tasks|executions) add column if 
 
 
 class Index(NamedTuple):
-    """An index of a migration, and how it is made while others write."""
+    """An index of a migration, and how it is created while others write."""
 
     name: str
     sql: LiteralString
@@ -46,21 +46,21 @@ class Index(NamedTuple):
 
 
 def indexes_of(migration: Migration) -> list[Index]:
-    """Return the indexes on large tables that a migration makes if they are not there."""
+    """Return the indexes on large tables that a migration creates if they do not exist."""
     found = []
     for statement in _INDEX.finditer(migration.sql):
         text = statement[0].replace("index if not exists", "index concurrently if not exists", 1)
-        found.append(Index(statement[1], text, statement[2]))  # a part of a file of our own
+        found.append(Index(statement[1], text, statement[2]))  # a part of one of our own files
     return found
 
 
 def columns_of(migration: Migration) -> list[LiteralString]:
-    """Return the statements by which a migration that makes such indexes adds columns to large tables."""
+    """Return the statements by which a migration with such indexes adds columns to large tables."""
     return [found[0] for found in _COLUMN.finditer(migration.sql)] if indexes_of(migration) else []
 
 
 def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callable[[str], None]) -> None:
-    """Make the indexes of a migration that are not there yet, on tables that are large; in autocommit mode.
+    """Create the missing indexes of a migration on tables that are large; in autocommit mode.
 
     One that an interrupted call has left invalid is recreated.
     """
@@ -70,7 +70,7 @@ def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callab
     indexes = [part for index in found for part in _large_parts(connection, index)]
     if not indexes:
         return
-    # Asked for, not waited for: to make an index is to wait for all transactions, and so for whoever waits for us.
+    # Polled, not waited for: creating an index waits for all transactions, and so for anyone who waits for us.
     while not _ask(connection, "try_index_lock"):
         sleep(LOOK_SECONDS)
     try:
@@ -88,7 +88,7 @@ def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callab
 
 
 def _large_parts(connection: DbConnection, index: Index) -> list[Index]:
-    """The index on the table, or on each part of it, if that is large. Where it is whole, no part needs one."""
+    """Return the index on the table, or on each large partition. Where the whole exists, no partition needs one."""
     parts = connection.execute(load_statement("measure_table"), {"name": index.table, "index": index.name}).fetchall()
     return [index if part == index.table else index.on(part) for part, size in parts if size >= LARGE_BYTES]
 

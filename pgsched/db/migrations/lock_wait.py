@@ -1,7 +1,7 @@
-"""Changes the schema under running workers: gives up a lock that is not to be had at once, and tries again.
+"""Changes the schema under running workers: gives up a lock that it does not get at once, and tries again.
 
-A session that waits for an exclusive lock stops everybody who comes after it. So it waits for seconds at most, however
-long the transaction runs that has the lock, and lets the workers through before the next try.
+A session that waits for an exclusive lock blocks everybody who comes after it. So it waits for a few seconds at most,
+however long the holder's transaction runs, and lets the workers through before the next attempt.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pgsched.domain.errors import SchemaLocked
 Result = TypeVar("Result")
 
 LOCK_SECONDS = 2.0
-"""How long one try waits for a lock, and everybody else behind it. Shorter than any worker's timeout."""
+"""How long one attempt waits for a lock, and everybody else behind it. Shorter than any worker's timeout."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-"""Seconds between tries."""
+"""Seconds between attempts."""
 
 
 def retry_locked(
     connection: DbConnection, change: Callable[[], Result], *, seconds: float, on_wait: Callable[[str], None]
 ) -> Result:
-    """Make a change, in a transaction of its own which it begins itself, until it gets its locks.
+    """Make a change, in a transaction that it starts itself, repeatedly until it gets its locks.
 
-    ``on_wait`` is told who has them, at every try that fails. Raises SchemaLocked after so many ``seconds``.
+    ``on_wait`` receives the holders at every failed attempt. Raises SchemaLocked after this many ``seconds``.
     """
     deadline = monotonic() + seconds
     pause = FIRST_PAUSE
@@ -47,7 +47,7 @@ def retry_locked(
 
 
 def limit_lock_wait(connection: DbConnection) -> None:
-    """Let the transaction that was begun wait for each lock for a short time only."""
+    """Let the started transaction wait for each lock only briefly."""
     connection.execute(load_statement("limit_lock_wait"), {"milliseconds": round(LOCK_SECONDS * 1000)})
 
 

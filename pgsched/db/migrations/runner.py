@@ -1,9 +1,9 @@
-"""Brings the schema of a database to the version of this program.
+"""Upgrades the schema of a database to the version of this program.
 
 Each migration is applied in a transaction of its own together with its row in ``pgsched.migrations``, under an
-advisory lock: any number of processes may migrate at once, and one that dies leaves a whole version behind. Workers and
-clients work meanwhile: nobody waits long behind a lock, and a program of an older version goes on with a newer schema
-as long as every later migration says that it works with that program.
+advisory lock: any number of processes may migrate at once, and one that dies leaves a complete version behind. Workers
+and clients continue meanwhile: nobody waits long behind a lock, and a program of an older version keeps working with a
+newer schema as long as every later migration declares that it works with that program.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ WORKER_RIGHTS: Mapping[str, str] = {
     "workers": "insert",
     "slots": "insert",
 }
-"""What tells a role that may run a worker from those that may not."""
+"""Distinguishes roles that may run a worker from those that may not."""
 WEB_RIGHTS: Mapping[str, str] = {"tasks": "select", "executions": "select"}
-"""What a web face cannot do without."""
+"""The rights that the web server needs."""
 
 LOCK_WAIT_SECONDS = 600.0
-"""For how long a migration tries to get its locks."""
+"""How long a migration tries to get its locks."""
 CHECK_SECONDS = 30.0
-"""How long a server may take to say which version its schema has."""
+"""Time limit for a server to report the version of its schema."""
 
 
 def program_version() -> int:
@@ -51,15 +51,15 @@ def migrate(
 ) -> list[str]:
     """Apply what is missing and return the names of the migrations applied, oldest first.
 
-    With ``roles`` also make the database roles that are not there yet, let pgsched_owner own the schema, and give each
-    its rights. Without it rights are only brought in step with a new version, where the roles have some already.
+    With ``roles``, also create the missing database roles, let pgsched_owner own the schema, and grant each its rights.
+    Without it, rights are only updated for a new version, where the roles already have some.
 
-    Nobody waits behind a lock of ours for more than seconds; ``on_wait`` is told who has what we need. A schema that is
-    newer than this program and works with it is left as it is.
+    Nobody waits behind a lock of ours for more than seconds; ``on_wait`` receives the holders of the locks we need. A
+    schema that is newer than this program and works with it is left unchanged.
 
-    Raises DatabaseUnavailable, UnfitDatabase for one that cannot hold every text, SchemaMismatch when the database is
-    newer than this program and does not work with it, PermissionRefused, and SchemaLocked when the locks were not to be
-    had for ``lock_wait`` seconds.
+    Raises DatabaseUnavailable, UnfitDatabase for a database that cannot store every text, SchemaMismatch when the
+    database is newer than this program and does not work with it, PermissionRefused, and SchemaLocked when the locks
+    could not be obtained for ``lock_wait`` seconds.
     """
     applied = []
     with connect(dsn, application_name="pgsched migrate") as connection:
@@ -78,13 +78,13 @@ def migrate(
 
 
 def _is_missing(connection: DbConnection, migration: Migration) -> bool:
-    """Whether there is a schema, and a migration is not in it yet."""
+    """Whether there is a schema that a migration has not been applied to."""
     present = _versions_if_any(connection)
     return bool(present) and migration.version not in present
 
 
 def _add_columns(connection: DbConnection, migration: Migration) -> None:
-    """Add the columns that indexes need which are made before the migration."""
+    """Add the columns for indexes that are created before the migration."""
     if columns := columns_of(migration):
         with _refusing(), transaction(connection):
             limit_lock_wait(connection)
@@ -94,7 +94,7 @@ def _add_columns(connection: DbConnection, migration: Migration) -> None:
 
 
 def _apply(connection: DbConnection, migration: Migration) -> bool:
-    """Apply a migration unless it was; whether it was not."""
+    """Apply a migration unless it was applied before; returns whether it was needed."""
     with _refusing(), transaction(connection):
         connection.execute(load_statement("lock_migrations"))
         limit_lock_wait(connection)
@@ -132,7 +132,7 @@ def _make_roles(connection: DbConnection) -> None:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """What the role may not do becomes an error of ours."""
+    """Convert errors about the role's rights to ours."""
     try:
         yield
     except errors.InsufficientPrivilege as error:
@@ -145,15 +145,15 @@ def _has_granted_roles(connection: DbConnection) -> bool:
 
 
 def migration_script(*, roles: bool = False) -> str:
-    """Return the whole schema as one SQL script, for people who use a migration tool of their own; also the ``roles``.
+    """Return the whole schema as one SQL script, for users of other migration tools; optionally with the ``roles``.
 
-    Run as it is (``psql -v ON_ERROR_STOP=1 -f``) it leaves what ``migrate`` leaves.
+    Run unchanged (``psql -v ON_ERROR_STOP=1 -f``) it has the same result as ``migrate``.
     """
     settings = "set local standard_conforming_strings = on;\nset local search_path = pg_catalog, pg_temp;"
     parts = ["begin;", settings, load_statement("create_migrations") + ";"]
     for migration in migrations():
         parts.append(f"-- {migration.version:04d}_{migration.name}\n{migration.sql.strip()}")
-        # Whole numbers and a file's name of our own: nothing that was put in from outside.
+        # Integers and the name of a file of our own: nothing from outside.
         values = f"({migration.version}, '{migration.name}', {migration.works_with})"
         parts.append(f"insert into pgsched.migrations (version, name, works_with) values {values};")  # noqa: S608
     if roles:
@@ -169,7 +169,7 @@ def schema_version(dsn: str) -> int:
 
 
 def _versions(connection: DbConnection) -> dict[int, int | None]:
-    """The migrations that were applied: of each the least version of a program that works with it, None if not said."""
+    """Return the applied migrations, with the lowest program version that works with each, None if not declared."""
     return {version: works_with for version, _name, works_with in connection.execute(load_statement("list_migrations"))}
 
 
@@ -179,10 +179,10 @@ def _versions_if_any(connection: DbConnection) -> dict[int, int | None]:
 
 
 def check_schema(dsn: str, rights: Mapping[str, str] | None = None) -> None:
-    """Raise SchemaMismatch unless the database's schema is the one this program needs, or a newer that works with it;
-    UnfitDatabase when it cannot hold every text.
+    """Raise SchemaMismatch unless the database's schema is the one this program needs, or a newer one that works with
+    it; UnfitDatabase when the database cannot store every text.
 
-    ``rights`` are those that the role must have on tables of ours; PermissionRefused names the first that it has not.
+    ``rights`` are those that the role needs on our tables; PermissionRefused names the first missing one.
     """
     with _refusing(), connect(dsn, application_name="pgsched check") as connection:
         refuse_encoding(connection)
@@ -212,7 +212,7 @@ def _check_rights(connection: DbConnection, rights: Mapping[str, str]) -> None:
 def refuse_newer(present: Mapping[int, int | None], *, whatever_works: bool = True) -> None:
     """Raise SchemaMismatch when a migration was applied that this program does not know.
 
-    One that works with programs of this version is no reason to, unless ``whatever_works`` is not enough.
+    One that works with programs of this version is accepted, unless ``whatever_works`` does not suffice.
     """
     newer = [least for version, least in present.items() if version > program_version()]
     if any(least is None or least > program_version() or not whatever_works for least in newer):

@@ -1,1 +1,1 @@
-"""What programs ask of the database, by subject. Pure: each function returns a command, which others run."""
+"""Commands to the database, by subject. Pure: each function returns a command, which others run."""

@@ -1,4 +1,4 @@
-"""What a client asks of the database about the audit log. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about the audit log. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pgsched.domain.records import AuditEntry, read
 from pgsched.domain.validation import MAX_BIGINT, optional, whole
 
 SCAN = 100_000
-"""Number of ids that a page looks at, unless it is about one task."""
+"""Number of ids that a page examines, unless it is about one task."""
 _id = whole(1, MAX_BIGINT, rule="be a whole number from 1 on")
 
 
 class AuditPage(NamedTuple):
-    """A part of the audit log."""
+    """A page of the audit log."""
 
     entries: list[AuditEntry]
     """The latest first."""
     next_before: int | None
-    """``before_id`` of the next page; None: this is the last one. A page may be short and not be the last."""
+    """``before_id`` of the next page; None when this is the last one. A short page need not be the last."""
 
 
 def add_entry(
@@ -37,7 +37,7 @@ def add_entry(
     after: Mapping[str, Any] | None,
     task_ids: Sequence[int] | None = None,
 ) -> Command[int]:
-    """Note a change; the id of its entry."""
+    """Record a change; returns the id of its entry."""
     params = {
         "actor": actor,
         "role": role,
@@ -65,7 +65,7 @@ def list_entries(
 ) -> Command[AuditPage]:
     """Read a page of the audit log, the latest first; the next page comes ``before_id`` where this one ended.
 
-    ``action`` is one, as ``task.cancel``, or all of a kind, as ``task``.
+    ``action`` is one action, such as ``task.cancel``, or all of a kind, such as ``task``.
     """
     params = {
         **choice(actor=actor, action=action, queue=queue),

@@ -1,4 +1,4 @@
-"""What a measurement asks of the database. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands of a measurement. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgsched.db.query import Command, command
 
 
 class Surroundings(NamedTuple):
-    """What else is going on at a server."""
+    """Other activity at a server."""
 
     version: str
     standby: bool
@@ -20,9 +20,9 @@ class Surroundings(NamedTuple):
     due: int
     """Due tasks, counted to 1,000."""
     active: int
-    """Sessions of others that run a statement just now."""
+    """Sessions of others that are running a statement."""
     permitted: bool
-    """We may delete what we insert."""
+    """Whether we may delete what we insert."""
 
 
 class Storage(NamedTuple):
@@ -35,39 +35,39 @@ class Storage(NamedTuple):
 
 
 def ask_nothing() -> Command[bool]:
-    """Go to the server and back."""
+    """Make one round trip to the server."""
     return command("ask_nothing", lambda rows: bool(rows[0]["answered"]))
 
 
 def look_around() -> Command[Surroundings]:
-    """Read who else is there."""
+    """Read the other activity."""
     return command("look_around", lambda rows: Surroundings(**rows[0]))
 
 
 def server_settings(names: Sequence[str]) -> Command[dict[str, str]]:
-    """Read settings of the server, in this order; those that it does not have are missing."""
+    """Read settings of the server, in this order; unknown ones are missing."""
     return command("list_server_settings", lambda rows: {row["name"]: row["value"] for row in rows}, names=list(names))
 
 
 def storage() -> Command[Storage]:
-    """Read how much there is on disk, and in the WAL."""
+    """Read the size of data on disk, and the position in the WAL."""
     return command("measure_storage", lambda rows: Storage(**rows[0]))
 
 
 def is_busy(queue: str) -> Command[bool]:
-    """Read whether something of a queue is still to be run."""
+    """Read whether a queue still has work."""
     return command("watch_queue", lambda rows: bool(rows[0]["busy"]), queue=queue)
 
 
 def returned(queue: str, task_type: str) -> Command[dict[int, Any]]:
-    """Read what the tasks of one type in one queue returned, by their ids."""
+    """Read the results of the tasks of one type in one queue, by id."""
     return command(
         "list_returned", lambda rows: {int(row["id"]): row["result"] for row in rows}, queue=queue, task_type=task_type
     )
 
 
 def meddled(queue: str, since: datetime, workers: Sequence[UUID]) -> Command[tuple[int, int]]:
-    """Read how many attempts at the tasks of a queue others than these workers made, and how many did not complete."""
+    """Count attempts at the tasks of a queue by other workers than these, and those that did not complete."""
     return command(
         "count_meddled",
         lambda rows: (int(rows[0]["strangers"]), int(rows[0]["unfinished"])),
@@ -78,5 +78,5 @@ def meddled(queue: str, since: datetime, workers: Sequence[UUID]) -> Command[tup
 
 
 def delete_rows(queue: str, since: datetime) -> Command[int]:
-    """Delete the tasks of a queue, their history since then, and the queue's settings; how many tasks."""
+    """Delete the tasks of a queue, their history since then, and the queue's settings; returns the number of tasks."""
     return command("delete_queue_rows", lambda rows: int(rows[0]["tasks"]), queue=queue, since=since)

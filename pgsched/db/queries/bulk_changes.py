@@ -1,4 +1,4 @@
-"""What the dashboard asks of the database about changes in the background. Pure, as :mod:`pgsched.db.queries`."""
+"""The dashboard's commands about changes in the background. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.validation import MAX_BIGINT, optional, whole
 
 LEASE_SECONDS: Final = 30
-"""Another dashboard goes on with a change after so long without a batch."""
+"""Another dashboard takes over a change after this long without a batch."""
 _id = whole(1, MAX_BIGINT, rule="be a whole number from 1 on")
 
 
 class Batch(NamedTuple):
-    """What the next batch of a change is to do."""
+    """The work of the next batch of a change."""
 
     id: int
     action: str
@@ -40,7 +40,7 @@ def add_bulk_change(
     expected: int | None,
     delay: float = UNDO_SECONDS,
 ) -> Command[int]:
-    """Ask for a change that begins after ``delay`` seconds; its id."""
+    """Request a change that starts after ``delay`` seconds; returns its id."""
     params = {
         "action": known_action(action),
         "filter": filter_as_json(filters),
@@ -57,7 +57,7 @@ def add_bulk_change(
 def list_bulk_changes(
     *, id: int | None = None, limit: int = 50, before_id: int | None = None
 ) -> Command[list[BulkChange]]:
-    """Read changes, the latest first, or the one of an id."""
+    """Read changes, the latest first, or the one with an id."""
     params = {
         "id": optional(_id)("id", id),
         "before_id": optional(_id)("before_id", before_id),
@@ -67,19 +67,19 @@ def list_bulk_changes(
 
 
 def claim_bulk_change(runner: UUID) -> Command[int | None]:
-    """Take a change that is due; its id, None when there is none."""
+    """Take a change that is due; returns its id, None when there is none."""
     return command(
         "claim_bulk_change", lambda rows: int(rows[0]["id"]) if rows else None, runner=runner, lease=LEASE_SECONDS
     )
 
 
 def find_next_bulk_change() -> Command[float | None]:
-    """Read in how many seconds the next change may be taken; None: none is open."""
+    """Read in how many seconds the next change may be taken; None when none is open."""
     return command("find_next_bulk_change", lambda rows: rows[0]["seconds"])
 
 
 def lock_bulk_change(id: int, runner: UUID) -> Command[Batch | None]:
-    """Lock a change for its next batch; None: it is not ours any more."""
+    """Lock a change for its next batch; None when it is no longer ours."""
     return command("lock_bulk_change", lambda rows: _batch(rows[0]) if rows else None, id=id, runner=runner)
 
 
@@ -91,7 +91,7 @@ def _batch(row: Row) -> Batch:
 def note_bulk_batch(
     id: int, *, looked_at: int, changed: int, unsuited: Sequence[int], before_id: int | None
 ) -> Command[None]:
-    """Note a batch; ``before_id`` is where the next one goes on, None: it was the last."""
+    """Record a batch; the next one continues at ``before_id``; None when this was the last."""
     params: dict[str, Any] = {"looked_at": looked_at, "changed": changed, "unsuited": list(unsuited)}
     return command("note_bulk_batch", lambda _: None, id=id, before_id=before_id, lease=LEASE_SECONDS, **params)
 
@@ -99,5 +99,5 @@ def note_bulk_batch(
 def end_bulk_change(
     id: int, status: str, *, of: Sequence[str], error: str | None = None, runner: UUID | None = None
 ) -> Command[bool]:
-    """Bring a change into a status when it is in one ``of`` these; whether it was."""
+    """Move a change from one ``of`` these statuses to another; returns whether it was in one of them."""
     return command("end_bulk_change", changed, id=id, status=status, error=error, runner=runner, **{"from": list(of)})

@@ -1,7 +1,7 @@
-"""Many tasks at once, by COPY: the steps, whoever takes them.
+"""Inserts many tasks at once by COPY: the steps, for any caller.
 
-``insert_tasks`` is a generator: it yields a step, is sent the rows of its answer, and returns the ids. So the
-order of the steps is written once, for threads and for event loops, and needs one transaction around it.
+``insert_tasks`` is a generator: it yields a step, is sent the rows of its answer, and returns the ids. So the order of
+the steps is written once, for threads and for event loops; it must run in one transaction.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from pgsched.domain.errors import InvalidTask, PgschedError
 from pgsched.domain.task_spec import TaskSpec
 
 HEAD = 1_000
-"""Tasks that are looked at before anything is sent: a call with fewer reserves as many ids as it needs."""
+"""Number of tasks that are examined before anything is sent: a smaller call reserves exactly the ids it needs."""
 BLOCK = 10_000
-"""Ids that are reserved for a longer one at first, then as many as were used."""
+"""Number of ids that are reserved for a longer call at first; later as many as were used."""
 
 TRIES = 10
-"""How often rows are inserted whose keys were taken and then were not."""
+"""How often to insert rows whose keys were in use and then were not."""
 WHO = "a trigger or a row security policy on pgsched.tasks keeps them out"
 KEPT_OUT = "the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out"
 
 _LINE = re.compile(r"^.*\bCOPY\b.*?\b(?:tasks|pgsched_staged_tasks)\b\D*(\d+)", re.MULTILINE)
-"""Where a COPY failed, in whatever language the server speaks."""
+"""The place where a COPY failed, in any language of the server."""
 
 
 class Row(NamedTuple):
-    """One task: its place in the call, and its values by column (by argument in a COPY that is read as it is sent)."""
+    """One task: its index in the call, and its values by column (by argument in a COPY that is read while sent)."""
 
     place: int
     values: Mapping[str, Any]
 
 
 class Step(NamedTuple):
-    """One statement, and the rows that it is about."""
+    """One statement, and its rows."""
 
     statement: sql.SQL | sql.Composed
     params: Mapping[str, Any] = {}
     rows: Sequence[Row] = ()
     lines: Iterable[Sequence[Any]] | None = None
-    """What a COPY sends; taken one by one, while the server works on those before."""
+    """The data of a COPY, produced while the server works on what was sent before."""
     answers: bool = False
-    """It returns rows."""
+    """Whether it returns rows."""
 
     def check_copied(self, number: int) -> None:
-        """Raise InvalidTask when fewer rows came in than were sent."""
+        """Raise InvalidTask when fewer rows were inserted than sent."""
         if number < len(self.rows):
             raise InvalidTask(f"of {len(self.rows)} tasks {len(self.rows) - number} were not inserted: {WHO}")
 
     def explain(self, error: psycopg.Error) -> PgschedError | None:
-        """Our error for one of psycopg's, with the place of the task that is to blame."""
+        """Return our error for one of psycopg's, with the index of the task that caused it."""
         row = self._blamed(error)
         known = explain(error, _values(0, row.values) if row else None)
         if row is None or known is None:
@@ -78,10 +78,10 @@ Steps = Generator[Step, list[dict[str, Any]], list[int]]
 
 
 def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
-    """Insert tasks and return their ids in order; a known idempotency key gives the id of the task that has it.
+    """Insert tasks and return their ids in order; an idempotency key in use gives the id of the task that has it.
 
-    Of several tasks with one key the first is inserted. A long iterable is read while the server takes what came
-    before, in blocks that ids are reserved for in advance: what the last block does not use stays unused.
+    Of several tasks with the same key the first is inserted. A long iterable is read while the server processes earlier
+    blocks, whose ids are reserved in advance: ids that the last block does not use stay unused.
     """
     tasks = (_arguments(place, spec) for place, spec in enumerate(specs))
     ids: list[int] = []
@@ -102,7 +102,7 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
 
 
 def _call_function(tasks: Sequence[Mapping[str, Any]]) -> Generator[Step, list[dict[str, Any]], list[int]]:
-    """Insert tasks by the SQL function: slower than COPY, and all that a producer may."""
+    """Insert tasks by the SQL function: slower than COPY, but a producer may do nothing else."""
     if not tasks:
         return []
     statement, text = function_call(tasks)
@@ -111,17 +111,17 @@ def _call_function(tasks: Sequence[Mapping[str, Any]]) -> Generator[Step, list[d
 
 
 def call_for(specs: Iterable[TaskSpec]) -> tuple[LiteralString, str]:
-    """Return a statement that inserts tasks and answers their ids in order, and its only parameter ``tasks``."""
+    """Return a statement that inserts tasks and returns their ids in order, and its only parameter ``tasks``."""
     return function_call([_arguments(place, spec) for place, spec in enumerate(specs)])
 
 
 def function_call(tasks: Sequence[Mapping[str, Any]]) -> tuple[LiteralString, str]:
-    """As :func:`call_for`, of the arguments of tasks."""
+    """Like :func:`call_for`, for the arguments of tasks."""
     return load_statement("schedule_tasks"), json.dumps(tasks)
 
 
 class _Block:
-    """Tasks that have ids: those that one COPY takes while they are read, and those that are deferred."""
+    """Tasks that have ids: those that one COPY sends while they are read, and those that are deferred."""
 
     def __init__(self, first: int, tasks: Iterator[Mapping[str, Any]], reserved: Sequence[int]) -> None:
         self.ids: list[int] = []
@@ -132,7 +132,7 @@ class _Block:
         self._reserved = reserved
 
     def stream(self, arguments: tuple[str, ...]) -> Iterator[Sequence[Any]]:
-        """The lines of the tasks that give just these arguments, and need no answer of the database's."""
+        """Yield the lines of the tasks that set just these arguments, and need no answer of the database."""
         for place, task in enumerate(self._tasks):
             task_id = self._reserved[place]
             self.ids.append(task_id)
@@ -150,7 +150,7 @@ class _Block:
     def insert_deferred(self, *, may_stage: bool) -> Generator[Step, list[dict[str, Any]], None]:
         """Insert what was deferred: other columns, delays, idempotency keys.
 
-        Where no temporary table may be made (``may_stage``), those that have keys are inserted by the SQL function.
+        Where no temporary table may be created (``may_stage``), tasks with keys are inserted by the SQL function.
         """
         if not may_stage:
             keyed = [(place, task) for place, task in self._deferred if "idempotency_key" in task]
@@ -170,7 +170,7 @@ class _Block:
 
 
 def _insert_keyed(rows: Sequence[Row]) -> Generator[Step, list[dict[str, Any]], dict[str, int]]:
-    """Insert the rows whose key is not known yet; return the id of each key."""
+    """Insert the rows whose key is unused; return the id of each key."""
     missing: dict[str, Row] = {}
     for row in rows:
         missing.setdefault(row.values["idempotency_key"], row)
@@ -212,7 +212,7 @@ def _is_simple(task: Mapping[str, Any]) -> bool:
 
 
 def _values(task_id: int, task: Mapping[str, Any], instants: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The columns that a task fills, and with what."""
+    """Return the columns that a task sets, and their values."""
     values = {"id": task_id, **task}
     if "run_at" in values:
         values["scheduled_for"] = values.pop("run_at")
@@ -230,7 +230,7 @@ def _lines(rows: Sequence[Row]) -> Iterator[Sequence[Any]]:
 
 
 def _by_columns(rows: Iterable[Row]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
-    """The rows in groups that fill the same columns: a COPY fills the same ones in each line."""
+    """Group the rows that set the same columns: every line of a COPY sets the same ones."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.values), []).append(row)

@@ -1,4 +1,4 @@
-"""What a client asks of the database about types and errors, from counts of upkeep. Pure, as its package."""
+"""Commands about types and errors, from the statistics of upkeep. Pure, as its package."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.validation import Duration, aware, duration, interval_of, optional, plain_text, refused, whole
 
 DEAD_BATCH = 2_000
-"""Dead tasks that are looked at at once for those of a group."""
+"""Number of dead tasks that are searched at a time for those of a group."""
 MAX_GROUPS = 200
-"""Groups of errors that are listed."""
+"""Maximum number of groups of errors in a list."""
 MAX_DEPLOYMENTS = 200
 _limit = whole(1, MAX_LIMIT)
 _within = duration(Interval(microseconds=300_000_000), Interval(days=400), rule="be between 5 minutes and 400 days")
 
 
 class CountedOptions(TypedDict, total=False):
-    """Which time and which tasks."""
+    """The period and the tasks."""
 
     within: Duration
-    """How long back: 5 minutes at least, 400 days at most."""
+    """Length of the period: at least 5 minutes, at most 400 days."""
     ago: Duration | None
-    """The same time so long before: ``1d`` is yesterday."""
+    """Shifts the period back by this much: ``1d`` is yesterday."""
     queue: str | None
 
 
@@ -39,39 +39,39 @@ class ErrorFilters(CountedOptions, total=False):
 
 
 class DeadOfError(NamedTuple):
-    """A batch of the dead tasks, and those of them that died of one error."""
+    """A batch of dead tasks, and those of them that died of one error."""
 
     ids: list[int]
     looked_at: int
     until: datetime | None
     last: tuple[datetime, int] | None
-    """Where the next batch goes on; None when this one found nothing more."""
+    """Where the next batch continues; None when this one found nothing more."""
 
 
 def type_stats(task_type: str | None = None, **options: Unpack[CountedOptions]) -> Command[list[TypeStats]]:
-    """Read what ended of each type, or of one; the most first."""
+    """Read what ended of each type, or of one; the most frequent first."""
     return unprepared("list_type_stats", rows_as(TypeStats), **_time(options), **_of(task_type, options))
 
 
 def type_history(task_type: str | None, **options: Unpack[CountedOptions]) -> Command[list[TypeBucket]]:
-    """Read what ended of a type, bucket by bucket; None: of all types."""
+    """Read what ended of a type, bucket by bucket; None for all types."""
     return unprepared("list_type_history", rows_as(TypeBucket), **_time(options), **_of(task_type, options))
 
 
 def type_histogram(task_type: str | None, **options: Unpack[CountedOptions]) -> Command[list[HistogramBin]]:
-    """Read how long attempts at a type ran and waited; None: of all types."""
+    """Read how long attempts at a type ran and waited; None for all types."""
     return unprepared("list_type_histogram", rows_as(HistogramBin), **_time(options), **_of(task_type, options))
 
 
 def errors(**filters: Unpack[ErrorFilters]) -> Command[list[ErrorStats]]:
-    """Read with which errors attempts failed, the most frequent first."""
+    """Read the errors with which attempts failed, the most frequent first."""
     given = {**_time(filters, "1d"), **_of(filters.get("task_type"), filters)}
     limit = _limit("limit", filters.get("limit", MAX_GROUPS))
     return unprepared("list_error_stats", rows_as(ErrorStats), **given, id=None, limit=limit)
 
 
 def error(id: str, **options: Unpack[CountedOptions]) -> Command[ErrorStats | None]:
-    """Read one group of errors; None: nothing failed with it in this time."""
+    """Read one group of errors; None when nothing failed with it in this period."""
     given = {**_time(options, "1d"), **_of(None, options), "id": plain_text("id", id), "limit": 1}
 
     def parse(rows: Rows) -> ErrorStats | None:
@@ -87,12 +87,12 @@ def deployments(*, since: datetime, until: datetime, task_type: str | None = Non
 
 
 def counted_time(**options: Unpack[CountedOptions]) -> Command[CountedTime]:
-    """Read which buckets a time is made of."""
+    """Read the buckets of a period."""
     return unprepared("get_counted_time", row_as(CountedTime), **_time(options))
 
 
 def dead_of_error(group: ErrorStats) -> Callable[[DeadOfError | None], Command[DeadOfError]]:
-    """Find the dead tasks that died of an error, batch by batch. Raises InvalidTask for what is no single group."""
+    """Find the dead tasks that died of an error, batch by batch. Raises InvalidTask for anything but a single group."""
     if group.id == OTHER:
         raise refused("id", "be a group of errors, not all others", group.id)
 

@@ -1,4 +1,4 @@
-"""What the dashboard asks of the database. Pure, as :mod:`pgsched.db.queries`.
+"""The dashboard's commands. Pure, as :mod:`pgsched.db.queries`.
 
 Every statement reads a bounded number of rows, whatever the table holds; counts end at :data:`CAP`.
 """
@@ -16,7 +16,7 @@ from pgsched.domain.records import Execution, read
 from pgsched.domain.validation import one_of, optional
 
 CAP = 10_001
-"""Maximum number of rows to count: more than 10,000 is shown as such."""
+"""Maximum number of rows to count; "more than 10,000" is shown beyond it."""
 SAMPLE = 1_000
 """Number of due rows of each queue whose types are read."""
 MAX_RUNNING = 1_000
@@ -25,7 +25,7 @@ EXECUTION_STATUSES = ("completed", "failed", "timed_out", "cancelled", "lost", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSurvey:
-    """A queue, its settings and what waits in it."""
+    """A queue, its settings and its waiting tasks."""
 
     name: str
     paused: bool
@@ -33,21 +33,21 @@ class QueueSurvey:
     limits: dict[str, Any]
     ageing: Interval | None
     waiting: int
-    """Rows that wait or run, counted up to the cap."""
+    """Waiting and running rows, counted up to the cap."""
     ready: int
-    """Those of them that are due or run, up to the cap, too."""
+    """Due and running rows among them, also up to the cap."""
     oldest_due_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSetup:
-    """What a queue is told to do, as a form has it."""
+    """The settings of a queue, for a form."""
 
     name: str
     ordering: str = "fifo"
     limits: dict[str, Any] = field(default_factory=dict)
     per: Interval | None = None
-    """The time of its rates."""
+    """The window of its rates."""
     ageing: Interval | None = None
     events: bool = False
     retention: Interval | None = None
@@ -56,11 +56,11 @@ class QueueSetup:
     dead_retention_count: int | None = None
     archive: bool | None = None
     defaults: dict[str, Any] | None = None
-    """The columns that its tasks have unless somebody with more to say says otherwise."""
+    """Defaults for columns of its tasks that neither their row nor their handler sets."""
 
 
 def find_said_options(task_type: str, queue: str) -> Command[set[str]]:
-    """Read the columns of which the handler or the queue of a task says something."""
+    """Read the columns for which the handler or the queue of a task has defaults."""
 
     def parse(rows: Rows) -> set[str]:
         return {row["option"] for row in rows}
@@ -70,14 +70,14 @@ def find_said_options(task_type: str, queue: str) -> Command[set[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeSurvey:
-    """What is due or runs of one type in one queue, of the queue's first rows."""
+    """Due and running tasks of one type in one queue, among the queue's first rows."""
 
     queue: str
     task_type: str
     due: int
     running: int
     handled: bool
-    """A live worker of the queue has a handler for it."""
+    """Whether a live worker of the queue has a handler for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class MinuteCount:
     status: str
     number: int
     milliseconds: float
-    """What they took together."""
+    """Their total duration."""
 
 
 def survey_queues() -> Command[list[QueueSurvey]]:
@@ -117,7 +117,7 @@ def survey_dead() -> Command[dict[str, int]]:
 
 
 def survey_table() -> Command[int]:
-    """Read how many rows the table has, about."""
+    """Read the approximate number of rows in the table."""
     return command("survey_table", lambda rows: int(rows[0]["about_rows"]))
 
 
@@ -127,7 +127,7 @@ def count_executions(minutes: int) -> Command[list[MinuteCount]]:
 
 
 def find_created_at(id: int) -> Command[datetime | None]:
-    """Read when a task was made; None when it is gone."""
+    """Read when a task was created; None when it no longer exists."""
     return command("find_created_at", lambda rows: rows[0]["created_at"].astimezone(UTC) if rows else None, id=id)
 
 
@@ -137,7 +137,7 @@ def find_running_ids() -> Command[list[int]]:
 
 
 def begin_look() -> Command[datetime]:
-    """Begin a look that may read much, at the head of a transaction; returns the time of the database."""
+    """Start an expensive read, as the first statement of a transaction; returns the database's time."""
     return command("begin_look", value("now"))
 
 
@@ -150,7 +150,7 @@ def latest_executions(
     before: tuple[datetime, int, int] | None,
     limit: int,
 ) -> Command[list[Execution]]:
-    """Read a page of the attempts that began at ``since`` or later, the latest first."""
+    """Read a page of the attempts that started at ``since`` or later, the latest first."""
     at, task_id, token = before or (None, None, None)
     params = {
         "since": since,
@@ -165,10 +165,10 @@ def latest_executions(
 
 
 def watch_changes() -> Command[dict[str, int]]:
-    """Read of each table a number that differs after every change of it."""
+    """Read a number for each table that differs after every change of it."""
     return command("watch_changes", lambda rows: {row["name"]: int(row["changes"]) for row in rows})
 
 
 def watch_tasks(ids: Iterable[int]) -> Command[dict[int, str]]:
-    """Read of each of these tasks a mark that differs after every change of it; one that is gone has none."""
+    """Read a mark for each of these tasks that differs after every change of it; a deleted one has none."""
     return command("watch_tasks", lambda rows: {row["id"]: row["mark"] for row in rows}, ids=sorted(ids))

@@ -1,6 +1,6 @@
-"""What a client asks of the database about the dead letters. Pure, as :mod:`pgsched.db.queries`.
+"""Commands about the dead letters. Pure, as :mod:`pgsched.db.queries`.
 
-Changes go in batches, each a command of its own, so that none holds its locks for long however many are dead.
+Changes are made in batches, each a command of its own, so that none holds its locks for long however many are dead.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ class DeadBatch(NamedTuple):
     ids: list[int]
     """The tasks that were changed."""
     until: datetime
-    """When the first batch began."""
+    """When the first batch started."""
     last: tuple[datetime, int] | None
-    """Where the next batch goes on; None when this one found nothing more."""
+    """Where the next batch continues; None when this one found nothing more."""
 
     @property
     def changed(self) -> int:
-        """How many that are."""
+        """The number of these tasks."""
         return len(self.ids)
 
 
 class DeadOptions(TaskFilters, total=False):
-    """Which dead tasks are listed: all filters (``ended_after`` is when they died), and which page of them."""
+    """Filters of a list of dead tasks (``ended_after`` is when they died), and its page."""
 
     limit: int
-    """50 when it is left out; 10,000 at most."""
+    """50 by default, at most 10,000."""
     before: tuple[datetime, int] | None
-    """The ``(died_at, id)`` of the last one of the page before."""
+    """The ``(died_at, id)`` of the last task of the previous page."""
     cursor: str | None
-    """The ``next_cursor`` of the page before; instead of ``before``."""
+    """The ``next_cursor`` of the previous page; instead of ``before``."""
 
 
 def list_dead(
@@ -56,7 +56,7 @@ def list_dead(
     cursor: str | None = None,
     **filters: Unpack[TaskFilters],
 ) -> Command[PagedList[Task]]:
-    """Read a page of the dead letters that fit, the latest first."""
+    """Read a page of the matching dead letters, the latest first."""
     died_at, task_id = place_of("dead", cursor, "before", before, datetime, int) or (None, None)
     params = {
         **parameters_of(filters),
@@ -68,23 +68,23 @@ def list_dead(
 
 
 Next = Callable[[DeadBatch | None], Command[DeadBatch]]
-"""Makes the command of the batch after one; of the first after None."""
+"""Creates the command for the batch after one; for the first after None."""
 
 
 def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Next:
-    """Give every dead task that fits all its attempts again, batch by batch. Raises InvalidTask."""
+    """Give every matching dead task all its attempts again, batch by batch. Raises InvalidTask."""
     _check_all(all, queue, task_type)
     return _batches("retry_dead_tasks", choice(queue=queue, task_type=task_type))
 
 
 def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Next:
-    """Delete the dead tasks that fit, batch by batch. Raises InvalidTask."""
+    """Delete the matching dead tasks, batch by batch. Raises InvalidTask."""
     _check_all(all, queue, task_type, older_than)
     return _batches("purge_dead_tasks", _dead(queue, task_type, older_than))
 
 
 def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
-    """Count the dead tasks that fit."""
+    """Count the matching dead tasks."""
     return unprepared("count_dead_tasks", value("number"), **_dead(queue, task_type, older_than))
 
 
@@ -103,7 +103,7 @@ def _batch(rows: Rows) -> DeadBatch:
 
 
 def _check_all(everything: object, *filters: object) -> None:
-    """Refuse a change of many tasks without a filter, unless somebody says that all of them are meant."""
+    """Reject a change of many tasks without a filter, unless the caller confirms that all of them are meant."""
     if not flag("all", everything) and all(given is None for given in filters):
         raise InvalidTask("must be true where no filter is given", field="all")
 

@@ -1,6 +1,6 @@
-"""What the doctor asks of the database. Pure, as :mod:`pgsched.db.queries`.
+"""The doctor's commands. Pure, as :mod:`pgsched.db.queries`.
 
-Each question reads a bounded number of rows.
+Each query reads a bounded number of rows.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pgsched.db.query import Command, row_as, rows_as, unprepared, value
 T = TypeVar("T")
 
 CAP = 10_001
-"""Maximum number of rows to count or look through."""
+"""Maximum number of rows to count or examine."""
 LATE_SECONDS = 60.0
-"""A schedule that should have run so long ago has stalled."""
+"""A schedule that should have run this long ago has stalled."""
 FRONT = 1_000
-"""Number of rows at the front of each queue and priority that are looked at."""
+"""Number of rows at the front of each queue and priority that are examined."""
 SAMPLE = 1_000
 """Number of attempts whose lateness is sampled."""
 STUCK_SECONDS = 300.0
-"""A lease that ended so long ago should have been claimed anew."""
+"""A lease that expired this long ago should have been claimed again."""
 OLD_SECONDS = 600.0
-"""A transaction that is open for so long keeps dead rows from being removed."""
+"""A transaction that has been open for this long keeps dead rows from being removed."""
 BEHIND = 10_000_000
-"""Transactions after which a replication slot that keeps their rows lags behind."""
+"""A replication slot that keeps rows of this many transactions lags behind."""
 HELD_SECONDS = 5.0
-"""Locks of others on our tables that are held for so long are worth a word."""
+"""Locks that others hold on our tables for this long are reported."""
 MANY_OBJECTS = 100
 SETTINGS = (
     "array_nulls", "bytea_output", "client_encoding", "datestyle", "default_transaction_deferrable",
@@ -47,12 +47,12 @@ class Version:
 
     version: int
     works_with: int
-    """Programs of this version and later work with it."""
+    """The lowest program version that works with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """The server and the role that asks."""
+    """The server and our role."""
 
     version: int
     """As 180004."""
@@ -63,13 +63,13 @@ class Server:
     synchronous_commit: bool
     autovacuum: bool
     slots: int
-    """Connections that roles like ours may have together."""
+    """Maximum number of connections for roles like ours together."""
     connections: int
     notification_queue: float
     xid_age: int
     role: str
     sees_sessions: bool
-    """Whether the role may see what the sessions of others do."""
+    """Whether the role may see the activity of other sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Part:
     kind: str
     """``index``, ``trigger``, ``column``, ``constraint`` or ``domain``."""
     name: str
-    """With its table or domain in front."""
+    """Preceded by its table or domain."""
     works: bool
     definition: str
 
@@ -129,7 +129,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
-    """What others have made: a ``policy``, ``row security``, a ``rule``, ``foreign key``, ``publication``, ``event
+    """Objects of others: a ``policy``, ``row security``, a ``rule``, ``foreign key``, ``publication``, ``event
     trigger`` or ``setting``."""
 
     kind: str
@@ -139,7 +139,7 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locks:
-    """What a session of others holds."""
+    """Locks that a session of others holds."""
 
     name: str
     """Its pid."""
@@ -162,7 +162,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
-    """Rows that wait for nothing."""
+    """Rows that wait although nothing keeps them."""
 
     number: int
     ids: list[int] | None
@@ -190,7 +190,7 @@ class Deaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """Tasks of a queue that workers set aside, for one reason."""
+    """Tasks of a queue that workers have set aside, for one reason."""
 
     operation: str
     """``claim`` or ``finish``."""
@@ -199,7 +199,7 @@ class SetAside:
     number: int
     ids: list[int]
     seconds: float
-    """How long the first of them has been."""
+    """How long ago the first of them was set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,15 +210,15 @@ class WaitingMisfit:
     task_id: int
     version: str | None
     since: str
-    """When the newest code registered first."""
+    """When the newest code was first registered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableTrouble:
-    """Durable runs of one type that are not as they should be."""
+    """Durable runs of one type that have a problem."""
 
     kind: str
-    """``unasked``: the code no longer asks for steps that they have recorded; ``unwoken``: their waits are over."""
+    """``unasked``: the code no longer reaches steps that they have recorded; ``unwoken``: their waits are over."""
     task_type: str
     number: int
     ids: list[int]
@@ -229,19 +229,19 @@ class DurableTrouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
-    """A zone of schedules; ``offsets`` None: the server does not know it."""
+    """A time zone of schedules; ``offsets`` is None when the server does not know it."""
 
     zone: str
     offsets: list[int] | None
 
 
 def begin_examination(seconds: float) -> Command[datetime]:
-    """Begin a look that takes so long at the most, at the head of a transaction; returns the database's time."""
+    """Start an examination with a time limit, as the first statement of a transaction; returns the database's time."""
     return unprepared("begin_examination", value("now"), milliseconds=max(int(seconds * 1000), 1))
 
 
 def examinations(instants: list[datetime]) -> dict[str, Command[Any]]:
-    """Return the questions that only the doctor asks, by name; zones are compared at these ``instants``."""
+    """Return the queries of the doctor alone, by name; zones are compared at these ``instants``."""
     late, stuck = LATE_SECONDS, STUCK_SECONDS
     return {
         "version": unprepared("examine_version", row_as(Version)),

@@ -1,4 +1,4 @@
-"""What programs ask of the database about durable tasks. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about durable tasks. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _event_key = optional(text_of(MAX_EVENT_KEY))
 def emit(
     id: int | None, name: str, payload: object = None, *, key: str | None = None, event_key: str | None = None
 ) -> Command[int]:
-    """Send an event to a task, named by its id or its key; returns the id of the event. Raises InvalidTask."""
+    """Send an event to a task, identified by its id or its key; returns the id of the event. Raises InvalidTask."""
     event: dict[str, Any] = {"name": _name("name", name)}
     if key is not None and id is None:
         event["task_key"] = RULES["idempotency_key"].check("key", key)
@@ -38,22 +38,22 @@ def emit(
 
 
 def restart(task_id: int, from_step: str | None = None, from_key: str = "") -> Command[None]:
-    """Run a durable task afresh, or from a step on. Raises InvalidTask."""
+    """Run a durable task from the start, or from a step on. Raises InvalidTask."""
     step = optional(_name)("from_step", from_step)
     key = from_key if from_key == "" else _step_key("from_key", from_key)
     return command("restart_task", nothing, **known_id(task_id), from_step=step, from_key=key)
 
 
 def get_run(task_id: int) -> Command[DurableRun | None]:
-    """Read the run of a durable task that is not over; None when there is none."""
+    """Read the open run of a durable task; None when there is none."""
     return command("get_durable_run", lambda rows: read(DurableRun, rows[0]) if rows else None, **last_of(task_id))
 
 
 def list_steps(task_id: int, *, all_runs: bool, limit: int) -> Command[list[DurableStep]]:
-    """Read what the latest run of a durable task has recorded, or all of its runs."""
+    """Read the records of the latest run of a durable task, or of all its runs."""
     return unprepared("list_durable_steps", rows_as(DurableStep), **last_of(task_id, limit), all_runs=all_runs)
 
 
 def list_events(task_id: int, *, limit: int) -> Command[list[DurableEvent]]:
-    """Read the last events that were sent to a durable task, in their order."""
+    """Read the last events sent to a durable task, in order."""
     return command("list_durable_events", rows_as(DurableEvent), **last_of(task_id, limit))

@@ -1,4 +1,4 @@
-"""What the dashboard asks of the database about durable tasks. Pure, as :mod:`pgsched.db.queries`."""
+"""The dashboard's commands about durable tasks. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LONGEST: Final = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownStep(DurableStep):
-    """A step, and where it stands in its run."""
+    """A step and its position in the run."""
 
     left_out: bool
-    """The result is too long to be shown."""
+    """Whether the result is too long to be shown."""
     place: int
-    """In the order of its start, from 1."""
+    """Its number by the order of starts, from 1."""
     number: int
-    """How many steps the run has recorded."""
+    """The number of recorded steps of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +30,18 @@ class ShownEvent(DurableEvent):
     """An event in a mailbox."""
 
     left_out: bool
-    """The payload is too long to be shown."""
+    """Whether the payload is too long to be shown."""
 
 
 class RunOfTask(NamedTuple):
-    """Which run of its task it is."""
+    """Identifies a run of its task."""
 
     began_at: datetime
     tick_number: int
 
 
 def list_runs(task_id: int, *, limit: int) -> Command[list[RunOfTask]]:
-    """Read the last runs of a task of which steps are kept, the latest first."""
+    """Read the last runs of a task that still have steps, the latest first."""
 
     def parse(rows: Rows) -> list[RunOfTask]:
         return [RunOfTask(row["began_at"], row["tick_number"]) for row in rows]
@@ -52,7 +52,7 @@ def list_runs(task_id: int, *, limit: int) -> Command[list[RunOfTask]]:
 def show_run(
     task_id: int, began_at: datetime, *, until: int | None, limit: int, longest: int = LONGEST
 ) -> Command[list[ShownStep]]:
-    """Read so many steps of a run up to a place, or its last ones, and all that wait; in the order of their start.
+    """Read a number of steps of a run up to a position, or its last ones, and all waiting ones, by the order of starts.
 
     Results longer than ``longest`` are left out.
     """
@@ -61,10 +61,10 @@ def show_run(
 
 
 def show_mailbox(task_id: int, *, limit: int) -> Command[list[ShownEvent]]:
-    """Read the last events that were sent to a task, in their order."""
+    """Read the last events sent to a task, in order."""
     return command("show_mailbox", rows_as(ShownEvent), task_id=task_id, limit=limit, longest=LONGEST)
 
 
 def is_new_event(id: int) -> Command[bool]:
-    """Read whether an event was stored by this transaction."""
+    """Read whether this transaction has stored an event."""
     return command("is_new_event", value("is_new"), id=id)

@@ -1,4 +1,4 @@
-"""What a client asks of the database about locks. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about locks. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pgsched.domain.validation import number, text_of
 
 SHORTEST_TTL = 1
 LONGEST_TTL = 86_400
-"""Seconds between which a ttl must be."""
+"""The range of a ttl, in seconds."""
 LONGEST_NAME = 200
 
 
 def acquire(name: str, owner: UUID, *, ttl: float, holder: str) -> Command[int | None]:
-    """Take a lock; its fencing token, None while another owner has it."""
+    """Acquire a lock; returns its fencing token, None while another owner holds it."""
 
     def parse(rows: Rows) -> int | None:
         token = rows[0]["token"]
@@ -29,26 +29,26 @@ def acquire(name: str, owner: UUID, *, ttl: float, holder: str) -> Command[int |
 
 
 def renew(name: str, owner: UUID, *, ttl: float) -> Command[bool]:
-    """Keep a lock for ``ttl`` seconds from now; whether it was still the owner's."""
+    """Keep a lock for ``ttl`` seconds from now; returns whether it was still the owner's."""
     return command("renew_lock", changed, name=name, owner=owner, ttl=ttl)
 
 
 def release(name: str, owner: UUID) -> Command[bool]:
-    """Give a lock back; whether it was still the owner's."""
+    """Release a lock; returns whether it was still the owner's."""
     return command("release_lock", changed, name=name, owner=owner)
 
 
 def break_lock(name: str) -> Command[bool]:
-    """Take a lock away from whoever has it; whether anybody had."""
+    """Break a lock, whoever holds it; returns whether anybody did."""
     return command("break_lock", changed, name=lock_name(name))
 
 
 def list_locks() -> Command[list[LockInfo]]:
-    """Read every lock that was not given back."""
+    """Read every lock that has not been released."""
     return command("list_locks", rows_as(LockInfo))
 
 
-# What may be asked.
+# Validation.
 
 _name = text_of(LONGEST_NAME, control_characters=False)
 _ttl = number(SHORTEST_TTL, LONGEST_TTL, rule=f"be between {SHORTEST_TTL} and {LONGEST_TTL} seconds")
@@ -62,7 +62,7 @@ def lock_name(name: str) -> str:
 
 
 def lock_ttl(name: str, ttl: float) -> float:
-    """Return how long a lock is good for, in seconds, or raise InvalidLock."""
+    """Return the ttl of a lock, in seconds, or raise InvalidLock."""
     with _of_lock(place=f"lock {name!r}: "):
         return float(_ttl("ttl", ttl))
 

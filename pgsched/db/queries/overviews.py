@@ -1,4 +1,4 @@
-"""Lists of schedules and of workflows, with what happened to each. Pure, as :mod:`pgsched.db.queries`."""
+"""Lists of schedules and of workflows, with their recent history. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from pgsched.domain.records import Task, read
 from pgsched.domain.validation import one_of, optional
 
 MAX_SCHEDULES: Final = 10_000
-"""Schedules that are looked at; those that were made last."""
+"""Maximum number of schedules that are read, the newest first."""
 STRETCH: Final = 20_000
-"""Rows of the index of workflows that a page looks at."""
+"""Number of rows of the index of workflows that a page examines."""
 MAX_PARTS: Final = 300
-"""Tasks of one workflow that a list looks at."""
+"""Number of tasks of one workflow that a list examines."""
 MAX_ATTEMPTS: Final = 3_000
-"""Attempts of one workflow that are read for its view in time."""
+"""Number of attempts of one workflow that its timeline reads."""
 WORKFLOW_STATES: Final = ("pending", "running", "blocked", "completed", "dead", "cancelled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRow:
-    """A schedule, how it stands, and its last attempt that has ended."""
+    """A schedule, its state, and its last attempt that has ended."""
 
     task: Task
     state: str
     at: datetime
-    """By which it is sorted: its next run, or the end of time."""
+    """The sort key: its next run, or the end of time."""
     last_status: str | None
     last_ms: float | None
     last_task_id: int | None
-    """Whose attempt it was: a child's where runs may overlap."""
+    """The task of that attempt: a child where runs may overlap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowRow:
-    """A workflow, by the group or the task at its end, and how far it is."""
+    """A workflow, identified by the group or the task at its end, and its progress."""
 
     task: Task
     state: str
     """Its status; running while the steps of a group run."""
     number: int
-    """Tasks that belong to it: the steps of a group, else the task and all that it waits for."""
+    """Its tasks: the steps of a group, otherwise the task and all its dependencies."""
     completed: int
     failed: int
     failed_ids: list[int]
-    """The first three of those that are dead."""
+    """The first three of the dead ones."""
     is_cut: bool
-    """There are more tasks than were looked at: ``completed`` and ``failed`` are of the first 300."""
+    """Whether there are more tasks than were examined: ``completed`` and ``failed`` are of the first 300."""
     began_at: datetime | None
     ended_at: datetime | None
 
@@ -61,7 +61,7 @@ class Listed(NamedTuple):
 
     rows: list[ScheduleRow]
     complete: bool
-    """False: there are more schedules than are looked at."""
+    """False when there are more schedules than are read."""
 
 
 class FoundWorkflows(NamedTuple):
@@ -69,7 +69,7 @@ class FoundWorkflows(NamedTuple):
 
     rows: list[WorkflowRow]
     next_before: int | None
-    """Where to look further when the page is not full and there is more."""
+    """Where to continue when the page is not full and there is more."""
 
 
 def list_schedules(
@@ -127,7 +127,7 @@ def list_workflows(
 
 
 class AttemptTime(NamedTuple):
-    """When an attempt at a task of a workflow was under way."""
+    """When an attempt at a task of a workflow was in progress."""
 
     task_id: int
     status: str
@@ -136,7 +136,7 @@ class AttemptTime(NamedTuple):
 
 
 def list_workflow_attempts(ids: Sequence[int]) -> Command[list[AttemptTime]]:
-    """Read when tasks ran, of each the last ten attempts."""
+    """Read when tasks ran, the last ten attempts of each."""
 
     def parse(rows: Rows) -> list[AttemptTime]:
         return [AttemptTime(*(row[name] for name in AttemptTime._fields)) for row in rows]

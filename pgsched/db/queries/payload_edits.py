@@ -1,4 +1,4 @@
-"""What a client asks of the database to change the payloads of many tasks. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands that change the payloads of many tasks. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pgsched.domain.validation import RULES, whole
 
 MAX_BATCH: Final = 10_000
 MAX_REFUSALS: Final = 1_000
-"""Refusals that are kept."""
+"""Maximum number of refusals that are kept."""
 _batch = whole(1, MAX_BATCH)
 
 
 class RefusedEdit(NamedTuple):
-    """A task whose payload stays as it is."""
+    """A task whose payload is not changed."""
 
     id: int
     reason: str
@@ -26,19 +26,19 @@ class RefusedEdit(NamedTuple):
 
 
 class EditedPayloads(NamedTuple):
-    """What a change to the payloads of many tasks did so far, or would do."""
+    """The result, so far, of a change to the payloads of many tasks, or of its dry run."""
 
     matched: int = 0
-    """Number of tasks that fit the filter."""
+    """Number of tasks that match the filter."""
     edited: int = 0
-    """So many of them wait, and have another payload now."""
+    """Number of those that wait and have another payload now."""
     refused: int = 0
     refusals: Sequence[RefusedEdit] = ()
-    """The first 1,000 of those that are not allowed."""
+    """The first 1,000 that the rules do not allow."""
     ids: Sequence[int] = ()
     """The tasks of the last batch that were changed."""
     next_before: int | None = None
-    """The next batch is of tasks with smaller ids; None: it was the last one."""
+    """The next batch takes tasks with smaller ids; None when this was the last one."""
 
     def and_then(self, batch: EditedPayloads) -> EditedPayloads:
         """Return the sum of this and another batch."""
@@ -55,7 +55,7 @@ class EditedPayloads(NamedTuple):
 def edit_payloads(
     ids: Sequence[int], patch: Mapping[str, Any], *, dry_run: bool, next_before: int | None
 ) -> Command[EditedPayloads]:
-    """Change the payloads of those of these tasks that wait. In a dry run only tell which. Raises InvalidTask."""
+    """Change the payloads of the waiting tasks among these. A dry run only reports them. Raises InvalidTask."""
 
     def parse(rows: Rows) -> EditedPayloads:
         edited = [int(row["id"]) for row in rows if row["refusal"] is None]
@@ -66,7 +66,7 @@ def edit_payloads(
 
 
 def checked_patch(patch: Mapping[str, Any]) -> str:
-    """Return a merge patch as JSON text. Raises InvalidTask for one that is no object, is empty, or is no JSON."""
+    """Return a merge patch as JSON text. Raises InvalidTask unless it is a non-empty JSON object."""
     if not isinstance(patch, Mapping) or not patch:
         raise InvalidTask("must be an object that changes something", field="patch")
     return str(RULES["payload"].check("patch", patch))
@@ -78,6 +78,6 @@ def checked_batch(size: int) -> int:
 
 
 def of_waiting(filters: TaskFilters) -> TaskFilters:
-    """Return the filters, of tasks that may wait for a run unless they name statuses."""
+    """Return the filters, limited to tasks that may still run unless they name statuses."""
     given = at_this_moment(filters)
     return given if given.get("status") is not None else {**given, "status": ("pending", "blocked", "running")}

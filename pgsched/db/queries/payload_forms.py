@@ -1,4 +1,4 @@
-"""What forms of payloads ask of the database. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands for payload forms. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pgsched.db.query import Command, Rows, command, nothing, unprepared
 from pgsched.domain.json_text import encode_json
 
 LOOKED_AT: Final = 20_000
-"""Rows among which recent tasks of a type are looked for."""
+"""Number of rows that are searched for recent tasks of a type."""
 RECENT: Final = 5
 
 
 class RecentTask(NamedTuple):
-    """A task whose payload may be a template."""
+    """A task whose payload may serve as a template."""
 
     id: int
     task_name: str | None
@@ -25,7 +25,7 @@ class RecentTask(NamedTuple):
 
 
 def check_payload(task_type: str, schema: Mapping[str, Any], payload: Mapping[str, Any]) -> Command[None]:
-    """Refuse what an INSERT for a strict handler refuses. Raises InvalidTask, naming the argument."""
+    """Reject what an INSERT for a strict handler rejects. Raises InvalidTask, naming the argument."""
     given = {"schema": json.dumps(schema), "payload": encode_json(payload, "payload")}
     return command("check_payload", nothing, task_type=task_type, **given)
 

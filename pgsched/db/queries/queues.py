@@ -1,4 +1,4 @@
-"""What programs ask of the database about queues. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about queues. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pgsched.domain.task_spec import TaskOptions, default_columns
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
 COUNTED: Final = 10_000
-"""So many waiting, and dead, tasks of a queue are counted; more are estimated."""
+"""Maximum number of waiting, and of dead, tasks of a queue to count; more are estimated."""
 COUNTED_DUE: Final = 1_000
-"""So many due or running tasks of a queue and priority are counted; more are estimated."""
+"""Maximum number of due or running tasks of a queue and priority to count; more are estimated."""
 MAX_LIMIT_OF_QUEUE = 1_000_000
 """The highest limit; the lowest is 1."""
 ORDERINGS = ("fifo", "lifo")
 
 
 class QueueLimits(TypedDict, total=False):
-    """Limits of a queue over all workers; what is left out has none."""
+    """Limits of a queue across all workers; what is left out is unlimited."""
 
     concurrency: int | None
     """Maximum number of its tasks that run at once."""
@@ -36,33 +36,33 @@ class QueueLimits(TypedDict, total=False):
     rate_per_key: int | None
     """Maximum number with the same ``concurrency_key`` that start within ``per``."""
     per: Duration
-    """The time of a rate; a second when left out."""
+    """The window of a rate; a second when left out."""
 
 
 class QueueOptions(TypedDict, total=False):
-    """Settings of a queue; what is left out stays as it is."""
+    """Settings of a queue; what is left out is not changed."""
 
     ordering: str
     """``fifo`` or ``lifo``."""
     ageing: Duration | None
-    """A row that has waited so long counts as one priority higher, for each such span; None: off."""
+    """A waiting row gains one priority for each such period; None turns ageing off."""
     retention: Age | Literal[0] | None
-    """Completed and cancelled tasks older than this are deleted; ``"forever"``: none; None: as the settings say.
+    """Completed and cancelled tasks older than this are deleted; ``"forever"`` keeps them; None uses the settings.
 
-    ``0``: a one-time task leaves in the transaction that completes it, and only its history is kept.
+    With ``0`` a one-time task is deleted in the transaction that completes it, and only its history is kept.
     """
     retention_count: int | str | None
-    """Number of completed and cancelled tasks that are kept; as before."""
+    """Number of completed and cancelled tasks that are kept; values as above."""
     dead_retention: Age | None
-    """As ``retention``, of dead tasks."""
+    """Like ``retention``, for dead tasks."""
     dead_retention_count: int | str | None
-    """As ``retention_count``, of dead tasks."""
+    """Like ``retention_count``, for dead tasks."""
     archive: bool | None
-    """What is deleted is copied to ``pgsched.archived_tasks``; None: as the settings say."""
+    """Whether deleted tasks are copied to ``pgsched.archived_tasks``; None uses the settings."""
     allow_short: bool
-    """``retention`` and ``dead_retention`` may be shorter than an hour."""
+    """Allows ``retention`` and ``dead_retention`` to be shorter than an hour."""
     defaults: TaskOptions | None
-    """The options that its tasks have unless they or their handlers say otherwise; None: none."""
+    """Defaults for options of its tasks that neither they nor their handlers set; None for none."""
 
 
 _LIMIT = whole(1, MAX_LIMIT_OF_QUEUE, rule=f"be a whole number between 1 and {MAX_LIMIT_OF_QUEUE}")
@@ -77,23 +77,23 @@ _ageing = optional(duration(Interval(microseconds=1_000_000), rule="be between 1
 
 
 def queues() -> Command[list[QueueInfo]]:
-    """Read every queue, with counts: exact ones of few tasks, estimates of many."""
+    """Read every queue, with counts: exact for few tasks, estimated for many."""
     return command("list_queues", rows_as(QueueInfo), entries=COUNTED, front=COUNTED_DUE)
 
 
 def pause_queue(name: str, paused_by: str | None = None) -> Command[None]:
-    """Claim nothing more of a queue."""
+    """Pause a queue: nothing more is claimed from it."""
     by = optional(plain_text)("paused_by", paused_by)
     return command("pause_queue_claims", nothing, name=plain_text("queue", name), paused_by=by)
 
 
 def resume_queue(name: str) -> Command[None]:
-    """Claim again from a paused queue."""
+    """Resume a paused queue."""
     return command("resume_queue_claims", nothing, name=plain_text("queue", name))
 
 
 def set_queue_events(name: str, events: bool) -> Command[None]:
-    """Let other programs be told what happens to the tasks of a queue, or no longer."""
+    """Announce what happens to the tasks of a queue to other programs, or no longer do so."""
     return command("set_queue_events", nothing, name=plain_text("queue", name), events=events)
 
 
@@ -108,7 +108,7 @@ def lock_queue(name: str) -> Command[None]:
 
 
 def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
-    """Give a queue these limits instead of those it had."""
+    """Replace the limits of a queue."""
     params = {"queue": plain_text("queue", name)}
     try:
         params |= {limit: check(limit, limits.get(limit)) for limit, check in _LIMITS.items()}
@@ -125,7 +125,7 @@ def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
 
 
 def unlimit_queue(name: str) -> Command[bool]:
-    """Take the limits of a queue away; whether it had some."""
+    """Remove the limits of a queue; returns whether it had any."""
     return command("unlimit_queue", changed, queue=plain_text("queue", name))
 
 
@@ -149,7 +149,7 @@ def set_queue(name: str, options: QueueOptions) -> Command[None]:
 
 
 def set_defaults(name: str, columns: Mapping[str, Any]) -> Command[bool]:
-    """Set what a queue says of all of its tasks, by column as :class:`QueueSettings` has it; whether it is new."""
+    """Set a queue's defaults for its tasks, by column as in :class:`QueueSettings`; returns whether they changed."""
     return command("set_defaults", changed, queue=checked("queue", name), defaults=json.dumps(columns))
 
 

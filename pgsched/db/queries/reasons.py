@@ -1,4 +1,4 @@
-"""What decides why a task or a queue waits. Pure, as :mod:`pgsched.db.queries`.
+"""The facts that decide why a task or a queue waits. Pure, as :mod:`pgsched.db.queries`.
 
 Each statement reads a bounded number of rows by an index, whatever the table holds.
 """
@@ -17,15 +17,15 @@ from pgsched.domain.waiting.backlog import WINDOW_SECONDS, Sample
 from pgsched.domain.waiting.facts import Ahead, QueueFacts, SetAside, TaskFacts, Upstream
 
 AHEAD: Final = 200
-"""Rows of each priority that are looked at for those before a task."""
+"""Number of rows of each priority that are searched for those before a task."""
 FRONT: Final = 200
-"""Rows of each priority that are looked at for due tasks."""
+"""Number of rows of each priority that are searched for due tasks."""
 SLOTS: Final = 10_000
-"""Slots of a queue that are looked at."""
+"""Number of slots of a queue that are examined."""
 
 
 class Due(NamedTuple):
-    """What is due of one queue, of its first rows."""
+    """Due tasks of one queue, among its first rows."""
 
     by_type: dict[str, int]
     oldest_due_at: datetime | None
@@ -58,15 +58,13 @@ def _set_aside(one: dict[str, Any]) -> SetAside:
 
 
 def look_at_queue(queue: str, *, key: str | None = None, task_type: str | None = None) -> Command[QueueFacts]:
-    """Read the facts of a queue, for a task of this key and type. Raises InvalidTask for a name that none may have."""
+    """Read the facts of a queue, for a task of this key and type. Raises InvalidTask for an invalid name."""
     params = {"queue": plain_text("queue", queue), "key": key, "task_type": task_type, "cap": SLOTS}
     return unprepared("look_at_queue", lambda rows: read(QueueFacts, rows[0]), **params)
 
 
 def count_ahead(task: TaskFacts, queue: QueueFacts, task_types: list[str]) -> Command[Ahead]:
-    """Count the tasks that a claim for these types takes before one that is due; all that are due where there is no
-    one order of them.
-    """
+    """Count the tasks that a claim for these types takes before a due one; all due ones without a single order."""
     return unprepared(
         "count_ahead",
         lambda rows: Ahead(number=rows[0]["number"], is_capped=rows[0]["is_capped"]),
@@ -82,7 +80,7 @@ def count_ahead(task: TaskFacts, queue: QueueFacts, task_types: list[str]) -> Co
 
 
 def look_at_due(queue: str) -> Command[Due]:
-    """Read what is due of a queue, of its first rows."""
+    """Read the due tasks of a queue, among its first rows."""
 
     def parse(rows: Rows) -> Due:
         return Due(
@@ -95,12 +93,12 @@ def look_at_due(queue: str) -> Command[Due]:
 
 
 def read_clock() -> Command[datetime]:
-    """Read the time of the database."""
+    """Read the database's time."""
     return command("read_clock", value("now"))
 
 
 def list_backlogs(queue: str | None = None) -> Command[dict[str, list[Sample]]]:
-    """Read how many tasks were due in the last quarter of an hour, by queue, in the order of time."""
+    """Read how many tasks were due in the last quarter of an hour, by queue, in chronological order."""
 
     def parse(rows: Rows) -> dict[str, list[Sample]]:
         found: dict[str, list[Sample]] = {}

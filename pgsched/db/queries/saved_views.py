@@ -1,4 +1,4 @@
-"""What a client asks of the database about saved views. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about saved views. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _actor = text_of(200)
 
 
 def list_views(name: str | None = None) -> Command[list[SavedView]]:
-    """Read every view, or the one of this name."""
+    """Read every view, or the one with this name."""
     return command("list_saved_views", rows_as(SavedView), name=None if name is None else checked_view_name(name))
 
 
 def set_view(name: str, query: str, saved_by: str | None) -> Command[str]:
-    """Save a view or replace its query; says which: ``created`` or ``replaced``. Raises InvalidTask."""
+    """Save a view or replace its query; returns ``created`` or ``replaced``. Raises InvalidTask."""
     params = {
         "name": checked_view_name(name),
         "query": checked_view_query(query),

@@ -1,4 +1,4 @@
-"""What a client asks of the database about schedules and their calendars. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about schedules and their calendars. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPTIONS: Final = {rule.parameter: name for name, rule in RULES.items()}
 
 
 def schedule_by_key(specs: Iterable[TaskSpec], rule: str) -> Command[list[Scheduled]]:
-    """Insert tasks, or do with those that have their keys what ``rule`` says. Raises InvalidTask where one has none."""
+    """Insert tasks; ``rule`` decides for keys that are in use. Raises InvalidTask for a task without a key."""
     tasks = []
     for spec in specs:
         if spec.idempotency_key is None:
@@ -34,7 +34,7 @@ def schedule_by_key(specs: Iterable[TaskSpec], rule: str) -> Command[list[Schedu
 
 
 def schedule_unique(specs: Iterable[TaskSpec], unique: Unique, rule: str) -> Command[list[Scheduled]]:
-    """Insert tasks, or do with those like them that hold what ``unique`` and ``rule`` say."""
+    """Insert tasks; ``unique`` and ``rule`` decide for those that an existing task blocks."""
     if unique.debounce is not None and rule in ("replace", "raise"):
         raise InvalidTask(f'excludes on_conflict="{rule}"', field="debounce")
     tasks = json.dumps([json_values(spec.arguments()) for spec in specs])
@@ -43,7 +43,7 @@ def schedule_unique(specs: Iterable[TaskSpec], unique: Unique, rule: str) -> Com
 
 
 def schedule(spec: TaskSpec, rule: str = "return", unique: Unique | None = None) -> Command[Scheduled]:
-    """Insert a task, or do with the one that has its key what ``rule`` says, and say what became of it."""
+    """Insert a task; ``rule`` decides when its key is in use. Returns the outcome."""
     if unique is not None:
         alike = schedule_unique([spec], unique, rule)
         return Command(alike.statement, alike.params, lambda rows: alike.parse(rows)[0])
@@ -51,12 +51,12 @@ def schedule(spec: TaskSpec, rule: str = "return", unique: Unique | None = None)
         one = task_commands.schedule(spec)
         return Command(one.statement, one.params, lambda rows: Scheduled(one.parse(rows), "created"), task=one.task)
     many = schedule_by_key([spec], rule)
-    plain = spec.arguments() if rule == "return" else None  # what other drivers call returns known tasks
+    plain = spec.arguments() if rule == "return" else None  # what other drivers call returns existing tasks
     return Command(many.statement, many.params, lambda rows: many.parse(rows)[0], task=plain)
 
 
 def _scheduled(row: Row) -> Scheduled:
-    """Drivers that are not psycopg bring the id alone."""
+    """Drivers other than psycopg return only the id."""
     differs = sorted(_OPTIONS.get(name, name) for name in (row.get("differs") or "").split(",") if name)
     return Scheduled(int(row["id"]), row.get("outcome"), differs=differs)
 
@@ -64,24 +64,24 @@ def _scheduled(row: Row) -> Scheduled:
 def backfill(
     task_id: int, since: datetime, until: datetime, *, max_ticks: int, dry_run: bool
 ) -> Command[list[BackfillTick]]:
-    """Run the ticks of a schedule in a past range, or only tell which. Raises InvalidTask for a time without a zone."""
+    """Run the ticks of a schedule in a past range, or only list them. Raises InvalidTask for a time without a zone."""
     span = {"since": aware("since", since), "until": aware("until", until)}
     params = {**known_id(task_id), **span, "max_ticks": max_ticks, "dry_run": dry_run}
     return command("backfill_schedule", rows_as(BackfillTick), **params)
 
 
 def skip_next(task_id: int) -> Command[SkippedTick]:
-    """Skip the booked tick of a schedule. Raises TaskNotFound, and TransitionRefused where none is booked."""
+    """Skip the next scheduled tick. Raises TaskNotFound, and TransitionRefused when there is none."""
     return command("skip_tick", row_as(SkippedTick), **known_id(task_id))
 
 
 def replan(task_id: int) -> Command[datetime | None]:
-    """Book a schedule afresh; returns when it is due."""
+    """Compute the next tick of a schedule anew; returns when it is due."""
     return command("replan_task", lambda rows: rows[0]["due"], **known_id(task_id))
 
 
 def replan_all() -> Command[int]:
-    """Book all schedules afresh; returns how many."""
+    """Compute the next ticks of all schedules anew; returns their number."""
     return command("replan_tasks", lambda rows: int(rows[0]["planned"]))
 
 
@@ -89,7 +89,7 @@ def replan_all() -> Command[int]:
 
 
 def list_calendars(name: str | None = None) -> Command[list[Calendar]]:
-    """Read every calendar, or the one of this name, with how many schedules name it."""
+    """Read every calendar, or the one with this name, with the number of schedules that use it."""
     return command("list_calendars", rows_as(Calendar), name=None if name is None else checked_name(name))
 
 
@@ -99,18 +99,18 @@ def lock_calendar(name: str) -> Command[None]:
 
 
 def find_days(names: Iterable[str]) -> Command[dict[str, list[str]]]:
-    """Read the days of calendars; those that are not there are left out."""
+    """Read the dates of calendars; unknown ones are left out."""
     return command("find_days", lambda rows: {row["name"]: row["days"] for row in rows}, names=sorted(names))
 
 
 def set_calendar(name: str, days: Iterable[str | date]) -> Command[str]:
-    """Make a calendar, or replace its days; says which: ``created`` or ``replaced``."""
+    """Create a calendar, or replace its dates; returns ``created`` or ``replaced``."""
     params = {"name": checked_name(name), "days": checked_days(name, days)}
     return command("set_calendar", lambda rows: str(rows[0]["outcome"]), **params)
 
 
 def delete_calendar(name: str) -> Command[None]:
-    """Delete a calendar. Raises CalendarNotFound; the database refuses while a cron expression names it."""
+    """Delete a calendar. Raises CalendarNotFound; the database refuses while a cron expression uses it."""
 
     def parse(rows: Rows) -> None:
         if not rows[0]["changed"]:

@@ -1,4 +1,4 @@
-"""What the web face asks of the database about sessions that were ended. Pure, as :mod:`pgsched.db.queries`."""
+"""The web server's commands about ended sessions. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgsched.db.query import Command, command
 
 
 class RevokedSession(NamedTuple):
-    """A session that was logged out before it ended."""
+    """A session that was logged out before it expired."""
 
     id: str
     ends_at: datetime
@@ -22,5 +22,5 @@ def revoke_session(id: str, ends_at: datetime) -> Command[None]:
 
 
 def list_revoked_sessions(since: datetime) -> Command[list[RevokedSession]]:
-    """Read the sessions that were ended since a moment."""
+    """Read the sessions ended since a moment."""
     return command("list_revoked_sessions", lambda rows: [RevokedSession(**row) for row in rows], since=since)

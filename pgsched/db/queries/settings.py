@@ -1,5 +1,4 @@
-"""What a client asks of the database about its settings: how long what is finished is kept. Pure, as
-:mod:`pgsched.db.queries.tasks`."""
+"""Commands about the settings: how long finished tasks are kept. Pure, as :mod:`pgsched.db.queries.tasks`."""
 
 from __future__ import annotations
 
@@ -14,32 +13,32 @@ from pgsched.domain.retention_age import Age, age_setting, archives, count_of, h
 from pgsched.domain.validation import flag, one_of, refused
 
 RETENTION = ("retention", "retention_count", "dead_retention", "dead_retention_count", "archive")
-"""What a queue may say itself."""
+"""The settings that a queue may override."""
 
 
 class SettingsOptions(TypedDict, total=False):
-    """Settings for queues that say nothing else; what is left out stays as it is."""
+    """Settings for queues that do not override them; what is left out is not changed."""
 
     retention: Age | None
-    """Completed and cancelled tasks older than this are deleted, an hour at least; None: none."""
+    """Completed and cancelled tasks older than this are deleted, at least an hour; None for no limit."""
     retention_count: int | str | None
-    """Number of completed and cancelled tasks that each queue keeps; None: all."""
+    """Number of completed and cancelled tasks that each queue keeps; None for all."""
     dead_retention: Age | None
-    """As ``retention``, of dead tasks."""
+    """Like ``retention``, for dead tasks."""
     dead_retention_count: int | str | None
-    """As ``retention_count``, of dead tasks."""
+    """Like ``retention_count``, for dead tasks."""
     archive: bool
-    """What is deleted is copied to ``pgsched.archived_tasks``."""
+    """Whether deleted tasks are copied to ``pgsched.archived_tasks``."""
     history_retention: Age | None
-    """Days of the history that ended longer ago are dropped, a day at least; None: none."""
+    """Days of the history that ended longer ago are dropped, at least a day; None for no limit."""
     unknown_types: str
-    """What becomes of a task of a type that is not registered: ``accept``, ``tell`` (the default) or ``refuse``."""
+    """What happens to a task whose type is not registered: ``accept``, ``tell`` (the default) or ``refuse``."""
     allow_short: bool
-    """``retention`` and ``dead_retention`` may be shorter than an hour."""
+    """Allows ``retention`` and ``dead_retention`` to be shorter than an hour."""
 
 
 UNKNOWN_TYPES = ("accept", "tell", "refuse")
-"""What becomes of a task of a type that is not registered."""
+"""What happens to a task whose type is not registered."""
 _unknown_types = one_of(*UNKNOWN_TYPES)
 
 
@@ -71,9 +70,9 @@ def set_settings(options: SettingsOptions) -> Command[None]:
 
 
 def retention_of(options: Mapping[str, Any], retention: Callable[..., Interval | None]) -> dict[str, Any]:
-    """Return the parameters for what is kept of finished tasks. Raises InvalidTask, naming option, rule and value.
+    """Return the parameters of retention settings. Raises InvalidTask, naming option, rule and value.
 
-    ``retention`` reads the option of that name.
+    ``retention`` parses the option of that name.
     """
     allow_short = flag("allow_short", options.get("allow_short", False))
     ages = {
@@ -89,7 +88,7 @@ def retention_of(options: Mapping[str, Any], retention: Callable[..., Interval |
 
 
 def known_options(of: str, options: Mapping[str, Any], known: Set[str]) -> None:
-    """Raise InvalidTask for an option that is none, and when nothing is given to change."""
+    """Raise InvalidTask for an unknown option, and when there is nothing to change."""
     if unknown := set(options) - known:
         raise InvalidTask(f"{min(unknown)!r} is no setting", place=f"{of}: ")
     if not set(options) - {"allow_short"}:

@@ -1,4 +1,4 @@
-"""What a client asks of the database about many tasks that fit a filter. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about many tasks that match a filter. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
 from pgsched.domain.validation import MAX_BIGINT, one_of, optional, text, whole
 
 ACTIONS: Final = ("enable", "disable", "run", "cancel", "retry", "delete")
-"""What may be done to many tasks at once."""
+"""The actions for many tasks at once."""
 BATCH: Final = 1000
-"""Tasks that one transaction of a change in batches covers, at the most."""
+"""Maximum number of tasks in one transaction of a change in batches."""
 MAX_FOUND: Final = 1000
-"""The longest page."""
+"""Maximum size of a page."""
 MAX_CHANGED: Final = 10_000
 """Maximum number of tasks that one change covers."""
 MAX_SCANNED: Final = 50_000
-"""Maximum number of rows that a page looks at for filters without an index."""
+"""Maximum number of rows that a page examines for filters without an index."""
 
 FIRST_READ: Final = 50
-"""Tasks of the first page that is read of all of them; the next pages have as many as make about 2 MB."""
+"""Size of the first page when all tasks are read; later pages have as many tasks as make about 2 MB."""
 _READ_BYTES: Final = 2_000_000
 
 _limit_found = whole(1, MAX_FOUND)
@@ -38,64 +38,64 @@ _before = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 
 
 class Page(NamedTuple):
-    """The tasks that were found, the latest first."""
+    """The matching tasks, the latest first."""
 
     tasks: list[Task]
     next_before: int | None
-    """The next page comes before this id; None when nothing is left to look at."""
+    """The next page comes before this id; None when there is no next page."""
 
     @property
     def next_cursor(self) -> str | None:
-        """The same, as a cursor."""
+        """The same as a cursor."""
         return write_cursor("tasks", self.next_before)
 
 
 class FoundIds(NamedTuple):
-    """The ids of the tasks that were found, the latest first."""
+    """The ids of the matching tasks, the latest first."""
 
     ids: list[int]
     next_before: int | None
-    """As in a :class:`Page`."""
+    """As in :class:`Page`."""
 
 
 class Changed(NamedTuple):
-    """What a change to many tasks did, or would do."""
+    """The result of a change to many tasks, or of its dry run."""
 
     matched: int
-    """Number of tasks that fit the filter, up to the limit."""
+    """Number of tasks that match the filter, up to the limit."""
     changed: list[int]
-    """The tasks that it suited, by their ids."""
+    """The ids of the tasks that the action suited."""
     more: bool
-    """There may be more that fit: the limit was reached."""
+    """Whether more tasks may match: the limit was reached."""
     next_before: int | None = None
-    """Those come before this id; None when nothing is left to look at."""
+    """Those come before this id; None when there are none left."""
 
 
 class BulkProgress(NamedTuple):
-    """How far a change in batches has come."""
+    """The progress of a change in batches."""
 
     looked_at: int
-    """Tasks that fit so far."""
+    """Tasks that have matched so far."""
     changed: int
-    """Tasks that were changed so far."""
+    """Tasks that have been changed so far."""
     ids: list[int]
-    """Those that the last batch changed."""
+    """Tasks that the last batch changed."""
 
 
 class ListOptions(TaskFilters, total=False):
-    """Which tasks are listed: all filters, and which page of them."""
+    """Filters of a list of tasks, and its page."""
 
     limit: int
-    """50 when it is left out; 10,000 at most."""
+    """50 by default, at most 10,000."""
     before_id: int | None
     cursor: str | None
-    """The ``next_cursor`` of the page before; instead of ``before_id``."""
+    """The ``next_cursor`` of the previous page; instead of ``before_id``."""
 
 
 def list_tasks(
     *, limit: int = 50, before_id: int | None = None, cursor: str | None = None, **filters: Unpack[TaskFilters]
 ) -> Command[PagedList[Task]]:
-    """Read a page of the tasks that fit, the latest first: a full one, however many rows are looked at for it."""
+    """Read a page of the matching tasks, the latest first: a full one, however many rows must be examined."""
     before = place_of("tasks", cursor, "before_id", before_id, int)
     found = _find(filters, limit=_limit_listed("limit", limit), before_id=before, only_ids=False, bounded=False)
     read_page = pages_of(Task, "tasks", limit, "id")
@@ -103,9 +103,9 @@ def list_tasks(
 
 
 def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None, scan: int | None = None) -> Command[Page]:
-    """Read a page of the tasks that fit. It may be short, even empty, and still not be the last one.
+    """Read a page of the matching tasks. It may be short, even empty, without being the last one.
 
-    ``scan`` is how many rows are looked at for filters without an index; None: as many as a page may.
+    ``scan`` is the number of rows to examine for filters without an index; None for a page's maximum.
     """
 
     def parse(rows: Rows) -> Page:
@@ -117,7 +117,7 @@ def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None, scan:
 
 
 def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Command[FoundIds]:
-    """Read the ids of the tasks that fit, page by page as :func:`find_tasks`."""
+    """Read the ids of the matching tasks, page by page like :func:`find_tasks`."""
 
     def parse(rows: Rows) -> FoundIds:
         ids = [int(row["found_id"]) for row in rows if row["found_id"] is not None]
@@ -128,7 +128,7 @@ def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Comm
 
 
 def at_this_moment(filters: TaskFilters) -> TaskFilters:
-    """Return the filters with those of a query in its place, and times for how long ago. Raises InvalidTask."""
+    """Return the filters with their query resolved, and with times in place of ages. Raises InvalidTask."""
     return resolved(filters, now=datetime.now(UTC))
 
 
@@ -138,7 +138,7 @@ def size_of(task: Task) -> int:
 
 
 def next_limit(limit: int, *, number: int, size: int) -> int:
-    """Return how many tasks the page after one of ``number`` tasks, and ``size`` bytes, is to have."""
+    """Return the size of the page after one of ``number`` tasks and ``size`` bytes."""
     return max(1, min(_READ_BYTES * number // size, limit * 4, MAX_FOUND)) if number else limit
 
 
@@ -148,12 +148,12 @@ def among(filters: TaskFilters, ids: Sequence[int]) -> TaskFilters:
 
 
 def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Cut ids into pieces of this size."""
+    """Split ids into pieces of this size."""
     return (ids[at : at + size] for at in range(0, len(ids), size))
 
 
 def change_tasks(action: str, ids: Sequence[int], *, dry_run: bool, run_by: str | None = None) -> Command[list[int]]:
-    """Do one thing to each of these tasks that it suits; which ones. In a dry run only tell."""
+    """Apply an action to each of these tasks that it suits; returns which. A dry run only reports them."""
     params = {
         "action": known_action(action),
         "ids": list(ids),
@@ -169,14 +169,14 @@ def known_action(action: str) -> str:
 
 
 def checked_bulk(filters: TaskFilters, *, limit: int) -> None:
-    """Refuse a change to many tasks that does not say which, or of too many. Raises InvalidTask."""
+    """Reject a change to many tasks that does not say which, or covers too many. Raises InvalidTask."""
     if not any(value is not None for value in filters.values()):
         raise InvalidTask("a change to many tasks must have a filter")
     _limit_changed("limit", limit)
 
 
 def checked_batch(action: str, filters: TaskFilters, batch: int) -> int:
-    """Return the size of a batch, or refuse a change in batches that makes no sense. Raises InvalidTask."""
+    """Return the size of a batch, or reject invalid options of a change in batches. Raises InvalidTask."""
     known_action(action)
     checked_bulk(filters, limit=1)
     parameters_of(filters)
@@ -184,7 +184,7 @@ def checked_batch(action: str, filters: TaskFilters, batch: int) -> int:
 
 
 def parameters_of(filters: TaskFilters) -> dict[str, Any]:
-    """Return filters as parameters, a query as those that it stands for at this moment. Raises InvalidTask."""
+    """Return filters as parameters, a query as the filters that it currently stands for. Raises InvalidTask."""
     return filter_parameters(at_this_moment(filters))
 
 
@@ -210,7 +210,7 @@ def _find(
 
 
 def _next(rows: Rows, found: int, limit: int) -> int | None:
-    """Before which id the next page comes: the last task of a full page, else where the look ended."""
+    """Return before which id the next page comes: the last task of a full page, else where the search ended."""
     if found == limit:
         return int(rows[-1]["found_id"])
     return rows[0]["scanned_to"] if rows else None

@@ -1,4 +1,4 @@
-"""What programs ask of the database about tasks."""
+"""Commands about tasks."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def schedule(spec: TaskSpec) -> Command[int]:
 
 
 def add_steps(group_id: int, steps: list[dict[str, Any]]) -> Command[list[int]]:
-    """Add steps to a group whose steps run; returns their ids."""
+    """Add steps to a running group; returns their ids."""
     return command("add_steps", value("ids"), **known_id(group_id), steps=json.dumps(steps))
 
 
 def find_id(key: str) -> Command[int]:
-    """Read the id of the task that has an idempotency key. Raises TaskNotFound, naming the key."""
+    """Read the id of the task with an idempotency key. Raises TaskNotFound, naming the key."""
     return command("find_task_id", _id, key=RULES["idempotency_key"].check("key", key))
 
 
 def only_id(id: int | None, key: str | None) -> int:
-    """Return the id where no key is given. Raises InvalidTask for a task that is named by neither or by both."""
+    """Return the id when no key is given. Raises InvalidTask when neither or both identify the task."""
     if id is None or key is not None:
         given = Described("neither" if id is None else "both")
         raise InvalidTask("must be named by its id or by its key", field="key", subject="a task", value=given)
@@ -82,7 +82,7 @@ def get(task_id: int) -> Command[Task]:
 
 
 def tree(task_id: int) -> Command[TaskNode]:
-    """Read a task with its steps, what it waits for and what waits for it. Raises TaskNotFound."""
+    """Read a task with its steps, its dependencies and its dependents. Raises TaskNotFound."""
 
     def parse(rows: Rows) -> TaskNode:
         found = tree_of(task_id, rows)
@@ -112,8 +112,8 @@ def update(
 ) -> Command[None]:
     """Change the given options of a task.
 
-    Raises TaskNotFound, VersionConflict when it has not the given version, and TransitionRefused for a time of a
-    schedule, and for a schedule that is cancelled.
+    Raises TaskNotFound, VersionConflict when its version differs from the given one, and TransitionRefused for a time
+    of a schedule, and for a cancelled schedule.
     """
     columns, delay = changed_columns(payload, options)
 
@@ -137,44 +137,44 @@ def update(
 
 
 def watch(waiting: Waiting) -> Command[bool]:
-    """Look how a task stands that somebody waits for; whether the wait is over. Raises TaskNotFound."""
+    """Poll the state of a task that somebody waits for; returns whether the wait is over. Raises TaskNotFound."""
     params = {**known_id(waiting.task_id), "token": waiting.token, "since": waiting.since}
     return command("watch_task", lambda rows: waiting.is_over(rows[0] if rows else None), **params)
 
 
 def run_now(task_id: int, *, run_by: str | None) -> Command[int]:
-    """Make a task due now, or a copy of it that says who asked; returns the id that runs."""
+    """Make a task due now, or a copy of it that records who asked; returns the id that runs."""
     return command("run_task_now", value("id"), **known_id(task_id), run_by=optional(text)("run_by", run_by))
 
 
 def enable(task_id: int, *, catch_up: bool) -> Command[bool]:
-    """Let a paused task run again; whether it was paused."""
+    """Enable a paused task; returns whether it was paused."""
     return command("enable_task", changed, **known_id(task_id), catch_up=catch_up)
 
 
 def disable(task_id: int) -> Command[bool]:
-    """Pause a task; whether it was not paused before."""
+    """Pause a task; returns whether it was active."""
     return command("disable_task", changed, **known_id(task_id))
 
 
 def cancel(task_id: int) -> Command[None]:
-    """Stop a task for good."""
+    """Cancel a task."""
     return command("cancel_task", nothing, **known_id(task_id))
 
 
 def retry(task_id: int, payload: Mapping[str, Any] | None = None) -> Command[None]:
-    """Give a task all its attempts again, with another payload if there is one. Raises InvalidTask."""
+    """Give a task all its attempts again, optionally with another payload. Raises InvalidTask."""
     text = None if payload is None else checked("payload", payload)
     return command("retry_task", nothing, **known_id(task_id), payload=text)
 
 
 def stand(task_id: int) -> Command[Stand]:
-    """Ask what the row of a task does not say. Raises TaskNotFound."""
+    """Read the state of a task that its row does not contain. Raises TaskNotFound."""
     return command("stand_task", _existing(task_id, lambda row: read(Stand, row)), **known_id(task_id))
 
 
 def delete(task_id: int, *, if_version: str | None = None) -> Command[None]:
-    """Delete a task. Raises TaskNotFound, VersionConflict as an update, and TransitionRefused while it runs."""
+    """Delete a task. Raises TaskNotFound, VersionConflict like an update, and TransitionRefused while it runs."""
 
     def parse(row: Row) -> None:
         if row["deleted"]:
@@ -207,9 +207,9 @@ def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
 def logs(
     task_id: int, *, limit: int, level: str | None = None, cursor: str | None = None
 ) -> Command[PagedList[LogEntry]]:
-    """Read a page of the lines that a task logged, in their order, the last page first.
+    """Read a page of the lines that a task logged, in order, the last page first.
 
-    A line has no number: the place of a page is that of its first line, and how many lines of the same instant it has.
+    Lines have no numbers: a page is identified by the time of its first line, and its number of lines of that time.
     Raises InvalidTask.
     """
     least = optional(one_of(*LEVELS))("level", level)
@@ -235,11 +235,11 @@ def logs(
 
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-"""The levels of log lines, in their order."""
+"""The levels of log lines, in ascending order."""
 
 
 def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
-    """Read which tasks, or whether one task, had no success or run for longer than they say."""
+    """Read which tasks, or whether one task, had no success or runs for longer than their alerts allow."""
     return unprepared("list_alerts", rows_as(Alert), task_id=task_id, cap=MAX_ALERTS)
 
 
@@ -249,7 +249,7 @@ def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
 def upcoming(
     within: Duration, *, queue: str | None, limit: int, after: tuple[datetime, int] | None, cursor: str | None = None
 ) -> Command[PagedList[Task]]:
-    """Read a page of what will run within a time from now, the first one first."""
+    """Read a page of what will run within a period from now, the earliest first."""
     time, task_id = place_of("upcoming", cursor, "after", after, datetime, int) or (None, None)
     params = {
         "within": _within("within", within),
@@ -262,7 +262,7 @@ def upcoming(
 
 
 def _existing(task_id: int, parse: Callable[[Row], T]) -> Callable[[Rows], T]:
-    """Read the only row, which is there if the task is; raises TaskNotFound."""
+    """Read the only row, which exists if the task does; raises TaskNotFound."""
 
     def parse_rows(rows: Rows) -> T:
         if not rows:
@@ -273,10 +273,10 @@ def _existing(task_id: int, parse: Callable[[Row], T]) -> Callable[[Rows], T]:
 
 
 def _id(rows: Rows) -> int:
-    return int(rows[0]["id"])  # whatever the adapters of a caller's connection make of a number
+    return int(rows[0]["id"])  # whatever the adapters of a caller's connection turn a number into
 
 
-# What may be asked.
+# Validation.
 
 
 def _no_task(task_id: int) -> TaskNotFound:
@@ -291,7 +291,7 @@ def known_id(task_id: int) -> dict[str, int]:
 
 
 def last_of(task_id: int, limit: int | None = None) -> dict[str, int]:
-    """Return the parameters of a statement about what belongs to a task, of which the last so many are read."""
+    """Return the parameters of a statement that reads the last records of a task."""
     params = {"task_id": _id_of("task_id", task_id)}
     return params if limit is None else params | {"limit": _limit("limit", limit)}
 

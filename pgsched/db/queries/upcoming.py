@@ -1,4 +1,4 @@
-"""What is asked of the database about the time ahead. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about the coming runs. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pgsched.domain.validation import Duration
 
 
 class Found:
-    """What was asked, of which a plan is computed: that takes its time where there are thousands of schedules."""
+    """The data from which a plan is computed, which takes a while for thousands of schedules."""
 
     def __init__(
         self,
@@ -44,16 +44,16 @@ class Found:
         return Plan(*self._of_plan)
 
     def timeline(self, limit: int) -> Timeline:
-        """Compute the ticks, and tell of so many schedules. Raises InvalidTask for a limit that is none."""
+        """Compute the ticks, and describe this many schedules. Raises InvalidTask for an invalid limit."""
         return self.plan().timeline(self.waiting, self.rates, limit=limit)
 
 
 Asking = Generator[Command[Any], Any, Found]
-"""Yields what is to be asked, within one transaction, and is sent the answers."""
+"""Yields the queries, which must run within one transaction, and is sent the answers."""
 
 
 def asking(within: Duration, *, queue: str | None = None) -> Asking:
-    """Ask for all that a timeline is made of. Raises InvalidTask."""
+    """Query everything that a timeline is built from. Raises InvalidTask."""
     chosen = choice(queue=queue)
     span = span_of(within, (yield begin_look()))
     schedules = yield unprepared("list_planned_schedules", rows_as(PlannedSchedule), **chosen, limit=MAX_SCHEDULES + 1)

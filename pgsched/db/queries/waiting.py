@@ -1,4 +1,4 @@
-"""What a deployment asks of the database about tasks that wait. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands of a deployment about waiting tasks. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Final, NamedTuple
 from pgsched.db.query import Command, Rows, unprepared
 
 PAGE: Final = 500
-"""Tasks that are read at once."""
+"""Number of tasks that are read at a time."""
 SCAN: Final = 50_000
-"""Rows that are looked at for them."""
+"""Number of rows that are examined for them."""
 
 
 class WaitingTask(NamedTuple):
-    """A task that is to run."""
+    """A task that is still to run."""
 
     id: int
     task_type: str
@@ -22,7 +22,7 @@ class WaitingTask(NamedTuple):
     schedule_type: str
     payload: dict[str, Any]
     fired: bool
-    """A group whose steps are rows of their own by now."""
+    """Whether it is a group whose steps are rows of their own by now."""
 
 
 class WaitingPage(NamedTuple):
@@ -34,7 +34,7 @@ class WaitingPage(NamedTuple):
 
 
 def find_waiting(after_id: int, *, page: int = PAGE, scan: int = SCAN) -> Command[WaitingPage]:
-    """Read a page of the tasks that wait; it may be empty and still not be the last one."""
+    """Read a page of the waiting tasks; it may be empty without being the last one."""
 
     def parse(rows: Rows) -> WaitingPage:
         found = [

@@ -1,4 +1,4 @@
-"""What programs ask of the database about workers. Pure, as :mod:`pgsched.db.queries`."""
+"""Commands about workers. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def workers() -> Command[list[WorkerInfo]]:
 
 
 def ask_worker(worker: UUID | str, request: str | None, requested_by: str | None) -> Command[bool]:
-    """Ask a worker to ``pause`` or ``drain``, or, with None, to work again; whether that is news to it.
+    """Request that a worker ``pause`` or ``drain`` or, with None, work again; returns whether the request changed.
 
-    Raises InvalidTask for what is no id, and WorkerNotFound.
+    Raises InvalidTask for an invalid id, and WorkerNotFound.
     """
     id = worker_id(worker)
     by = optional(plain_text)("requested_by", requested_by)
@@ -51,5 +51,5 @@ def handlers(task_type: str | None = None) -> Command[list[HandlerInfo]]:
 
 
 def unhandled() -> Command[list[Unhandled]]:
-    """Read what is due without a live worker that has a handler for it, the most first."""
+    """Read the due tasks that no live worker has a handler for, the most frequent first."""
     return command("list_unhandled", lambda rows: [Unhandled(**row) for row in rows])

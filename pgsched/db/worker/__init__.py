@@ -1,1 +1,1 @@
-"""What a worker asks of the database."""
+"""Statements of a worker."""

@@ -1,4 +1,4 @@
-"""Claims of due rows, and what is done about a row that cannot be claimed or read."""
+"""Claims of due rows, and the handling of rows that cannot be claimed or read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import DatabaseUnavailable
 
-# As Claimed._make, without its check of the length: once for every task.
+# Like Claimed._make, without its check of the length: once for every task.
 _claimed = partial(tuple.__new__, Claimed)
 
 
@@ -29,31 +29,31 @@ class Probe:
     since: datetime | None = None
     cursor_at: datetime | None = None
     cursor_id: int | None = None
-    """The last row that was claimed there: the first in first out order goes on behind it, whatever ``since`` says."""
+    """The last row that was claimed there: first-in, first-out order continues behind it, whatever ``since`` says."""
     until: datetime | None = None
 
 
 class Answer(NamedTuple):
-    """What a claim says of a limited queue."""
+    """A claim's answer about a limited queue."""
 
     queue: str
     again: float | None
     """Seconds until it makes sense to ask again; None: when something becomes due."""
     held_back: bool
-    """A limit of concurrency holds rows back until others end."""
+    """Whether a concurrency limit holds rows back until others end."""
     noted: datetime | None = None
-    """As when the starts of the claim were noted, of a queue with a rate."""
+    """When the starts of the claim were recorded, for a queue with a rate."""
 
 
 class Batch(NamedTuple):
-    """What a claim brought."""
+    """The result of a claim."""
 
     tasks: list[Claimed]
-    """In the order in which they are to start."""
+    """In the order in which they start."""
     spoiled: list[tuple[Claimed, str]]
-    """Rows with a value that cannot be read, without it, and why. They are claimed like the others."""
+    """Rows with an unreadable value, without it, and the reason. They are claimed like the others."""
     again: bool = False
-    """Nothing was claimed but rows that are in the way were found: the same claim may now pass."""
+    """Whether rows that are in the way were found although nothing was claimed: the same claim may now succeed."""
 
 
 class Due(NamedTuple):
@@ -65,7 +65,7 @@ class Due(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A row whose claim was tried."""
+    """A row whose claim was tested."""
 
     id: int
     task_type: str
@@ -81,7 +81,7 @@ class DeadLettered(NamedTuple):
     id: int
     attempts: int
     refused: str | None
-    """Why the database did not let it; None when it is dead."""
+    """Why the database rejected that; None when it is dead."""
 
 
 _HARMLESS: dict[str, Any] = {
@@ -97,12 +97,12 @@ _HARMLESS: dict[str, Any] = {
 
 
 def unread_task(**values: Any) -> Claimed:
-    """Return a row of which no more than these columns is known: enough to tell of its end, not to run it."""
+    """Return a row of which only these columns are known: enough to record its end, but not to run it."""
     return Claimed(**{**_HARMLESS, **values})
 
 
 def read_batch(rows: Rows) -> Batch:
-    """Return claimed rows, apart from those with a value that cannot be read."""
+    """Return claimed rows, separated from those with an unreadable value."""
     if not isinstance(rows, SpoiledRows):
         return Batch(list(map(_claimed, rows)), [])
     tasks: list[Claimed] = []
@@ -130,7 +130,7 @@ async def claim(
 ) -> Batch:
     """Claim up to ``limit`` due rows, in the order of the probes, with payloads of ``max_bytes`` in all or one row.
 
-    As many as ``free``, by default all, can begin at once. Rows of ``set_aside`` are passed over.
+    ``free`` of them, by default all, can start at once. Rows in ``set_aside`` are passed over.
     """
     cursor = await session.execute(
         load_statement("claim_tasks"),
@@ -156,7 +156,7 @@ async def find_claimable(
 def probe_parameters(
     identity: Identity, probes: Sequence[Probe], limit: int, set_aside: Sequence[int]
 ) -> dict[str, Any]:
-    """The parameters of a statement that looks for due rows."""
+    """Return the parameters of a statement that searches for due rows."""
     return {
         "queues": [probe.queue for probe in probes],
         "priorities": [probe.priority for probe in probes],
@@ -180,9 +180,9 @@ async def claim_limited(
     max_bytes: int,
     set_aside: Sequence[int] = (),
 ) -> tuple[Batch, list[Answer]]:
-    """Claim from limited queues: of each up to its room, in all up to ``room`` rows.
+    """Claim from limited queues: up to its room from each, up to ``room`` rows in all.
 
-    Of a queue without room is only asked whether it has something.
+    A queue without room is only asked whether it has work.
     """
     command = claim_limited_command(identity, rooms, room, max_bytes=max_bytes, set_aside=set_aside)
     return read_claim_limited(await fetch_rows(await session.execute(*command)))
@@ -199,7 +199,7 @@ async def find_claimable_limited(
 def claim_limited_command(
     identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int, set_aside: Sequence[int] = ()
 ) -> tuple[Any, dict[str, Any]]:
-    """The statement of :func:`claim_limited` and its parameters, for a transaction that does more."""
+    """Return the statement of :func:`claim_limited` and its parameters, for a transaction that does more."""
     return load_statement("claim_limited"), {
         "queues": [queue for queue, _ in rooms],
         "rooms": [room_of for _, room_of in rooms],
@@ -214,23 +214,23 @@ def claim_limited_command(
 
 
 def read_claim_limited(rows: Rows) -> tuple[Batch, list[Answer]]:
-    """What that statement returned: the rows claimed, and an answer for each queue."""
+    """Read the result of that statement: the rows claimed, and an answer for each queue."""
     answers = [Answer(*row[:4]) for row in rows if row[4] is None]
     claimed = type(rows)(row[4:] for row in rows if row[4] is not None)
     return read_batch(claimed), answers
 
 
 async def try_claims(session: Session, identity: Identity, ids: Sequence[int]) -> list[Tried]:
-    """Try the claim of each row by itself, and take it back.
+    """Test the claim of each row by itself, and undo it.
 
-    A row that is not due, or is somebody else's by now, is not among those returned.
+    Rows that are no longer due, or belong to another worker by now, are not returned.
     """
     rows = await session.fetch(load_statement("try_claims"), ids=BigInts(ids), worker=identity.id)
     return [Tried(*row) for row in rows]
 
 
 async def takes_writes(session: Session, identity: Identity) -> bool:
-    """Whether the server lets this worker write at all."""
+    """Whether the server accepts any write of this worker."""
     try:
         await session.fetch(load_statement("touch_worker"), worker=identity.id)
     except DatabaseUnavailable:
@@ -239,9 +239,9 @@ async def takes_writes(session: Session, identity: Identity) -> bool:
 
 
 async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> list[DeadLettered]:
-    """End due rows as dead, each with an error of its own, by id, where the database lets us.
+    """End due rows as dead, each with its own error, by id, where the database accepts that.
 
-    A row that is not due, or is somebody else's by now, is not among those returned.
+    Rows that are no longer due, or belong to another worker by now, are not returned.
     """
     statement = load_statement("dead_letter_unclaimed")
     rows = await session.fetch(statement, ids=BigInts(errors), errors=list(errors.values()))

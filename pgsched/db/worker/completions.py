@@ -1,4 +1,4 @@
-"""Writes what became of claimed rows: outcome, history and next run in one transaction."""
+"""Writes the results of claimed rows: outcome, history and next run in one transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LogEntry(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a handler showed of itself, with the claim it belongs to."""
+    """The progress that a handler reported, with the claim it belongs to."""
 
     task_id: int
     fencing_token: int
@@ -33,7 +33,7 @@ class Progress(NamedTuple):
 
 
 class Announcement(NamedTuple):
-    """What other programs are told of a finish, with the claim it belongs to."""
+    """The event of a finish for other programs, with the claim it belongs to."""
 
     task_id: int
     fencing_token: int
@@ -58,7 +58,7 @@ async def write(
     """Write finishes, last progress and log lines in one transaction; returns how many finishes passed the fence.
 
     ``now`` is the worker's monotonic clock: the database is told how long ago things were, and keeps its own time.
-    ``then`` is one more command of the transaction, and who gets its rows.
+    ``then`` is one more command of the transaction, and the function that receives its rows.
     """
     commands, counted = finish_commands(worker, finishes, progress, logs, now, told)
     if then is not None:

@@ -1,7 +1,7 @@
 """Values that Python cannot hold: a timestamp of the year 20000, a number of 5,000 digits, JSON that is too deep.
 
-The rules of the tables keep them out, but a rule can be dropped, and some columns have none. Such a value must cost no
-other row, so it is read as :class:`Undecodable`, and all others as ever.
+The rules of the tables keep them out, but a rule can be dropped, and some columns have none. Such a value must not
+affect other rows, so it is read as :class:`Undecodable`, and all others as usual.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from pgsched.db.session import Rows
 
 
 class Undecodable(NamedTuple):
-    """Stands in the place of a value that cannot be read."""
+    """Stands in for a value that cannot be read."""
 
     problem: str
-    """Names the column, and what its reader says."""
+    """Names the column, and the reader's message."""
 
 
 class SpoiledRows(list[tuple[Any, ...]]):
-    """Rows in some of which an :class:`Undecodable` stands."""
+    """Rows, some of which contain an :class:`Undecodable`."""
 
 
 async def fetch_rows(cursor: AsyncCursor[tuple[Any, ...]]) -> Rows:
-    """Return the rows of a cursor; when a value of them cannot be read, they are :class:`SpoiledRows`."""
+    """Return the rows of a cursor, as :class:`SpoiledRows` when a value of them cannot be read."""
     try:
         return await cursor.fetchall()
     except Exception as error:
         if isinstance(error, psycopg.Error) and not isinstance(error, psycopg.DataError):
             raise
-        return _one_by_one(cursor)  # whatever else a reader raises, it is about a value
+        return _one_by_one(cursor)  # whatever else a reader raises, a value is the cause
 
 
 def _one_by_one(cursor: AsyncCursor[tuple[Any, ...]]) -> SpoiledRows:

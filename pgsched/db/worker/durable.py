@@ -1,4 +1,4 @@
-"""What a worker reads and writes of durable runs."""
+"""A worker's statements about durable runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgsched.domain.durable import MAILBOX, Ended, Event, Name, Record, Run, Run
 Command = tuple[Any, dict[str, Any]]
 
 SEPARATOR = "\x1f"
-"""Between the parts of a list that travels as one text."""
+"""Separates the parts of a list that is sent as one text."""
 
 
 def load_commands(ids: Sequence[int]) -> list[Command]:
@@ -52,7 +52,7 @@ def read_mailboxes(rows: Rows) -> dict[tuple[int, int], list[Event]]:
 
 
 def record_steps(worker: UUID, records: Sequence[Record]) -> Command:
-    """Return the statement that records steps; it answers with the places of those that it has recorded."""
+    """Return the statement that records steps; it returns the indexes of those that it has recorded."""
     runs, steps = [one.run for one in records], [one.step for one in records]
     return load_statement("record_steps"), {
         "worker": worker,
@@ -76,13 +76,13 @@ def record_steps(worker: UUID, records: Sequence[Record]) -> Command:
 
 
 async def write_records(session: Session, worker: UUID, records: Sequence[Record]) -> set[int]:
-    """Record steps in one transaction; returns the places of those behind whose claims nobody else came."""
+    """Record steps in one transaction; returns the indexes of those whose claims still hold."""
     statement, given = record_steps(worker, records)
     return {row[0] for row in await session.fetch(statement, **given)}
 
 
 def start_child(worker: UUID, run: RunId, name: Name, task: Mapping[str, Any], *, cancels: bool) -> Command:
-    """Return the statement that makes a child and records it; it answers with the child's id."""
+    """Return the statement that creates a child and records it; it returns the child's id."""
     step = {
         "name": name[0],
         "key": name[1],
@@ -96,9 +96,9 @@ def start_child(worker: UUID, run: RunId, name: Name, task: Mapping[str, Any], *
 
 
 def suspend_commands(worker: UUID, finishes: Sequence[Finish], now: float) -> tuple[list[Command], list[Command]]:
-    """Return the statements that suspend runs: the waiting steps before, what looks for news behind the suspension.
+    """Return the statements that suspend runs: the waiting steps first, the search for new events afterwards.
 
-    The one that suspends is the first of the second list, and answers with how many passed the fence.
+    The one that suspends is the first of the second list, and returns how many passed the fence.
     """
     given = [(finish, finish.suspension) for finish in finishes if finish.suspension is not None]
     records = [record for _, suspension in given for record in suspension.records]
@@ -122,7 +122,7 @@ def suspend_commands(worker: UUID, finishes: Sequence[Finish], now: float) -> tu
 
 
 def end_runs(finishes: Sequence[Finish]) -> Command | None:
-    """Return the statement that ends the runs whose tick is over by these finishes; None when there is none."""
+    """Return the statement that ends the runs whose tick these finishes end; None when there is none."""
     ends = ("completed", "cancelled")
     over = [one for one in finishes if one.durable_tick and (one.counted or one.next_status in ends)]
     if not over:

@@ -1,4 +1,4 @@
-"""The register of handlers, as workers and deployments write it."""
+"""Writes the register of handlers, for workers and deployments."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FOLLOWED_OPTIONS: Final = (
     "backoff_jitter",
     "timeout",
 )
-"""What tasks that wait take over from a handler that has changed."""
+"""What waiting tasks adopt from a handler that has changed."""
 BATCH: Final = 5_000
-"""Tasks that are changed in one transaction."""
+"""Maximum number of tasks that are changed in one transaction."""
 
 
 async def register(session: Session, handlers: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -37,7 +37,7 @@ async def retire(session: Session, task_types: Sequence[str], *, really: bool) -
 
 
 class Resolved(NamedTuple):
-    """What tasks of a type have in a queue when they say nothing themselves."""
+    """The options of a type's tasks in a queue that set none themselves."""
 
     task_type: str
     queue: str
@@ -45,7 +45,7 @@ class Resolved(NamedTuple):
 
 
 async def resolve_waiting(session: Session, task_types: Sequence[str]) -> list[Resolved]:
-    """Return what tasks that wait would have if they said nothing, for each type and queue."""
+    """Return the options that waiting tasks would have if they set none, for each type and queue."""
     rows = await session.fetch(
         load_statement("resolve_waiting"), task_types=list(task_types), options=list(FOLLOWED_OPTIONS)
     )
@@ -53,7 +53,7 @@ async def resolve_waiting(session: Session, task_types: Sequence[str]) -> list[R
 
 
 async def update_waiting(session: Session, before: Resolved, after: Resolved) -> int:
-    """Let tasks that wait have what is said now, where they have what was said before; return how many were changed.
+    """Give waiting tasks the current defaults where they had the previous ones; return how many were changed.
 
     In batches, each committed by itself.
     """

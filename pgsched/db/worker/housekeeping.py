@@ -1,4 +1,4 @@
-"""Statements about the whole table: partitions, counts, health, what is set aside. None is on the hot path."""
+"""Statements about the whole table: partitions, counts, health, rows that are set aside. None is on the hot path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_SET_ASIDE = 100_000
 MOST_DIED = 10_001
 """Maximum number of tasks that died within the last hour to count."""
 HISTORY = 100_000
-"""Number of history rows that are looked through for the durations of a type."""
+"""Number of history rows that are searched for the durations of a type."""
 
 
 class TaskCount(NamedTuple):
@@ -27,47 +27,47 @@ class TaskCount(NamedTuple):
     due: int
     """Those of them that are due and wait."""
     oldest_due: float | None
-    """Seconds the oldest due row waits; None when none is due."""
+    """Seconds for which the oldest due row has waited; None when none is due."""
 
 
 class Health(NamedTuple):
-    """What ails a PostgreSQL that holds a queue."""
+    """Problems of a PostgreSQL that holds a queue."""
 
     dead_tuples: int
     oldest_xmin_age: float
-    """Seconds since the oldest transaction began that keeps dead rows from being removed."""
+    """Age in seconds of the oldest transaction that keeps dead rows from being removed."""
     notification_queue: float
     """Share of the notification queue in use, 0 to 1."""
 
 
 class Watched(NamedTuple):
-    """What the workers know of all of it."""
+    """What the workers know about the whole."""
 
     workers: int
     """Living ones."""
     stalled: int
     """Schedules that should have run :data:`LATE_SECONDS` ago."""
     set_aside: int
-    """Tasks that workers have set aside, :data:`MOST_SET_ASIDE` at the most."""
+    """Tasks that workers have set aside, at most :data:`MOST_SET_ASIDE`."""
     findings: list[dict[str, str]]
-    """What the watchdog last found."""
+    """The last findings of the watchdog."""
 
 
 class Turn(NamedTuple):
-    """The turn to look what is wrong."""
+    """The turn to look for problems."""
 
     before: list[dict[str, str]]
-    """What was found the last time."""
+    """The findings of the last scan."""
     complete: bool
-    """Everything is to be looked at."""
+    """Whether all checks are to run."""
 
 
 class Troubled(NamedTuple):
-    """Tasks of one type in a queue that somebody should look at."""
+    """Tasks of one type in a queue that need attention."""
 
     kind: str
-    """``unhandled``: due, and no living worker knows their type; ``silent``: no success for as long as they say;
-    ``running``: an attempt for longer than they say; ``died``: within the last hour."""
+    """``unhandled``: due, and no live worker knows their type; ``silent``: no success for as long as they allow;
+    ``running``: an attempt for longer than they allow; ``died``: within the last hour."""
     queue: str
     task_type: str
     rows: int
@@ -84,16 +84,16 @@ class SetAsideNote(NamedTuple):
     reason: str
     tries: int
     ago: float
-    """Seconds since the first try."""
+    """Seconds since the first attempt."""
 
 
 async def make_partitions(session: Session) -> None:
-    """Make the history's partitions of the days to come."""
+    """Create the history's partitions of the coming days."""
     await session.fetch(load_statement("make_partitions"))
 
 
 async def expire_tasks(session: Session, most: int) -> tuple[int, float | None]:
-    """Cancel up to ``most`` tasks that have not started in time; return how many, and seconds until one may expire."""
+    """Cancel up to ``most`` expired tasks; return how many, and seconds until the next one may expire."""
     ((number, next_in),) = await session.fetch(load_statement("expire_tasks"), most=most)
     return number, next_in
 
@@ -104,48 +104,48 @@ async def list_announced_queues(session: Session) -> frozenset[str]:
 
 
 async def count_tasks(session: Session) -> list[TaskCount]:
-    """Count the rows that wait, run or are dead, by queue."""
+    """Count the waiting, running and dead rows, by queue."""
     return [TaskCount._make(row) for row in await session.fetch(load_statement("count_tasks"))]
 
 
 async def count_troubled(session: Session) -> list[Troubled]:
-    """Count the tasks that somebody should look at."""
+    """Count the tasks that need attention."""
     return [Troubled._make(row) for row in await session.fetch(load_statement("count_troubled"), cap=MOST_DIED)]
 
 
 async def check_health(session: Session) -> Health:
-    """Ask the server how it fares."""
+    """Read the server's health."""
     rows = await session.fetch(load_statement("check_health"))
     return Health._make(rows[0]) if rows else Health(0, 0.0, 0.0)
 
 
 async def read_findings(session: Session) -> Watched:
-    """Read what is known of workers, schedules and troubles, without looking for more."""
+    """Read what is known of workers, schedules and troubles, without searching for more."""
     rows = await session.fetch(load_statement("read_findings"), late=LATE_SECONDS, cap=FRONT, most=MOST_SET_ASIDE)
     return Watched._make(rows[0]) if rows else Watched(0, 0, 0, [])
 
 
 async def begin_watch(session: Session, worker: UUID, every: float, complete: float) -> Turn | None:
-    """Take the turn to look what is wrong; None: somebody did ``every`` s ago. ``complete``: how often at all of it."""
+    """Take the turn to scan; None when somebody has within ``every`` s. ``complete``: how often all checks run."""
     rows = await session.fetch(load_statement("begin_watch"), worker=worker, every=every, complete=complete)
     return Turn._make(rows[0]) if rows else None
 
 
 async def note_successes(session: Session) -> None:
-    """Note the last success of each task that is to be told of when it has none for long."""
+    """Record the last success of each task with an alert for missing successes."""
     await session.fetch(load_statement("note_successes"))
 
 
 async def note_findings(
     session: Session, worker: UUID, findings: Sequence[Mapping[str, str]], *, complete: bool
 ) -> None:
-    """Let all workers show what was found, by a look that was ``complete`` or not."""
+    """Show all workers the findings of a scan, which was ``complete`` or not."""
     found = json.dumps(list(findings))
     await session.fetch(load_statement("note_findings"), worker=worker, findings=found, complete=complete)
 
 
 async def measure_type(session: Session, task_type: str, *, share: float, enough: int) -> float | None:
-    """Return how many seconds a ``share`` of a type's latest attempts took at the most; None: of fewer than ``enough``.
+    """Return the maximum duration in seconds of a ``share`` of a type's latest attempts; None for too few.
 
     Raises DatabaseUnavailable.
     """
@@ -155,20 +155,20 @@ async def measure_type(session: Session, task_type: str, *, share: float, enough
 
 
 async def note_set_aside(session: Session, worker: UUID, notes: Sequence[SetAsideNote]) -> None:
-    """Show what a worker has set aside."""
+    """Show the tasks that a worker has set aside."""
     names = ("ids", "task_types", "queues", "operations", "reasons", "tries", "ago")
     await session.fetch(load_statement("note_set_aside"), worker=worker, **by_column(notes, *names))
 
 
 async def forget_set_aside(session: Session, worker: UUID, ids: Sequence[int]) -> None:
-    """Take tasks off that list."""
+    """Remove tasks from that list."""
     await session.fetch(load_statement("forget_set_aside"), worker=worker, ids=list(ids))
 
 
 MOST_COUNTED = 50_000
-"""Due tasks of a queue that are counted; more are estimated."""
+"""Maximum number of due tasks of a queue to count; more are estimated."""
 
 
 async def note_backlogs(session: Session) -> None:
-    """Note how many tasks of each queue are due, unless somebody did within the minute."""
+    """Record how many tasks of each queue are due, unless somebody has within the minute."""
     await session.fetch(load_statement("note_backlogs"), cap=MOST_COUNTED)

@@ -1,4 +1,4 @@
-"""What a worker does with rows that it has claimed: renew, release; and with its own row: sleep, wake, leave."""
+"""A worker's statements about rows that it has claimed (renew, release) and its own row (sleep, wake, leave)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Claimed
 
 UNSERVED_CAP = 1000
-"""So many due rows of a queue's priority are looked at for types that nobody has."""
+"""Number of due rows of a queue's priority that are searched for types without a handler."""
 SHORTEST_TIMEOUT = 1.0
 """Seconds; a heartbeat waits half a lease for its answer, so that it can renew it by another connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who this worker is, as its row in ``pgsched.workers`` shows it."""
+    """The identity of this worker, as its row in ``pgsched.workers`` shows it."""
 
     id: UUID
     hostname: str
@@ -37,13 +37,13 @@ class Identity:
     code_version: str | None = None
     """The version of the application."""
     patterns: tuple[str, ...] = ()
-    """It serves the queues that match one of these patterns of LIKE, too."""
+    """It also serves the queues that match one of these LIKE patterns."""
     context_types: tuple[str, ...] = ()
-    """Those whose handlers take a context: only for them a claim says all of the row."""
+    """The types whose handlers take a context: a claim returns the complete row only for them."""
     catches_with_context: bool = False
-    """The catch-all takes one, too."""
+    """Whether the catch-all takes one as well."""
     also: list[str] = field(default_factory=list, compare=False)
-    """The types that it has no handler for but a catch-all, and nobody else either; they change while it works."""
+    """The types that only its catch-all handles, and no other worker; they change while it works."""
 
     @property
     def claimed_types(self) -> list[str]:
@@ -52,12 +52,12 @@ class Identity:
 
     @property
     def told_types(self) -> list[str]:
-        """The types of the tasks whose handlers may ask for all of the row."""
+        """The types of the tasks whose handlers may use the complete row."""
         return [*self.context_types, *(self.also if self.catches_with_context else ())]
 
 
 class LateStart(NamedTuple):
-    """Starts that came ``late`` seconds after they were noted."""
+    """Starts that came ``late`` seconds after they were recorded."""
 
     queue: str
     noted: datetime
@@ -72,10 +72,10 @@ class Lease(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What somebody asked a worker to do."""
+    """A request to a worker."""
 
     what: str | None
-    """``pause`` or ``drain``; None: to work."""
+    """``pause`` or ``drain``; None to work."""
     by: str | None = None
     at: datetime | None = None
 
@@ -89,7 +89,7 @@ async def note_late_starts(session: Session, starts: Sequence[LateStart]) -> Non
 
 
 async def learn_queues(session: Session, identity: Identity) -> list[tuple[str, bool]]:
-    """Return queues of this worker and whether they are limited: those that are, and those of its patterns."""
+    """Return queues of this worker and whether they are limited: limited ones, and those of its patterns."""
     queues, patterns = list(identity.queues), list(identity.patterns)
     rows = await session.fetch(load_statement("learn_queues"), queues=queues, patterns=patterns)
     return [(row[0], row[1]) for row in rows]
@@ -97,7 +97,7 @@ async def learn_queues(session: Session, identity: Identity) -> list[tuple[str, 
 
 async def find_unserved_types(session: Session, identity: Identity, queues: Sequence[str]) -> list[str]:
     """Return the types of due tasks in these queues that no other live worker of them has a handler for, and those that
-    this worker took for such before and that still are.
+    this worker has taken over for that reason and that still have none.
     """
     rows = await session.fetch(
         load_statement("find_unserved_types"),
@@ -111,12 +111,12 @@ async def find_unserved_types(session: Session, identity: Identity, queues: Sequ
 
 
 async def wake_workers(session: Session, queues: Sequence[str]) -> None:
-    """Wake workers of these queues that sleep."""
+    """Wake sleeping workers of these queues."""
     await session.fetch(load_statement("wake_workers"), queues=list(queues))
 
 
 async def release(session: Session, worker: UUID, tasks: Sequence[Claimed] | Sequence[Lease]) -> int:
-    """Give rows back that this worker will not run; returns how many were still its own, and locked by nobody."""
+    """Release rows that this worker will not run; returns how many were still its own, and locked by nobody."""
     rows = await session.fetch(load_statement("release_tasks"), worker=worker, **_ids_and_tokens(tasks))
     return int(rows[0][0]) if rows else 0
 
@@ -131,7 +131,7 @@ async def find_orphaned_claims(
 
 
 async def mark_begun(session: Session, worker: UUID, tasks: Sequence[Claimed]) -> set[int]:
-    """Let the attempts of rows that were held in advance count; returns the ids of those that nobody has locked."""
+    """Count the attempts of prefetched rows; returns the ids of those that nobody has locked."""
     rows = await session.fetch(load_statement("mark_begun"), worker=worker, **_ids_and_tokens(tasks))
     return {row[0] for row in rows}
 
@@ -145,9 +145,9 @@ def _ids_and_tokens(tasks: Sequence[Claimed] | Sequence[Lease]) -> dict[str, Big
 async def fall_asleep(
     session: Session, identity: Identity, longest: float, *, queues: Sequence[str] | None = None
 ) -> float | None:
-    """Publish that this worker sleeps until the next row of ``queues`` is due, ``longest`` seconds at most.
+    """Publish that this worker sleeps until the next row of ``queues`` is due, at most ``longest`` seconds.
 
-    Returns those seconds; None when the worker's row is gone and the next heartbeat has to write it again.
+    Returns those seconds; None when the worker's row is gone and the next heartbeat must write it again.
     """
     served = list(identity.queues if queues is None else queues)
     rows = await session.fetch(load_statement("fall_asleep"), queues=served, longest=longest, worker=identity.id)
@@ -160,12 +160,12 @@ async def wake_up(session: Session, identity: Identity) -> None:
 
 
 async def forget(session: Session, identity: Identity) -> None:
-    """Take the worker's row away."""
+    """Delete the worker's row."""
     await session.fetch(load_statement("forget_worker"), worker=identity.id)
 
 
 async def forget_dead(session: Session) -> None:
-    """Take away the rows of workers that died without a word."""
+    """Delete the rows of workers that died without a shutdown."""
     await session.fetch(load_statement("forget_dead_workers"))
 
 
@@ -175,7 +175,7 @@ class HeartbeatConnection:
     def __init__(self, *, dsn: str, identity: Identity) -> None:
         self._identity = identity
         self.request = NO_REQUEST
-        """What the worker is asked to do, as of the last beat."""
+        """The request to the worker, as of the last beat."""
         timeout = min(max(identity.lease / 2, SHORTEST_TIMEOUT), STATEMENT_TIMEOUT)
         self._session = ThreadSession(dsn=dsn, name="pgsched heartbeat", timeout=timeout)
 
@@ -188,11 +188,11 @@ class HeartbeatConnection:
         troubles: Sequence[Mapping[str, Any]] = (),
         state: str = "active",
     ) -> dict[int, bool]:
-        """Show that the worker lives and renew the leases of ``tasks``; returns the ids of those still its own.
+        """Show that the worker is alive and renew the leases of ``tasks``; returns the ids of those still its own.
 
-        Beside each whether it was renewed: not if somebody had locked the row at that moment.
+        With each, whether it was renewed: not if somebody had locked the row at that moment.
 
-        ``age`` is the worker's, in seconds; ``troubles`` are what is wrong in it, ``state`` is what it does.
+        ``age`` is the worker's, in seconds; ``troubles`` are its problems, ``state`` is its state.
 
         Raises DatabaseUnavailable.
         """

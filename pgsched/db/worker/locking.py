@@ -1,7 +1,7 @@
 """Rows that are locked, not leased: a transaction that stays open while their handlers run.
 
-It begins with the lock and ends with what came of it: finishes of what has ended, leases of what has not. Whatever ends
-it before that, a lost connection or a dead process, gives the rows back at once.
+It starts with the lock and ends with the results: finishes of what has ended, leases of what has not. Whatever ends it
+before that, a lost connection or a dead process, releases the rows at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TransactionLost(DatabaseUnavailable):
 
 
 class CommitUnanswered(DatabaseUnavailable):
-    """The COMMIT was sent, or may have been, and its answer never came: nobody knows whether it was done."""
+    """The COMMIT was sent, or may have been, but never answered: its result is unknown."""
 
 
 class LeaseLater(NamedTuple):
@@ -54,10 +54,10 @@ class LostAttempt(NamedTuple):
 
 
 class LockingSession(Session):
-    """A session for one such transaction after the other."""
+    """A session for such transactions, one after the other."""
 
     def __init__(self, *, dsn: str, name: str, timeout: float, lease: float) -> None:
-        """``lease``: seconds after which the server ends a transaction of which it hears nothing."""
+        """``lease``: seconds of silence after which the server ends the transaction."""
         super().__init__(dsn=dsn, name=name, tuned=True, timeout=timeout)
         self._idle_milliseconds = f"{1000 * lease:.0f}"
 
@@ -71,9 +71,9 @@ class LockingSession(Session):
         set_aside: Sequence[int],
         locked_types: Sequence[str],
     ) -> Batch | None:
-        """Begin, and lock up to ``limit`` due rows; what of them may run before it is leased is ``lockable``.
+        """Start, and lock up to ``limit`` due rows; those that may run before they are leased are ``lockable``.
 
-        Returns None, and has ended the transaction, when a value of some row cannot be read. Raises as
+        Returns None, and has ended the transaction, when a value of some row cannot be read. Raises like
         :meth:`Session.execute`, and has locked nothing then.
         """
         given = {
@@ -99,12 +99,12 @@ class LockingSession(Session):
 
     @contextmanager
     def watched(self, on_lost: Callable[[], None]) -> Iterator[None]:
-        """Call ``on_lost`` should the connection be lost meanwhile. Nothing else may use it. Raises TransactionLost."""
+        """Call ``on_lost`` if the connection is lost meanwhile. Nothing else may use it. Raises TransactionLost."""
         server, loop = self._begun().pgconn, asyncio.get_running_loop()
         socket = server.socket
 
         def read() -> None:
-            loop.remove_reader(socket)  # libpq closes what is lost
+            loop.remove_reader(socket)  # libpq closes a lost connection
             try:
                 server.consume_input()
             except psycopg.Error:
@@ -112,7 +112,7 @@ class LockingSession(Session):
                 return
             if server.status == ConnStatus.BAD:
                 on_lost()
-            else:  # a notice, or the last word of a server: its end comes next
+            else:  # a notice, or the last message of a server: its end follows
                 loop.add_reader(socket, read)
 
         loop.add_reader(socket, read)
@@ -125,9 +125,9 @@ class LockingSession(Session):
     async def commit(self, commands: Sequence[Command]) -> list[Rows]:
         """Run statements, then commit; returns the rows of each.
 
-        In two messages: without an answer to the first the transaction is lost, and only the COMMIT may have an end
-        that nobody knows. Raises RefusedByDatabase when a statement was refused: nothing is written, and the rows are
-        locked still. Raises TransactionLost, or CommitUnanswered.
+        In two messages: without an answer to the first the transaction is lost, and only the COMMIT may have an unknown
+        result. Raises RefusedByDatabase when a statement was rejected: nothing is written, and the rows remain locked.
+        Raises TransactionLost, or CommitUnanswered.
         """
         answers = await self.run(*commands) if commands else []
         connection = self._begun()
@@ -147,7 +147,7 @@ class LockingSession(Session):
         return answers
 
     async def run(self, *commands: Command) -> list[Rows]:
-        """Run statements in the transaction; returns the rows of each. A refused one undoes them all.
+        """Run statements in the transaction; returns the rows of each. A rejected one undoes them all.
 
         Raises RefusedByDatabase or TransactionLost.
         """
@@ -194,12 +194,12 @@ class LockingSession(Session):
 
 
 def finish_locked(worker: UUID, finishes: Sequence[Finish], now: float) -> Command:
-    """Return the command that ends locked rows that were completed. ``now`` as in ``completions.write``."""
+    """Return the command that ends locked rows that completed. ``now`` as in ``completions.write``."""
     return load_statement("finish_locked"), finish_times(sorted(finishes), worker, now)
 
 
 def lease_locked(identity: Identity, rows: Sequence[LeaseLater]) -> Command:
-    """Return the command that leases locked rows; it answers with the ids of those that it leased."""
+    """Return the command that leases locked rows; it returns the ids of those that it leased."""
     ordered = sorted(rows, key=lambda row: row.task.id)
     return load_statement("lease_locked"), {
         "worker": identity.id,
@@ -212,14 +212,14 @@ def lease_locked(identity: Identity, rows: Sequence[LeaseLater]) -> Command:
 
 
 def mark_lock_lost(tasks: Sequence[Claimed]) -> Command:
-    """Return the command that keeps the mark of rows whose lock was lost once, and that are let go."""
+    """Return the command that keeps the mark of rows whose lock was lost before, and that are let go."""
     return load_statement("mark_lock_lost"), {"ids": BigInts(sorted(task.id for task in tasks))}
 
 
 async def find_locked_ends(session: Session, worker: UUID, tasks: Sequence[Claimed]) -> tuple[set[int], set[int]]:
     """Return the ids of those rows that are leased to this worker by their token, and of those that have ended with it.
 
-    For a COMMIT without an answer. Raises DatabaseUnavailable, also while that transaction has not come to its end.
+    For a COMMIT without an answer. Raises DatabaseUnavailable, also while that transaction has not ended.
     """
     ordered = sorted((task.id, task.fencing_token) for task in tasks)
     cursor = await session.execute(
@@ -235,7 +235,7 @@ async def find_locked_ends(session: Session, worker: UUID, tasks: Sequence[Claim
 
 
 async def insert_lost(session: Session, worker: UUID, lost: Sequence[LostAttempt], now: float) -> None:
-    """Write attempts that were lost with their transaction into the history, as number 0: they are not counted."""
+    """Record attempts that were lost with their transaction in the history, as number 0: they do not count."""
     cursor: AsyncCursor[tuple[Any, ...]] = await session.execute(
         load_statement("insert_lost"),
         {

@@ -1,4 +1,4 @@
-"""Payloads that do not fit a worker's handler: what the register says of newer versions of it."""
+"""Payloads that do not fit a worker's handler: what the register knows about newer versions of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Newer(NamedTuple):
 
     version: str | None
     since: str
-    """When it registered first."""
+    """When it was first registered."""
     waits: int
     seconds: float
 
@@ -23,7 +23,7 @@ class Newer(NamedTuple):
 async def note_misfit(
     sessions: Sessions, task_id: int, task_type: str, version: str | None, payload_schema: Mapping[str, Any]
 ) -> Newer | None:
-    """Return the newest version of a handler's code, None when none is newer than this one, and note the misfit.
+    """Return the newest version of a handler's code, None when none is newer than this one, and record the misfit.
 
     Raises DatabaseUnavailable.
     """

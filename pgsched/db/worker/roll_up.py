@@ -1,4 +1,4 @@
-"""Statements that count the history for pages: one step is one transaction. None is on the hot path."""
+"""Statements that aggregate the history for pages: one step is one transaction. None is on the hot path."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pgsched.db.sql_files import load_statement
 from pgsched.domain.error_groups import MAX_HEADLINE
 
 MOST_HEADLINES = 5_000
-"""Maximum number of different errors that are read at one step; the rest is counted as others."""
+"""Maximum number of different errors that one step reads; the rest is counted as others."""
 
 
 class Step(NamedTuple):
     """One step of counting."""
 
     stage: int | None
-    """0: what is new; 1 to 3: what was committed late; None: nothing is to be done."""
+    """0 for new history; 1 to 3 for what was committed late; None when there is nothing to do."""
     begins: datetime | None
     ends: datetime | None
     number: int | None
-    """Attempts that ended in this time."""
+    """Attempts that ended in this period."""
     grown: list[datetime] | None
     """Buckets that were written."""
     failed: int | None
@@ -39,7 +39,7 @@ class FoundError(NamedTuple):
     task_type: str
     queue: str
     headline: str | None
-    """None: of many errors, whatever they said."""
+    """None for several errors together, whatever their messages."""
     number: int
     first_seen: datetime
     last_seen: datetime
@@ -47,13 +47,13 @@ class FoundError(NamedTuple):
 
 
 async def take_turn(session: Session, worker: UUID, every: float) -> bool:
-    """Take the turn to count for so many seconds; False: another worker has it."""
+    """Take the turn to count for a number of seconds; False when another worker has it."""
     rows = await session.fetch(load_statement("take_roll_up_turn"), worker=worker, every=every)
     return bool(rows and rows[0][0])
 
 
 async def count_step(connection: AsyncDbConnection, minutes: int) -> Step:
-    """Count the next piece, of at most so many minutes; in a transaction of the caller."""
+    """Count the next piece, of a limited number of minutes, in a transaction of the caller."""
     cursor = await connection.execute(load_statement("roll_up"), {"minutes": minutes}, prepare=False)
     return Step._make(await _only(cursor))
 
@@ -74,7 +74,7 @@ async def note_errors(
 
 
 async def prune(connection: AsyncDbConnection) -> int:
-    """Delete counts that are older than they are kept; return how many."""
+    """Delete counts beyond their retention; return how many."""
     cursor = await connection.execute(load_statement("prune_roll_ups"), {}, prepare=False)
     return int((await _only(cursor))[0])
 

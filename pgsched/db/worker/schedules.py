@@ -1,4 +1,4 @@
-"""Schedules that are declared in code, and the rules of time zones by which ticks are booked: the database's."""
+"""Schedules that are declared in code, and the database's rules of time zones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pgsched.domain.task_spec import json_values
 
 
 class Declared(NamedTuple):
-    """What became of one declaration."""
+    """The outcome of one declaration."""
 
     outcome: str
     """``added``, ``changed`` or ``unchanged``."""
     was_edited: bool
-    """The row was no longer what the code had last declared."""
+    """Whether the row was no longer what the code had last declared."""
 
 
 class DeclaredRow(NamedTuple):
@@ -30,19 +30,19 @@ class DeclaredRow(NamedTuple):
     idempotency_key: str
     enabled: bool
     is_alive: bool
-    """The code of a living worker declares it."""
+    """Whether the code of a live worker declares it."""
 
 
 class Moved(NamedTuple):
-    """A zone whose rules have changed in the database."""
+    """A time zone whose rules have changed in the database."""
 
     zone: str
     schedules: int
-    """Number of schedules that the old rules had booked and the new ones book now."""
+    """Number of schedules whose next tick the new rules have moved."""
 
 
 async def declare(session: Session, columns: dict[str, Any]) -> Declared:
-    """Insert a declared schedule, or bring its row in step when the code says something new."""
+    """Insert a declared schedule, or update its row when the declaration has changed."""
     given = json_values({name: value for name, value in columns.items() if value is not None})
     rows = await session.fetch(load_statement("declare_schedule"), declaration=json.dumps(given))
     return Declared._make(rows[0])
@@ -59,7 +59,7 @@ async def disable_declared(session: Session, ids: Sequence[int]) -> None:
 
 
 async def follow_zones(session: Session) -> list[Moved]:
-    """Let what is booked follow the database's rules; return the zones where they have changed."""
+    """Apply the database's rules to scheduled ticks; return the zones whose rules have changed."""
     return [Moved._make(row) for row in await session.fetch(load_statement("follow_zones"))]
 
 

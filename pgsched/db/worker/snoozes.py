@@ -7,7 +7,7 @@ from pgsched.db.sql_files import load_statement
 
 
 async def count_snoozes(sessions: Sessions, task_id: int) -> int:
-    """Return how many attempts at a task were snoozed in a row, as far as the history is kept.
+    """Return how many consecutive attempts at a task were snoozed, as far back as the history is kept.
 
     Raises DatabaseUnavailable.
     """

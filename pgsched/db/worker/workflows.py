@@ -1,4 +1,4 @@
-"""What a worker asks about tasks that belong together: results of dependencies, groups and traces."""
+"""A worker's statements about related tasks: results of dependencies, groups and traces."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pgsched.domain.attempt import Claimed, Finish, Missed
 
 
 class Joined(NamedTuple):
-    """What came of a group's children."""
+    """The results of a group's children."""
 
     ok: bool
     result: str | None
     """JSON text."""
     error: str | None
     seconds: float
-    """Since the group fired."""
+    """Since the group created them."""
 
 
 class Origin(NamedTuple):
-    """Where a task comes from."""
+    """The origin of a task."""
 
     carrier: Mapping[str, str]
     """Its creation context; empty when there is none."""
     is_tick: bool
-    """It is a tick of a schedule, or was made for one."""
+    """Whether it is a tick of a schedule, or was created for one."""
     earlier: str | None
     """The ``traceparent`` of the last failed attempt at the same tick."""
 
 
 async def find_results(sessions: Sessions, task_id: int, ids: Sequence[int]) -> list[tuple[int, str | None, Any]]:
-    """Return id, name and result of the tasks that one depends on, in their order; one that was deleted is missing."""
+    """Return id, name and result of a task's dependencies, in their order; a deleted one is missing."""
     (rows,) = await sessions.fetch([(load_statement("find_results"), {"task_id": task_id, "ids": list(ids)})])
     return [(row[0], row[1], row[2]) for row in rows]
 
@@ -44,7 +44,7 @@ async def find_results(sessions: Sessions, task_id: int, ids: Sequence[int]) -> 
 async def fire_group(
     sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed], *, then: Command | None = None
 ) -> int | None:
-    """Make the children of a group's tick, and note the ticks that it stands for; None when the claim was lost.
+    """Create the children of a group's tick, and record the ticks that it stands for; None when the claim was lost.
 
     ``then`` is one more command of the transaction.
     """
@@ -64,14 +64,14 @@ async def fire_group(
 
 
 async def join_group(sessions: Sessions, worker: UUID, task: Claimed) -> Joined | None:
-    """Return what came of a group's children, all of which have ended; None when the claim was lost."""
+    """Return the results of a group's children, all of which have ended; None when the claim was lost."""
     claim = {"id": task.id, "token": task.fencing_token, "worker": worker}
     (rows,) = await sessions.fetch([(load_statement("join_group"), claim)])
     return Joined(*rows[0]) if rows else None
 
 
 async def find_traces(sessions: Sessions, ids: Sequence[int]) -> dict[int, Origin]:
-    """Return where these tasks come from; one that was deleted is missing. Raises DatabaseUnavailable."""
+    """Return the origins of these tasks; a deleted one is missing. Raises DatabaseUnavailable."""
     (rows,) = await sessions.fetch([(load_statement("find_traces"), {"ids": list(ids)})])
     found = {}
     for task_id, traceparent, tracestate, baggage, is_tick, earlier in rows:
@@ -81,5 +81,5 @@ async def find_traces(sessions: Sessions, ids: Sequence[int]) -> dict[int, Origi
 
 
 def trace_steps(task: Claimed, carrier: Mapping[str, str]) -> Command:
-    """Return the command that lets the children of a group carry a context."""
+    """Return the command that gives the children of a group a tracing context."""
     return load_statement("trace_steps"), {"id": task.id, "carrier": json.dumps(dict(carrier))}

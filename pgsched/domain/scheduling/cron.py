@@ -1,6 +1,6 @@
-"""Cron expressions: reading them, and the instants at which they tick in a time zone.
+"""Cron expressions: parsing them, and the instants at which they tick in a time zone.
 
-The walk is on the wall clock. How its times become instants where the clocks change is the rule of Debian's cron
+The search walks on the wall clock. Debian's cron defines how its times become instants where the clocks change
 (crontab(5), cron(8)), see ``next_tick``, unless a schedule has a rule of its own.
 """
 
@@ -40,30 +40,30 @@ ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-# Debian's cron takes a longer jump of the clock for a correction and does not run what was jumped over.
+# Debian's cron treats a longer jump of the clock as a correction and does not run the times that were skipped.
 LONGEST_GAP = timedelta(hours=3)
 
-# The calendar repeats itself after so many years: what does not fire within them never does.
+# The calendar repeats after this many years: an expression that does not fire within them never does.
 REACH = 400
 _SINCE = datetime(2000, 1, 1)
 
 _LONGEST_SHOWN = 200
 _YEAR = tuple(range(1, 13))
 AHEAD, BACK = 1, -1
-# Only ASCII spaces part fields: a no-break space in one is an error to show.
+# Only ASCII spaces separate fields: a no-break space is an error to report.
 _WORD = re.compile(r"\S+", re.ASCII)
-# A last field that may as well be seconds: numbers or a step, no names.
+# A last field that could also be seconds: numbers or a step, no names.
 _NUMERIC = re.compile(r"[0-9]|/", re.ASCII)
-# Whatever the language, and nothing but ASCII: the Kelvin sign is no k.
+# Independent of the locale, and ASCII only: the Kelvin sign is not a k.
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression that was read and can fire. Equal when the expressions are, and the days that they leave out.
+    """A valid cron expression that can fire. Equal when the expressions and the dates that they exclude are equal.
 
     ``fixed`` is true when the expression names times of the day: neither second, minute nor hour is a
-    wildcard or a step. ``both`` is true when a day must match both ``day`` and ``weekday``; else either is enough.
+    wildcard or a step. ``both`` is true when a day must match both ``day`` and ``weekday``; otherwise either suffices.
     """
 
     expression: str
@@ -79,22 +79,22 @@ class Cron:
 
     @property
     def runs_skipped(self) -> bool:
-        """Whether times that the clocks skip run once right after them."""
+        """Whether times that the clocks skip run once right afterwards."""
         return self.fixed if self.options.skipped is None else self.options.skipped == "run"
 
     @property
     def repeated(self) -> str:
-        """The passes in which times run that come twice: ``first``, ``second`` or ``both``."""
+        """The passes in which repeated times run: ``first``, ``second`` or ``both``."""
         return self.options.repeated or ("first" if self.fixed else "both")
 
     def match(self, wall: datetime, step: int) -> datetime | None:
-        """The first match at or after a wall-clock time (``step`` is AHEAD), or the last at or before it (BACK).
+        """Return the first match at or after a wall-clock time (``step`` is AHEAD), or the last at or before it (BACK).
 
         None when there is none within REACH years and the years 1 to 9999.
         """
         time = self._time((wall.hour, wall.minute, wall.second), step)
         today = wall.year, wall.month, wall.day
-        # Any month may have a tick where ticks are moved.
+        # Any month may have a tick when ticks are moved.
         months = (_YEAR if self.options.but and self.options.but.moves else self.month.values)[::step]
         last_year = min(wall.year + REACH, 9999) if step > 0 else max(wall.year - REACH, 1)
         for year in range(wall.year, last_year + step, step):
@@ -103,7 +103,7 @@ class Cron:
                 if year == wall.year:
                     if (month - wall.month) * step < 0:
                         continue
-                    if month == wall.month:  # from today on, if there is a time left; else from the next day on
+                    if month == wall.month:  # from today on if a time is left, otherwise from the next day on
                         nearest = wall.day if time else wall.day + step
                 if (day := _nearest(_month_days(self, year, month), nearest, step)) is not None:
                     is_today = (year, month, day) == today
@@ -111,12 +111,12 @@ class Cron:
         return None
 
     def _end(self, step: int) -> tuple[int, int, int]:
-        """The first time of a day, or going back the last."""
+        """Return the first time of a day, or the last when walking back."""
         place = 0 if step > 0 else -1
         return self.hour.values[place], self.minute.values[place], self.second.values[place]
 
     def _time(self, near: tuple[int, int, int], step: int) -> tuple[int, int, int] | None:
-        """The nearest time of the same day, as in ``match``."""
+        """Return the nearest time of the same day, as in ``match``."""
         hour, minute, second = near
         _, first_minute, first_second = self._end(step)
         if hour in self.hour.values:
@@ -130,14 +130,14 @@ class Cron:
 
 
 def _nearest(ascending: Sequence[int], number: int, step: int) -> int | None:
-    """The value nearest to a number: at or after it, or going back at or before it."""
+    """Return the value nearest to a number: at or after it, or at or before it when walking back."""
     place = bisect_left(ascending, number) if step > 0 else bisect_right(ascending, number) - 1
     return ascending[place] if 0 <= place < len(ascending) else None
 
 
 @lru_cache(maxsize=16384)
 def _month_days(cron: Cron, year: int, month: int) -> list[int]:
-    """The days of a month that match and are not left out, and those on which ticks of others run, ascending."""
+    """Return the days of a month that match and are not excluded, and those to which ticks are moved, ascending."""
     but = cron.options.but
     if but is None:
         return _matching_days(cron, year, month)
@@ -163,25 +163,26 @@ def _matching_days(cron: Cron, year: int, month: int) -> list[int]:
 
 @lru_cache(maxsize=4096)
 def parse_cron(expression: str, known: frozenset[str] = frozenset()) -> Cron:
-    """Read a cron expression of five fields (minute hour day month weekday), or six with *seconds first*.
+    """Parse a cron expression of five fields (minute hour day month weekday), or six with *seconds first*.
 
     Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and ``a/n``
     (from a to the end), and lists of them. The day of the month takes ``L`` (the last day), ``L-3`` (three days before
     it), ``15W`` (the weekday Monday to Friday that is nearest to the 15th, in the same month), ``LW`` and ``L-3W``; the
     weekday ``mon#2`` (the second Monday) and ``5L`` or ``L5`` (the last Friday); both take ``?`` for ``*``. Sunday is 0
-    and 7, as in Unix and unlike in Quartz. Both day and weekday must match when either field begins with ``*``; else a
-    day that matches one of them is enough (Debian's cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly
-    @annually``.
+    and 7, as in Unix and unlike in Quartz. Both day and weekday must match when either field begins with ``*``;
+    otherwise a day that matches one of them suffices (Debian's cron). Aliases: ``@hourly @daily @midnight @weekly
+    @monthly @yearly @annually``.
 
     Options may follow, see :class:`pgsched.domain.scheduling.cron_options.CronOptions`: ``0 9 13 * fri days=both``.
-    ``known`` are the days of the calendars that they name.
+    ``known`` holds the dates of the calendars that they name.
 
-    Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what both would
-    take for something else is refused: a first field with a wildcard and a last one with numbers, which may be a step
-    of seconds. ``* * * * * 0`` fires every second of a Sunday or every minute: ``sun`` makes it clear.
+    Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so an expression
+    that the two conventions read differently is rejected: a wildcard in the first field and numbers in the last one,
+    which may be a step of seconds. ``* * * * * 0`` could fire every second of a Sunday or every minute; ``sun`` makes
+    it unambiguous.
 
-    Raises InvalidCron, naming the expression and the rule, when it cannot be read, is longer than 1,000 characters, or
-    can never fire, as on the 31st of February.
+    Raises InvalidCron, naming the expression and the rule, when it cannot be parsed, is longer than 1,000 characters,
+    or can never fire, as on the 31st of February.
     """
     try:
         if len(expression) > MAX_LENGTH:
@@ -219,19 +220,18 @@ def _parse(expression: str, known: frozenset[str]) -> Cron:
 
 
 def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
-    """The first instant (aware, UTC) strictly after ``after`` (aware) at which the expression ticks.
+    """Return the first instant (aware, UTC) strictly after ``after`` (aware) at which the expression ticks.
 
-    None when there is none before the year 9999 ends. Where the clocks change, Debian's cron decides:
+    None when there is none before the year 9999 ends. Where the clocks change, the rules of Debian's cron apply:
 
-    - *fixed* expressions (see ``Cron``) run once for every wall-clock time they name. What falls in a gap
-      runs when the gap ends, once however many there were; what falls in a fold runs in the first pass
-      only.
+    - *fixed* expressions (see ``Cron``) run once for every wall-clock time they name. Times in a gap run when the gap
+      ends, once however many there were; times in a fold run in the first pass only.
     - All others follow elapsed time: they tick at every instant whose wall-clock time matches. A gap has no
       ticks and adds none, a fold has those of both passes.
     - A gap of more than three hours (Samoa skipped the 30th of December 2011) is a correction of the
-      calendar: nothing that falls in it runs.
+      calendar: no time that falls in it runs.
 
-    The options ``skipped`` and ``repeated`` of the expression take the place of that. Raises ValueError when ``after``
+    The options ``skipped`` and ``repeated`` of the expression override these rules. Raises ValueError when ``after``
     is naive.
     """
     try:
@@ -241,9 +241,9 @@ def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
 
 
 def previous_tick(cron: Cron, zone: ZoneInfo, at_or_before: datetime) -> datetime | None:
-    """The last instant (aware, UTC) at or before ``at_or_before`` (aware) at which the expression ticks.
+    """Return the last instant (aware, UTC) at or before ``at_or_before`` (aware) at which the expression ticks.
 
-    By the rule of ``next_tick``; None when there is none after the year 1 begins. Raises ValueError when the
+    By the rules of ``next_tick``; None when there is none after the year 1 begins. Raises ValueError when the
     argument is naive.
     """
     try:
@@ -259,11 +259,11 @@ def _whole_second(instant: datetime) -> datetime:
 
 
 def _first_from(cron: Cron, zone: ZoneInfo, start: datetime) -> datetime | None:
-    # Right at the end of a gap the second before still sees what fell in the gap.
+    # Right at the end of a gap, the second before still finds the times that fell in the gap.
     wall = min(to_wall(start, zone), to_wall(start - SECOND, zone) + SECOND)
     first, second = readings(wall, zone)
     if first == start and first < second and cron.repeated != "first":
-        # start is in the first pass of a fold: in the second one its times come again, also those before start.
+        # start is in the first pass of a fold: its times are repeated in the second one, also those before start.
         again = _fold_start(first, second, zone)
         match = cron.match(wall, AHEAD)
         if match is not None and cron.repeated == "both" and (tick := readings(match, zone)[0]) < again:
@@ -280,7 +280,7 @@ def _first_from(cron: Cron, zone: ZoneInfo, start: datetime) -> datetime | None:
             return first
         elif first == second or cron.repeated != "first":
             return second
-        else:  # start is in the second pass, the first one ran: go on where the fold ends
+        else:  # start is in the second pass and the first one ran: continue where the fold ends
             wall = to_wall(_fold_start(first, second, zone) - SECOND, zone) + SECOND
     return None
 
@@ -290,7 +290,7 @@ def _last_until(cron: Cron, zone: ZoneInfo, until: datetime) -> datetime | None:
     first, second = readings(wall, zone)
     if first < second:
         again = _fold_start(first, second, zone)
-        if until == first and cron.repeated == "second":  # nothing of the fold has run yet
+        if until == first and cron.repeated == "second":  # none of the fold has run yet
             wall = to_wall(again, zone) - SECOND
         elif until == second and cron.repeated != "second":
             match = cron.match(wall, BACK)
@@ -313,7 +313,7 @@ def _last_until(cron: Cron, zone: ZoneInfo, until: datetime) -> datetime | None:
 
 
 def _fold_start(first: datetime, second: datetime, zone: ZoneInfo) -> datetime:
-    """The instant at which the second pass begins of the fold that holds these two readings."""
+    """Return the instant at which the second pass of the fold that contains these two readings begins."""
     change = change_between(zone, first, second)
     assert change is not None  # noqa: S101
     return change

@@ -1,7 +1,7 @@
 """The fields of a cron expression: text to sets of numbers, and the days of a month that they name.
 
-Our own reading, so that an error can name the field, the value and the rule, and so that what the walker
-gets is plain lists of numbers.
+This is our own parser so that an error can name the field, the value and the rule, and so that the search works on
+plain lists of numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 class Spec(NamedTuple):
-    """What a field may hold: numbers from ``low`` to ``high``, and names for some of them."""
+    """What a field may contain: numbers from ``low`` to ``high``, and names for some of them."""
 
     name: str
     low: int
@@ -47,10 +47,10 @@ FIELDS = (
 
 
 class Field(NamedTuple):
-    """One field of an expression, read.
+    """One parsed field of an expression.
 
     ``values`` are its plain numbers in ascending order (Sunday is 0). ``every`` is true for ``*`` and
-    ``?``. ``stepping`` is true when the field holds ``*``, ``*/n`` or ``a/n``; a range ``a-b/n`` with an
+    ``?``. ``stepping`` is true when the field contains ``*``, ``*/n`` or ``a/n``; a range ``a-b/n`` with an
     end is a list of fixed values. ``from_end`` holds n for ``L-n``, 0 for ``L``; ``near`` the days of ``15W``, and
     ``near_end`` n for ``L-nW``, 0 for ``LW``. ``nth`` holds (weekday, n) for ``mon#2``, n = 0 for the last.
     """
@@ -66,16 +66,16 @@ class Field(NamedTuple):
 
     @property
     def starred(self) -> bool:
-        """Whether the field begins with ``*``, as Debian's cron asks."""
+        """Whether the field begins with ``*``, which is what Debian's cron tests."""
         return self.text.startswith("*")
 
 
 class Refused(Exception):
-    """Why an expression cannot be read."""
+    """Why an expression cannot be parsed."""
 
 
 def parse_field(spec: Spec, text: str) -> Field:
-    """Read one field, given in lower case. Raises Refused, naming the field, the rule and the value."""
+    """Parse one field, given in lower case. Raises Refused, naming the field, the rule and the value."""
     if text == "?" and spec.name.startswith("day"):
         text = "*"
     values: set[int] = set()
@@ -97,7 +97,7 @@ def parse_field(spec: Spec, text: str) -> Field:
 
 
 def _parse_item(spec: Spec, item: str) -> set[int]:
-    """The values of ``*``, ``a``, ``a-b``, each with or without ``/n``."""
+    """Return the values of ``*``, ``a``, ``a-b``, each with or without ``/n``."""
     span, slash, step_text = item.partition("/")
     first, dash, last = span.partition("-")
     high = 6 if spec is FIELDS[-1] else spec.high
@@ -122,7 +122,7 @@ def _parse_item(spec: Spec, item: str) -> set[int]:
 
 
 def _parse_end(spec: Spec, item: str) -> tuple[int, int]:
-    """``l`` and ``l-3`` as (0, n), ``15w`` as (1, 15), ``lw`` and ``l-3w`` as (2, n)."""
+    """Parse ``l`` and ``l-3`` as (0, n), ``15w`` as (1, 15), ``lw`` and ``l-3w`` as (2, n)."""
     day = item.removesuffix("w")
     if not day.startswith("l"):
         return 1, _number(spec, day)
@@ -136,7 +136,7 @@ def _parse_end(spec: Spec, item: str) -> tuple[int, int]:
 
 
 def _parse_nth(spec: Spec, item: str) -> tuple[int, int]:
-    """``mon#2`` and ``1#2`` as (1, 2), the last weekday ``5l``, ``l5`` and ``fril`` as (5, 0)."""
+    """Parse ``mon#2`` and ``1#2`` as (1, 2), the last weekday ``5l``, ``l5`` and ``fril`` as (5, 0)."""
     if "#" in item:
         name, _, n = item.partition("#")
         if n not in ("1", "2", "3", "4", "5"):
@@ -164,18 +164,18 @@ def _is_number(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A word as errors quote it."""
+    """Return a word as errors quote it."""
     if _is_number(text):
         return text
     return f'"{text}"' if text else "nothing"
 
 
-# The days of a month. A month is known by the weekday of its first day (Sunday is 0) and by its length, so there are 28
+# The days of a month. The weekday of its first day (Sunday is 0) and its length identify a month, so there are 28
 # kinds of month.
 
 
 def days_of(day: Field, weekday: Field, both: bool, first: int, length: int) -> list[int]:
-    """The days, ascending, of a month of this kind that match both fields, or either."""
+    """Return the days, ascending, of a month of this kind that match both fields, or either."""
     by_day = set(_days(day, first, length))
     by_weekday = set(_weekdays(weekday, first, length))
     return sorted(by_day & by_weekday if both else by_day | by_weekday)
@@ -200,7 +200,7 @@ def _days(day: Field, first: int, length: int) -> Iterator[int]:
 
 
 def _workday(value: int, first: int, length: int) -> int:
-    """The weekday Monday to Friday that is nearest to a day and in the same month."""
+    """Return the weekday Monday to Friday that is nearest to a day and in the same month."""
     match (first + value - 1) % 7:
         case 6:
             return value - 1 if value > 1 else value + 2

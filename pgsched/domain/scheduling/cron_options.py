@@ -1,4 +1,4 @@
-"""The options of a cron expression: words as ``days=both`` that follow its fields."""
+"""The options of a cron expression: words such as ``days=both`` after its fields."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WEEKS = re.compile(r"([0-9]{1,2})@([0-9]{4}-[0-9]{2}-[0-9]{2})", re.ASCII)
 
 
 class Weeks(NamedTuple):
-    """Every so many weeks, Monday to Sunday, from the week of a date on; before it, too."""
+    """Every nth week, Monday to Sunday, counted from the week of a date in both directions."""
 
     every: int
     week_of: date
@@ -36,45 +36,45 @@ class Weeks(NamedTuple):
 
 
 class Except(NamedTuple):
-    """Days that are left out, every year or in one."""
+    """Excluded dates, of every year or of one."""
 
     days: frozenset[str]
     """As ``12-25`` and ``2030-12-25``."""
     moves: bool
-    """A tick of such a day is moved to the next day from Monday to Friday that is not left out."""
+    """Moves ticks of an excluded day to the next day from Monday to Friday that is not excluded."""
     calendars: frozenset[str] = frozenset()
-    """Names in ``pgsched.calendars`` whose days are left out, too: those that are known are among ``days``."""
+    """Names in ``pgsched.calendars`` whose dates are also excluded; those that are known are among ``days``."""
 
     def holds(self, day: date) -> bool:
-        """Whether a day is left out."""
+        """Whether a day is excluded."""
         text = day.isoformat()
         return text in self.days or text[5:] in self.days
 
     def instead_of(self, day: date) -> date | None:
-        """The day to which the ticks of one that is left out are moved; None for none within LONGEST_MOVE days."""
+        """Return the day to which the ticks of an excluded day move; None when none is within LONGEST_MOVE days."""
         later = (day + timedelta(days=n) for n in range(1, LONGEST_MOVE + 1) if day.toordinal() + n < _END)
         return next((one for one in later if one.weekday() < 5 and not self.holds(one)), None) if self.moves else None
 
 
 class CronOptions(NamedTuple):
-    """What an expression wants otherwise than Debian's cron; None leaves it to Debian's rule."""
+    """Where an expression deviates from Debian's cron; None keeps Debian's rule."""
 
     days: str | None = None
     """Whether a day must match ``both`` day of month and weekday, or ``either``."""
     skipped: str | None = None
-    """Times that the clocks skip: ``run`` once right after them, or ``skip``."""
+    """Times that the clocks skip: ``run`` once right afterwards, or ``skip``."""
     repeated: str | None = None
-    """Times that come twice: run in the ``first`` pass, the ``second`` or ``both``."""
+    """Times that occur twice: run in the ``first`` pass, the ``second`` or ``both``."""
     weeks: Weeks | None = None
-    """Only every so many weeks: ``weeks=2@2030-01-07`` is the week of that day, and every second one."""
+    """Only every nth week: ``weeks=2@2030-01-07`` is the week of that day, and every second one."""
     but: Except | None = None
-    """Days that are left out: ``except=12-25,2030-04-19``, and ``instead=workday`` moves their ticks."""
+    """Excluded dates: ``except=12-25,2030-04-19``; ``instead=workday`` moves their ticks."""
 
 
 def take_options(words: list[str], known: frozenset[str]) -> CronOptions:
-    """Take the options from the end of an expression's words, which are lower case. Raises Refused.
+    """Parse the options at the end of an expression's words, which are in lower case. Raises Refused.
 
-    ``known``: the days of the calendars that the expression names.
+    ``known``: the dates of the calendars that the expression names.
     """
     start = len(words)
     while start and "=" in words[start - 1]:
@@ -111,7 +111,7 @@ def _except(text: str, moves: bool, known: frozenset[str]) -> Except:
 
 
 def is_day(text: str) -> bool:
-    """Whether a text is a day of every year, as ``12-25``, or of one, as ``2030-04-19``."""
+    """Whether a text is a date of every year, such as ``12-25``, or of one, such as ``2030-04-19``."""
     read = _DAY.fullmatch(text)
     try:
         return read is not None and bool(date.fromisoformat(f"{read[1] or '2000'}-{read[2]}"))

@@ -1,4 +1,4 @@
-"""A cron expression in words."""
+"""Describes a cron expression in words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pgsched.domain.scheduling.cron import Cron
 from pgsched.domain.scheduling.cron_fields import MONTHS, WEEKDAYS, Field
 
 _NTH = ("last", "first", "second", "third", "fourth", "fifth")
-# More times of the day than this are told field by field.
+# When there are more times of the day than this, each field is described by itself.
 _MOST_TIMES = 6
 
 
 def describe(cron: Cron) -> str:
-    """The expression in words: ``every day at 08:00``, ``every 5 minutes``, ``at 02:30 on Monday``."""
+    """Return the expression in words: ``every day at 08:00``, ``every 5 minutes``, ``at 02:30 on Monday``."""
     when, days, months = _times(cron), _days(cron), _months(cron)
     weeks = cron.options.weeks
     parts = ("every day", months, when) if when.startswith("at ") and not days else (when, days, months)
@@ -48,7 +48,7 @@ def _times(cron: Cron) -> str:
 
 
 def _rhythm(cron: Cron) -> str:
-    """Words for an even beat of minutes or hours, empty when there is none."""
+    """Return words for an even interval of minutes or hours, empty when there is none."""
     if cron.hour.every and (step := _step(cron.minute, 60)):
         return _every(step, "minute")
     if len(cron.minute.values) == 1 and (step := _step(cron.hour, 24)):
@@ -58,7 +58,7 @@ def _rhythm(cron: Cron) -> str:
 
 
 def _step(field: Field, cycle: int) -> int:
-    """The step of a field that beats evenly through its cycle, else 0."""
+    """Return the step of a field that divides its cycle evenly, otherwise 0."""
     step = cycle // len(field.values)
     return step if field.stepping and field.values == tuple(range(0, cycle, step)) else 0
 
@@ -96,7 +96,7 @@ def count_words(number: int, unit: str) -> str:
 
 
 def _weekday_runs(numbers: tuple[int, ...]) -> list[str]:
-    # A week of words starts on Monday, so that Saturday and Sunday stay together.
+    # The week of the words starts on Monday, so that Saturday and Sunday stay together.
     monday_first = sorted((number - 1) % 7 for number in numbers)
     return _runs(monday_first, [*WEEKDAYS[1:], WEEKDAYS[0]])
 
@@ -106,7 +106,7 @@ def _months(cron: Cron) -> str:
 
 
 def _runs(numbers: Iterable[int], names: Sequence[str] = ()) -> list[str]:
-    """The numbers, or their names, with three or more in a row as ``8 to 18``."""
+    """Return the numbers, or their names, with three or more consecutive ones as ``8 to 18``."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""How many ticks of a schedule fall into each stretch of time: counted, not listed, however many they are."""
+"""Counts how many ticks of a schedule fall into each bucket of time, without listing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgsched.domain.scheduling.recurrence import Schedule, next_after
 from pgsched.domain.scheduling.time_zones import load_zone
 
 Counts = Counter[datetime]
-"""The number of ticks by the beginning of their bucket."""
+"""The number of ticks by the start of their bucket."""
 
 _SECOND: Final = timedelta(seconds=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -22,21 +22,21 @@ _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_WALKED: Final = 1_000
-"""Ticks of an interval with months or days that are walked one by one; such an interval is a day at least."""
+"""An interval with months or days is at least a day, so its ticks are walked one by one."""
 
 
 def floor(moment: datetime, width: timedelta) -> datetime:
-    """Return the beginning of the bucket that holds a moment; buckets are counted from the epoch."""
+    """Return the start of the bucket that contains a moment; buckets are counted from the epoch."""
     return moment - (moment - _EPOCH) % width
 
 
 def count_ticks(
     schedule: Schedule, first: datetime, until: datetime, *, width: timedelta, done: int, start: datetime
 ) -> Counts:
-    """Count the ticks of a schedule from ``first``, which is one, to ``until`` (not included), by bucket.
+    """Count the ticks of a schedule from ``first``, which is one, to ``until`` (exclusive), by bucket.
 
-    A tick that is before ``start`` is counted in its bucket; ``done`` ticks are over before ``first``. Raises
-    InvalidCron and InvalidTimezone.
+    A tick before ``start`` is counted in its bucket; ``done`` ticks precede ``first``. Raises InvalidCron and
+    InvalidTimezone.
     """
     counts: Counts = Counter()
     ends_at = until if schedule.end_date is None else min(until, schedule.end_date + _MICROSECOND)
@@ -54,7 +54,7 @@ def count_ticks(
     return counts
 
 
-# Cron expressions: whole days come from a cache that thousands of schedules share, the ends are counted afresh.
+# Cron expressions: whole days come from a cache that thousands of schedules share; only the ends are counted anew.
 
 
 def _cron_counts(
@@ -68,7 +68,7 @@ def _cron_counts(
         begin = floor(at, chunk)
         end = begin + chunk
         whole = _counted_chunk(expression, left_out, zone, begin, end, width)
-        # Of buckets that are cut off only a part counts: they are looked at anew.
+        # Only a part of the buckets at the ends counts, so they are counted separately.
         first, last = floor(at - _MICROSECOND, width) + width, floor(min(end, until), width)
         if first <= last:
             yield from _walked(expression, left_out, zone, at, first, width)
@@ -96,10 +96,10 @@ def _walked(
 def _walk(
     cron: Cron, timezone: str, start: datetime, until: datetime, width: timedelta
 ) -> Iterator[tuple[datetime, int]]:
-    """Count by pieces that end with their bucket and their hour on the wall clock.
+    """Count piece by piece; a piece ends with its bucket and its hour on the wall clock.
 
-    The scheduler says where the next tick is: its days, calendars and changes of the clocks hold. Within an hour that
-    has a tick, minutes and seconds are all that decides.
+    The scheduler finds the next tick, with its days, calendars and clock changes. Within an hour that has a tick, only
+    the minutes and seconds decide.
     """
     zone = load_zone(timezone)
     after = start - _MICROSECOND
@@ -112,14 +112,14 @@ def _walk(
             offset = wall.minute * 60 + wall.second
             ordinary = wall.hour in cron.hour.values
             number = _matching(cron, offset, offset - (tick - end) // _SECOND) if ordinary else 0
-            # What a change of the clocks has moved stands at no time of its expression.
+            # A tick that a clock change has moved is at no time of its expression.
             moved = not (ordinary and wall.minute in cron.minute.values and wall.second in cron.second.values)
             yield bucket, number + moved
             after = end - _MICROSECOND
 
 
 def _matching(cron: Cron, begin: int, end: int) -> int:
-    """The number of (minute, second) of an expression in a range of the seconds of an hour."""
+    """Return the number of (minute, second) pairs of an expression in a range of the seconds of an hour."""
     whole = len(cron.second.values)
     number = 0
     for minute in cron.minute.values:

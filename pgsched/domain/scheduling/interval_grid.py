@@ -13,15 +13,15 @@ from pgsched.domain.scheduling.time_zones import instant_of, to_wall
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
 _DAY_LENGTH = _DAY // _MICROSECOND
-# How far a grid of days may be from 24 hours a day: the offsets of a zone differ by a day at most (the date line).
+# How far a grid of days can deviate from 24 hours a day: the offsets of a zone differ by at most a day (date line).
 _SLACK = 2 * _DAY_LENGTH
 
 
 class Grid(NamedTuple):
     """The instants ``origin`` + k * ``interval`` in a zone, never descending.
 
-    As PostgreSQL adds an interval to a timestamptz: first the months, clamped to the last day of a month,
-    then the days, both on the wall clock of the zone, then the microseconds as elapsed time.
+    They follow PostgreSQL's addition of an interval to a timestamptz: first the months, clamped to the last day of a
+    month, then the days, both on the wall clock of the zone, then the microseconds as elapsed time.
     """
 
     origin: datetime
@@ -29,7 +29,7 @@ class Grid(NamedTuple):
     zone: ZoneInfo
 
     def point(self, index: int) -> datetime | None:
-        """The grid point with this index (from 0) in UTC; None beyond the year 9999."""
+        """Return the grid point with this index (from 0) in UTC; None beyond the year 9999."""
         months, days, microseconds = (index * amount for amount in self.interval)
         try:
             if not months and not days:
@@ -40,7 +40,7 @@ class Grid(NamedTuple):
             return None
 
     def index_from(self, moment: datetime) -> int:
-        """The index (from 0) of the first grid point at or after ``moment``."""
+        """Return the index (from 0) of the first grid point at or after ``moment``."""
         elapsed = (moment - self.origin) // _MICROSECOND
         if elapsed <= 0:
             return 0
@@ -62,7 +62,7 @@ class Grid(NamedTuple):
 
 
 def _add_months(wall: datetime, months: int) -> datetime:
-    """The same day and time so many months later, or the last day of that month when it is shorter."""
+    """Return the same day and time this many months later, or the last day of that month when it is shorter."""
     years, month = divmod(wall.month - 1 + months, 12)
     year = wall.year + years
     day = min(wall.day, monthrange(year, month + 1)[1])

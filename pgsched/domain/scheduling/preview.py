@@ -1,4 +1,4 @@
-"""What a schedule will do, before it is in the table."""
+"""Computes what a schedule will do before it is in the table."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pgsched.domain.validation import Duration, aware, interval_of, whole
 MAX_TICKS = 10_000
 check_n = whole(1, MAX_TICKS)
 Calendars: TypeAlias = Mapping[str, Collection[str]]
-"""Names of calendars, and the days of each."""
+"""Dates by the name of their calendar."""
 _NAMED = re.compile(r"[=,]@([a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
 
 
 class PreviewOptions(TypedDict, total=False):
-    """What :func:`preview` takes beside a cron expression."""
+    """The options of :func:`preview` besides a cron expression."""
 
     every: Duration | None
     timezone: str
@@ -44,7 +44,7 @@ class Previewed(NamedTuple):
     local: datetime
     """The same on the wall clock of the schedule's zone, aware."""
     note: str | None
-    """What the clocks do to it; None on an ordinary day."""
+    """How a clock change affects it; None on an ordinary day."""
 
 
 def preview(
@@ -59,11 +59,11 @@ def preview(
     n: int = 5,
     calendars: Calendars | None = None,
 ) -> list[datetime]:
-    """Return the next ``n`` ticks of a schedule, as instants in UTC; fewer when it ends before.
+    """Return the next ``n`` ticks of a schedule, as instants in UTC; fewer when it ends earlier.
 
     ``cron`` is an expression, ``every`` an interval as in ``schedule()``; ticks are those after ``after`` (aware; now
     when None). An interval is counted from ``start``; without one from ``after``, which is its first tick.
-    ``calendars``: the days of each calendar that the expression names, by its name; :meth:`Client.preview` reads them.
+    ``calendars`` maps the name of each calendar in the expression to its dates; :meth:`Client.preview` loads them.
     Raises InvalidCron, InvalidTimezone and InvalidTask, by the rules of ``schedule()``.
     """
     check_n("n", n)
@@ -83,7 +83,7 @@ def schedule_of(
     times: int | None = None,
     calendars: Calendars | None = None,
 ) -> Schedule:
-    """Return the options of a schedule as the value that is planned by. Raises as :func:`preview`."""
+    """Return the options of a schedule in the form that ticks are computed from. Raises as :func:`preview`."""
     if cron is None and every is None:
         raise InvalidTask("a schedule must have either cron or every")
     TaskSpec(task_type="preview", cron=cron, every=every, times=times, timezone=timezone, start=start, end=end)
@@ -99,7 +99,7 @@ def schedule_of(
 
 
 def calendars_of(cron: str | None) -> frozenset[str]:
-    """Return the names of the calendars that a text leaves out, if it is a cron expression; it is not read as one."""
+    """Return the names of the calendars that a text excludes, if it is a cron expression; it is not parsed as one."""
     return frozenset(name.lower() for name in _NAMED.findall(cron)) if isinstance(cron, str) else frozenset()
 
 
@@ -108,7 +108,7 @@ def _days_of(cron: str | None, calendars: Calendars | None) -> tuple[str, ...]:
     names = frozenset() if but is None else but.calendars
     if names and calendars is None:
         raise InvalidTask(
-            "the days of a calendar are in the database: ask Client.preview there, or pgsched.next_ticks",
+            "the dates of a calendar are in the database: use Client.preview or pgsched.next_ticks",
             field="cron",
             subject=f'cron expression "{cron}":',
         )
@@ -126,7 +126,7 @@ def _days_of(cron: str | None, calendars: Calendars | None) -> tuple[str, ...]:
 def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:
     """Return the next ``n`` ticks of a valid schedule after an instant.
 
-    An interval without a start begins at that instant, as a row does that is inserted then.
+    An interval without a start begins at that instant, like a row that is inserted then.
     """
     ticks: list[Previewed] = []
     with suppress(OverflowError):  # beyond the years 1 to 9999, perhaps only on the wall clock
@@ -140,7 +140,7 @@ def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:
 
 
 def next_from(schedule: Schedule, *, tick: datetime | None, anchor: datetime, done: int, n: int) -> list[datetime]:
-    """Return ``n`` ticks from ``tick`` on, which is the first; from the first one after ``anchor`` when it is None.
+    """Return ``n`` ticks, the first of which is ``tick``, or the first one after ``anchor`` when it is None.
 
     ``done`` ticks are over already and count towards ``repeat_count``. Fewer are returned when the schedule ends.
     """
@@ -156,7 +156,7 @@ def next_from(schedule: Schedule, *, tick: datetime | None, anchor: datetime, do
 
 
 def explain(schedule: Schedule) -> str:
-    """Return the schedule in words, with the zone and the rule that decides when the clocks change.
+    """Return the schedule in words, with its zone and the rule for clock changes.
 
     Raises InvalidCron and InvalidTimezone.
     """
@@ -174,7 +174,7 @@ def explain(schedule: Schedule) -> str:
 
 
 def _length(interval: Interval) -> str:
-    """``month``, ``90 days``, ``1 hour 30 minutes``: what comes after ``every``."""
+    """Return ``month``, ``90 days``, ``1 hour 30 minutes``: the words after ``every``."""
     minutes, microseconds = divmod(interval.microseconds, 60_000_000)
     hours, minutes = divmod(minutes, 60)
     seconds, fraction = divmod(microseconds, 1_000_000)
@@ -198,7 +198,7 @@ def _clock_rule(cron: Cron) -> str:
 
 
 def noted(tick: datetime, timezone: str) -> Previewed:
-    """Return a tick with its wall clock and what the clocks do to it. Raises InvalidTimezone."""
+    """Return a tick with its wall clock and the effect of a clock change. Raises InvalidTimezone."""
     zone = load_zone(timezone)
     local = tick.astimezone(zone)
     before = (tick - timedelta(seconds=1)).astimezone(zone)

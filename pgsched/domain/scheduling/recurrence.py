@@ -1,8 +1,8 @@
-"""When a recurring or repeating task ticks, and what to do about ticks that passed.
+"""When a recurring or repeating task ticks, and what happens to ticks that have passed.
 
-Nothing here reads a clock: every function gets its instants (aware datetimes) and returns instants in UTC.
-A tick is always computed from the tick before or from the start of the grid, never from the time something
-happened to run, so a late start moves nothing.
+Nothing here reads a clock: every function receives its instants (aware datetimes) and returns instants in UTC.
+A tick is always computed from the tick before or from the start of the grid, never from the time at which something
+happened to run, so a late start shifts nothing.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pgsched.domain.scheduling.cron import Cron, next_tick, parse_cron, previous
 from pgsched.domain.scheduling.interval_grid import Grid
 from pgsched.domain.scheduling.time_zones import load_zone
 
-# A tick that starts later than this counts as missed. A healthy worker starts one within a second and looks
-# by itself every five (the poll interval), so ten seconds are two polls: more means that nothing ran.
+# A tick that starts later than this counts as missed. A healthy worker starts one within a second and polls
+# every five seconds (the poll interval), so ten seconds are two polls: more means that nothing ran.
 MISSED_AFTER = timedelta(seconds=10)
 
-# Cron ticks that passed are counted one by one, so no further than this; a higher count reads "at least".
+# Cron ticks that passed are counted one by one up to this number; a higher count reads "at least".
 COUNT_LIMIT = 1_000
 
 LAST = datetime(9999, 12, 31, tzinfo=UTC)
-"""The tables, and every language that reads them, hold instants before this one: from here on a schedule is over."""
+"""The tables, and every language that reads them, hold instants before this one; a schedule ends here."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,23 +46,23 @@ class Schedule(NamedTuple):
     catchup_window: Interval | None = None
     jitter: Interval | None = None
     task_id: int = 0
-    """Jitter spreads by it."""
+    """The key by which jitter is spread."""
     planned_from: datetime | None = None
-    """The ticks are those of another schedule before; None: it was never edited."""
+    """Ticks before this one belong to an earlier version of the schedule; None when it was never edited."""
     left_out: tuple[str, ...] = ()
-    """The days of the calendars that the expression names."""
+    """The dates of the calendars that the expression names."""
 
     @property
     def cron(self) -> Cron | None:
-        """The cron expression, read; None for a repeat interval. Raises InvalidCron."""
+        """The parsed cron expression; None for a repeat interval. Raises InvalidCron."""
         return None if self.cron_expression is None else parse_cron(self.cron_expression, frozenset(self.left_out))
 
 
 class Admission(NamedTuple):
     """What to do with a due tick that was claimed for its first attempt.
 
-    ``run``: the tick to run now, perhaps a later one than was claimed. None: run nothing and book
-    ``next_tick`` (None: the schedule is over). ``missed``: how many ticks were dropped.
+    ``run`` is the tick to run now, possibly a later one than was claimed; when it is None nothing runs and
+    ``next_tick`` is scheduled (None when the schedule is over). ``missed`` is the number of dropped ticks.
     """
 
     run: datetime | None
@@ -71,34 +71,35 @@ class Admission(NamedTuple):
 
 
 class Booking(NamedTuple):
-    """The tick to book after one was finished (None: the schedule is over), and how many were dropped between."""
+    """The tick to schedule after one finished (None when the schedule is over), and the number dropped in between."""
 
     next_tick: datetime | None
     overlapped: int
 
 
 def first_tick(schedule: Schedule, anchor: datetime) -> datetime | None:
-    """The first tick of a schedule that was made or changed at ``anchor``; None when it is past ``end_date``, or there
-    is none before ``LAST``.
+    """Return the first tick of a schedule that was created or changed at ``anchor``; None when it is past ``end_date``
+    or not before ``LAST``.
 
     Cron: the first tick at or after both ``anchor`` and ``start_date``. Repeating: the grid starts at ``start_date``,
-    or at ``anchor`` when there is none, and steps by ``repeat_interval``; the first grid point at or after ``anchor``.
+    or at ``anchor`` when there is none, and advances by ``repeat_interval``; the result is the first grid point at or
+    after ``anchor``.
     """
     return _ends(schedule, _tick_from(schedule, anchor, schedule.start_date or anchor))
 
 
 def next_after(schedule: Schedule, tick: datetime, ticks_done: int) -> datetime | None:
-    """The nominal tick after ``tick``; None when it is past ``end_date``, not before ``LAST``, or ``repeat_count`` is
-    reached.
+    """Return the nominal tick after ``tick``; None when it is past ``end_date``, not before ``LAST``, or
+    ``repeat_count`` is reached.
 
-    ``ticks_done`` is the number of ticks finished, ``tick`` included. Ticks that were missed do not count:
-    a task with ``repeat_count`` runs so many times.
+    ``ticks_done`` is the number of ticks finished, ``tick`` included. Missed ticks do not count:
+    a task with ``repeat_count`` runs that many times.
 
-    The months and days of a repeat interval keep the wall clock of the task's zone: what falls in a gap
-    runs at its end, what falls in a fold in the first pass. Microseconds are elapsed time. A day that a
-    month has not is clamped to its last one, as in PostgreSQL. With a ``start_date`` every tick is computed
-    from there: the 31st of January, a month on, is the 28th of February and then the 31st of March. Without
-    one it is computed from the tick before, so clamping and gaps stick: the 28th of March.
+    The months and days of a repeat interval follow the wall clock of the task's zone: a time in a gap runs at the end
+    of the gap, a time in a fold in the first pass. Microseconds are elapsed time. A day that a month does not have is
+    clamped to its last one, as in PostgreSQL. With a ``start_date`` every tick is computed from it: one month after
+    the 31st of January is the 28th of February, then the 31st of March. Without one each tick is computed from the
+    tick before, so clamping and gaps persist: the 28th of March.
     """
     if schedule.repeat_count is not None and ticks_done >= schedule.repeat_count:
         return None
@@ -108,22 +109,22 @@ def next_after(schedule: Schedule, tick: datetime, ticks_done: int) -> datetime 
 def admit(schedule: Schedule, tick: datetime, due: datetime, now: datetime, ticks_done: int) -> Admission:
     """Decide what to do with a ``tick``, ``due`` since a moment, that was claimed for its first attempt at ``now``.
 
-    ``ticks_done`` is the number of ticks finished before. Lateness is counted from when a tick is due, its jitter
-    included. A tick is missed when it is more than MISSED_AFTER late, or when a later one is due, too. One that is
-    not missed runs. Else ``on_missed`` decides:
+    ``ticks_done`` is the number of ticks finished before. Lateness is measured from when a tick is due, its jitter
+    included. A tick is missed when it is more than MISSED_AFTER late, or when a later one is also due. A tick that is
+    not missed runs. Otherwise ``on_missed`` decides:
 
     - ``once``: all ticks that passed become one run of the latest; the others count as missed. When even
       the latest is older than ``catchup_window``, nothing runs.
-    - ``skip``: what is missed is not run. The latest tick is run nevertheless when it is not late itself,
-      so that a schedule that is denser than the delay of a start is not starved.
+    - ``skip``: missed ticks are not run. The latest tick still runs when it is not late itself, so that a schedule
+      whose interval is shorter than the delay of a start does not starve.
     - ``all``: every tick runs, one after the other. Those older than ``catchup_window`` are dropped.
 
-    ``missed`` counts what was dropped; for cron it stops at COUNT_LIMIT and then means "at least".
+    ``missed`` is the number of dropped ticks; for cron it stops at COUNT_LIMIT and then means "at least".
     """
     if schedule.repeat_count is not None and ticks_done >= schedule.repeat_count:
         return Admission(None, None, 0)
     is_late = is_catchup(due, now)
-    following = _after(schedule, tick, tick)  # remembered: the common case, and the fast one
+    following = _after(schedule, tick, tick)  # cached: the common case, and the fast one
     if not is_late and (following is None or following > now):
         return Admission(tick, None, 0)
     latest = _latest(schedule, tick, now)
@@ -142,7 +143,7 @@ def admit(schedule: Schedule, tick: datetime, due: datetime, now: datetime, tick
 
 
 def _oldest(schedule: Schedule, now: datetime) -> datetime:
-    """The instant before which a tick is no longer caught up."""
+    """Return the instant before which a tick is no longer caught up."""
     if schedule.catchup_window is not None:
         try:
             return now - timedelta(seconds=schedule.catchup_window.seconds)
@@ -168,11 +169,11 @@ def is_catchup(due: datetime, now: datetime) -> bool:
 
 
 def book(schedule: Schedule, tick: datetime, started: datetime, finished: datetime, ticks_done: int) -> Booking:
-    """The tick to book after ``tick`` ran from ``started`` to ``finished``; ``ticks_done`` includes it.
+    """Return the tick to schedule after ``tick`` ran from ``started`` to ``finished``; ``ticks_done`` includes it.
 
-    A next tick that was due before the start was missed, not overlapped: it is booked as it is, and
+    A next tick that was due before the start was missed, not overlapped: it is scheduled unchanged, and
     ``admit`` decides when it is claimed. Ticks that came due during the run are dropped and counted
-    (``overlap`` = skip), and the first one after them is booked. For cron the count stops at COUNT_LIMIT.
+    (``overlap`` = skip), and the first one after them is scheduled. For cron the count stops at COUNT_LIMIT.
     """
     following = next_after(schedule, tick, ticks_done)
     if following is None or following > finished or not started < due_at(schedule, following) <= finished:
@@ -182,14 +183,14 @@ def book(schedule: Schedule, tick: datetime, started: datetime, finished: dateti
 
 
 def due_at(schedule: Schedule, tick: datetime) -> datetime:
-    """When a tick is due: later by its share of the jitter, which is spread evenly over [0, ``jitter``).
+    """Return when a tick is due: later by its share of the jitter, which is spread evenly over [0, ``jitter``).
 
-    The same for the same task and tick, whoever computes it (``pgsched.due_at`` in SQL). Never as far as ``LAST``.
+    The result depends on the task and the tick only (``pgsched.due_at`` in SQL agrees). Never as far as ``LAST``.
     """
     if schedule.jitter is None:
         return tick
     key = f"{schedule.task_id}:{(tick - _EPOCH) // _MICROSECOND}".encode()
-    # 52 bits are fewer than what a float holds exactly, so the quotient stays below 1.
+    # A float holds more than 52 bits exactly, so the quotient stays below 1.
     share = int(hashlib.sha256(key).hexdigest()[:13], 16) / 2**52
     return tick + timedelta(seconds=share * min(schedule.jitter.seconds, (LAST - tick).total_seconds()))
 
@@ -198,7 +199,7 @@ def due_at(schedule: Schedule, tick: datetime) -> datetime:
 
 
 def _after(schedule: Schedule, tick: datetime, moment: datetime) -> datetime | None:
-    """The first tick strictly after ``moment``, on the grid that ``tick`` is part of."""
+    """Return the first tick strictly after ``moment``, on the grid that ``tick`` belongs to."""
     return _ends(schedule, _tick_from(schedule, moment + _MICROSECOND, schedule.start_date or tick))
 
 
@@ -214,7 +215,7 @@ def _ends(schedule: Schedule, tick: datetime | None) -> datetime | None:
 
 
 def _tick_from(schedule: Schedule, moment: datetime, origin: datetime) -> datetime | None:
-    """The first tick at or after ``moment``, ``start_date`` and ``planned_from``; the grid starts at ``origin``."""
+    """Return the first tick at or after ``moment``, ``start_date`` and ``planned_from``; ``origin`` starts a grid."""
     zone = load_zone(schedule.timezone)
     moment = max(moment, schedule.planned_from or moment)
     if schedule.cron_expression is not None:
@@ -231,7 +232,7 @@ def _cron_tick(expression: str, left_out: tuple[str, ...], zone: ZoneInfo, after
 
 
 def _latest(schedule: Schedule, tick: datetime, moment: datetime) -> datetime:
-    """The last tick that is due at ``moment``, at least ``tick``."""
+    """Return the last tick that is due at ``moment``, at least ``tick``."""
     until = moment if schedule.end_date is None else min(moment, schedule.end_date)
     first = max(tick + _MICROSECOND, schedule.planned_from or tick)
     while (latest := _tick_until(schedule, until, schedule.start_date or tick)) is not None and latest >= first:
@@ -242,7 +243,7 @@ def _latest(schedule: Schedule, tick: datetime, moment: datetime) -> datetime:
 
 
 def _tick_until(schedule: Schedule, moment: datetime, origin: datetime) -> datetime | None:
-    """The last tick at or before ``moment``; the grid starts at ``origin``."""
+    """Return the last tick at or before ``moment``; the grid starts at ``origin``."""
     if (cron := schedule.cron) is not None:
         return previous_tick(cron, load_zone(schedule.timezone), moment)
     grid = _grid(schedule, origin)
@@ -251,7 +252,7 @@ def _tick_until(schedule: Schedule, moment: datetime, origin: datetime) -> datet
 
 
 def _count(schedule: Schedule, first: datetime, last: datetime) -> int:
-    """The number of ticks from ``first`` to ``last``, both included; for cron no more than COUNT_LIMIT."""
+    """Return the number of ticks from ``first`` to ``last``, inclusive; for cron at most COUNT_LIMIT."""
     if last < first:
         return 0
     if schedule.cron_expression is None:

@@ -1,4 +1,4 @@
-"""What will run in the time ahead: every schedule's ticks and the one-time tasks, counted by stretches of time."""
+"""A timeline of the coming runs: every schedule's ticks and the one-time tasks, counted by buckets of time."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from pgsched.domain.task_status import coming_tick, planned_as
 from pgsched.domain.validation import Duration, interval_of, refused, whole
 
 MAX_SCHEDULES: Final = 10_000
-"""Schedules that are read; those that were made last."""
+"""Maximum number of schedules that are read, the newest first."""
 MAX_TASKS: Final = 20_000
-"""One-time tasks that are counted."""
+"""Maximum number of one-time tasks that are counted."""
 MAX_TASKS_EACH: Final = 2_000
-"""One-time tasks that are counted of each queue and priority."""
+"""Maximum number of one-time tasks that are counted for each queue and priority."""
 MAX_MARKS: Final = 96
-"""A schedule that runs more often than that is shown as bands of time, not run by run."""
+"""A schedule that runs more often than this is shown as bands of time instead of single runs."""
 LONGEST: Final = timedelta(days=31)
 MOST_BUCKETS: Final = 128
 _WIDTHS: Final = tuple(timedelta(seconds=seconds) for seconds in (60, 300, 900, 3_600, 7_200, 21_600))
 PILE: Final = 3
-"""A bucket with more than so many times the average of those with runs is marked as a pile-up…"""
+"""A bucket with more than this many times the average of the buckets with runs is marked as a pile-up…"""
 SMALLEST_PILE: Final = 20
-"""… if it has as many runs as this."""
+"""… if it has at least this many runs."""
 _rows = whole(0, 1_000)
 
 
 class Band(NamedTuple):
-    """A stretch of time in which a schedule runs again and again."""
+    """A period in which a schedule runs repeatedly."""
 
     since: datetime
     until: datetime
@@ -49,49 +49,49 @@ class Band(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket(Record):
-    """A stretch of time, and what begins in it."""
+    """A bucket of time, and what starts in it."""
 
     at: datetime
-    """Where it begins; it is as long as the timeline says."""
+    """Its start; the timeline states its length."""
     ticks: int
     """Runs of schedules."""
     tasks: int
     """One-time tasks."""
     pile_up: bool
-    """Far more begins here than elsewhere: three times the average and 20 at least."""
+    """Whether far more starts here than elsewhere: at least three times the average and at least 20."""
     over: list[str]
-    """Queues whose rate lets fewer tasks start in that time than are due in it."""
+    """Queues whose rate limit lets fewer tasks start in this bucket than are due in it."""
 
     @property
     def runs(self) -> int:
-        """All that begins in it."""
+        """The number of runs and tasks that start in it."""
         return self.ticks + self.tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpcomingSchedule(Record):
-    """One schedule in the time ahead."""
+    """One schedule of a timeline."""
 
     id: int
     task_type: str
     task_name: str | None
     queue: str
     schedule: str
-    """In words; what is wrong with it when it cannot be planned."""
+    """The schedule in words, or why its ticks cannot be computed."""
     state: str
     """``active``, ``running``, ``disabled``, ``paused`` (its queue is), ``blocked``, ``dead`` or ``ended``."""
     next_tick: datetime | None
-    """None: it runs no more, or not as it stands."""
+    """The next run; None when it will not run again, or not in its current state."""
     runs: int
-    """How often it runs in that time."""
+    """The number of runs in the period."""
     ticks: list[datetime]
-    """When; none where there are more than 96 and ``bands`` say it."""
+    """The times of the runs; empty when there are more than 96, which ``bands`` summarize."""
     bands: list[Band]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline(Record):
-    """What will run from now until a time."""
+    """What will run from now until a given time."""
 
     since: datetime
     """Now, by the clock of the database."""
@@ -99,37 +99,37 @@ class Timeline(Record):
     bucket_seconds: int
     buckets: list[Bucket]
     runs: int
-    """Runs of schedules in all; those of paused queues are not among them."""
+    """Total runs of schedules, not counting those of paused queues."""
     tasks: int
-    """One-time tasks in all."""
+    """Total one-time tasks."""
     schedules: list[UpcomingSchedule]
-    """Those that run first; those that do not run come last."""
+    """Schedules in the order of their next run; those that will not run come last."""
     number_of_schedules: int
     schedules_complete: bool
-    """False: there are more than 10,000, and only those that were made last were looked at."""
+    """False when there are more than 10,000 schedules and only the newest were read."""
     tasks_complete: bool
-    """False: there are more tasks than are counted, 20,000 in all and 2,000 of a queue and priority."""
+    """False when there are more tasks than are counted: 20,000 in total and 2,000 for each queue and priority."""
     gap: Band | None
-    """The longest stretch in which nothing begins, if it is two buckets long at least."""
+    """The longest period in which nothing starts, if it lasts at least two buckets."""
 
 
 class Waiting(NamedTuple):
-    """One-time tasks that are due later, as they were counted."""
+    """One-time tasks that are due later, as counted in the database."""
 
     by_queue: Mapping[tuple[str, int], int]
-    """The number by queue and place of the bucket."""
+    """The number of tasks by queue and index of the bucket."""
     complete: bool
 
 
 class Rate(NamedTuple):
-    """So many starts in a time that a queue allows."""
+    """The number of starts that a queue allows in a period."""
 
     starts: float
     per: timedelta
 
 
 class Row(NamedTuple):
-    """A schedule with its ticks, counted."""
+    """A schedule with its ticks, counted by bucket."""
 
     one: PlannedSchedule
     left_out: tuple[str, ...]
@@ -140,7 +140,7 @@ class Row(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The time that is looked at: from now on, in buckets."""
+    """The period of a timeline: from now on, in buckets."""
 
     now: datetime
     begin: datetime
@@ -149,12 +149,12 @@ class Span(NamedTuple):
 
     @property
     def until(self) -> datetime:
-        """Where the last bucket ends."""
+        """The end of the last bucket."""
         return self.begin + self.number * self.width
 
 
 def span_of(within: Duration, now: datetime) -> Span:
-    """Return a time ahead in buckets of a round length, the first of which holds ``now``. Raises InvalidTask."""
+    """Return a period ahead in buckets of a round length, the first of which contains ``now``. Raises InvalidTask."""
     length = timedelta(seconds=interval_of("within", within).seconds)
     if not timedelta(minutes=1) <= length <= LONGEST:
         raise refused("within", "be between 1 minute and 31 days", within)
@@ -164,7 +164,7 @@ def span_of(within: Duration, now: datetime) -> Span:
 
 
 class Plan:
-    """All schedules with their ticks in a time ahead, of which timelines show a part."""
+    """All schedules with their ticks in a period ahead, of which timelines show a part."""
 
     def __init__(
         self, span: Span, schedules: Sequence[PlannedSchedule], calendars: Mapping[str, Collection[str]]
@@ -182,7 +182,7 @@ class Plan:
         offset: int = 0,
         limit: int = 100,
     ) -> Timeline:
-        """Return what will run, with the schedules from ``offset`` on that fit. Raises InvalidTask for a limit."""
+        """Return the timeline with the matching schedules from ``offset`` on. Raises InvalidTask for a limit."""
         _rows("limit", limit)
         rows = self.rows if fits is None else [row for row in self.rows if fits(row.one)]
         width = self.span.width
@@ -215,7 +215,7 @@ class Plan:
         return self._sum(self.rows)
 
     def _sum(self, rows: Sequence[Row]) -> Mapping[tuple[str, int], int]:
-        """The number of ticks by queue and place of the bucket; nothing of queues that are paused."""
+        """Return the number of ticks by queue and index of the bucket, without paused queues."""
         begin, width = self.span.begin, self.span.width
         by_time: dict[str, Counts] = defaultdict(Counter)
         for row in rows:
@@ -309,7 +309,7 @@ def _longest_gap(buckets: Iterable[Bucket], width: timedelta) -> Band | None:
 
 
 def rate_of(limits: Mapping[str, Any], per: Interval | None) -> Rate | None:
-    """Return the rate of a queue with these limits; None when it has none."""
+    """Return the rate limit of a queue with these limits; None when it has none."""
     starts = limits.get("rate")
     seconds = 1.0 if per is None else per.seconds
     return Rate(float(starts), timedelta(seconds=seconds)) if starts is not None and seconds > 0 else None

@@ -1,1 +1,1 @@
-"""Why a task or a queue waits: judged from facts, by rules that a claim follows, too; and when a backlog is drained."""
+"""Why a task or a queue waits, judged by the same rules as a claim, and when a backlog will be drained."""

@@ -1,4 +1,4 @@
-"""When the backlog of a queue is drained: a line through how many tasks were due, minute by minute."""
+"""Predicts when the backlog of a queue is drained: a line through the number of due tasks, minute by minute."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Final
 from pgsched.domain.records import Record
 
 WINDOW_SECONDS: Final = 900.0
-"""The samples that count: those of the last quarter of an hour."""
+"""The age of the samples that count: the last quarter of an hour."""
 LEAST_SAMPLES: Final = 3
 LEAST_SECONDS: Final = 100.0
-"""From the first to the last of them."""
+"""The minimum time from the first to the last of them."""
 STEADY: Final = 0.02
 """A backlog that changes by less than this share of itself within ten minutes is steady."""
 LONGEST_SECONDS: Final = 7 * 86_400.0
-"""What would take longer than a week is not foretold."""
+"""A backlog that would take longer than a week gets no prediction."""
 GROWTH_SECONDS: Final = 600.0
 GROWTH_LEAST: Final = 100
 GROWTH_SHARE: Final = 0.1
 OLD_SECONDS: Final = 60.0
-"""A backlog is told of when it has grown for ten minutes, by a tenth and 100 tasks, and its oldest is a minute late."""
+"""A backlog is reported when it has grown for ten minutes, by 10 % and 100 tasks, and its oldest is a minute late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample(Record):
-    """What was due at one moment."""
+    """The number of due tasks at one moment."""
 
     at: datetime
     due: int
@@ -37,22 +37,22 @@ class Sample(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast(Record):
-    """What becomes of a backlog, if all goes on as in the last quarter of an hour."""
+    """The prediction for a backlog, if the trend of the last quarter of an hour continues."""
 
     kind: str
-    """``empty``, ``drains``, ``steady``, ``grows``, or ``unknown``: there are too few samples."""
+    """``empty``, ``drains``, ``steady``, ``grows``, or ``unknown`` when there are too few samples."""
     text: str
     due: int | None
     per_minute: float | None
-    """By how many tasks it changes in a minute; less than 0: it shrinks."""
+    """The change in tasks per minute; negative when it shrinks."""
     seconds_low: float | None
-    """It is drained after this many seconds, by the fastest of the rates that were seen;"""
+    """Seconds until it is drained by the fastest of the observed rates;"""
     seconds_high: float | None
-    """and by the slowest; None: by that it would not be drained."""
+    """and by the slowest; None when it would not be drained at that rate."""
 
 
 def forecast(samples: Sequence[Sample], now: datetime) -> Forecast:
-    """Foretell from samples in the order of their times."""
+    """Predict from samples in the order of their times."""
     recent = [one for one in samples if 0 <= (now - one.at).total_seconds() <= WINDOW_SECONDS]
     if not recent:
         return _said("unknown", "no forecast: workers have counted nothing within the last quarter of an hour")
@@ -81,7 +81,7 @@ def forecast(samples: Sequence[Sample], now: datetime) -> Forecast:
 
 
 def has_grown(samples: Sequence[Sample], now: datetime) -> float | None:
-    """Return by how many tasks a minute a backlog has grown for ten minutes, if that is worth telling; else None."""
+    """Return the growth in tasks per minute of a backlog that has grown for ten minutes and is worth a report."""
     recent = [one for one in samples if 0 <= (now - one.at).total_seconds() <= WINDOW_SECONDS]
     if len(recent) < LEAST_SAMPLES or (now - recent[-1].at).total_seconds() > 180:
         return None
@@ -96,7 +96,7 @@ def has_grown(samples: Sequence[Sample], now: datetime) -> float | None:
 
 
 def _slope(samples: Sequence[Sample]) -> float:
-    """Tasks a second, by least squares."""
+    """Return tasks per second, by least squares."""
     times = [(one.at - samples[0].at).total_seconds() for one in samples]
     middle, height = sum(times) / len(times), sum(one.due for one in samples) / len(samples)
     spread = sum((time - middle) ** 2 for time in times)

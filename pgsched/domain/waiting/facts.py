@@ -1,4 +1,4 @@
-"""What the database says of a task that waits, of its queue, and of the workers that could take it."""
+"""What the database knows about a waiting task, about its queue, and about the workers that could run it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pgsched.domain.records import WorkerInfo
 
 CATCH_ALL: Final = "*"
 OWN_TYPES: Final = "pgsched."
-"""Types that begin with this are pgsched's own: no catch-all takes them."""
+"""Types with this prefix are pgsched's own; no catch-all handler takes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """A task that is waited for."""
+    """A task that another one waits for."""
 
     id: int
     status: str
@@ -24,7 +24,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """A worker could not claim the task, or not write its outcome, and tries again."""
+    """A worker failed to claim the task or to write its outcome, and will retry."""
 
     worker_id: UUID
     operation: str
@@ -34,7 +34,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFacts:
-    """A task, as its row and those that belong to it say."""
+    """A task with the facts of its row and its relatives."""
 
     now: datetime
     id: int
@@ -48,9 +48,9 @@ class TaskFacts:
     next_run_at: datetime | None
     end_date: datetime | None
     expires_at: datetime | None
-    """By when it must start; None once it has, and for tasks that do not expire."""
+    """Its deadline to start; None once it has started, and for tasks that do not expire."""
     ended_at: datetime | None
-    """When it was completed, cancelled or died."""
+    """When it completed, was cancelled or died."""
     started_at: datetime | None
     locked_by: UUID | None
     locked_until: datetime | None
@@ -58,19 +58,19 @@ class TaskFacts:
     attempts: int
     max_attempts: int
     note: str | None
-    """Why it was put off: ``failed``, ``snoozed``, ``newer_code``; None: it was not."""
+    """Why it was postponed: ``failed``, ``snoozed``, ``newer_code``; None when it was not."""
     needs_version: str | None
     concurrency_key: str | None
     dependency_mode: str
     waiting_for: int
     upstream: list[Upstream]
-    """The first of those that it still waits for."""
+    """The first of the tasks that it still waits for."""
     is_durable: bool
     awaits: list[str]
     """What ends the wait of a durable run, as event:NAME, child:ID and time."""
     wakes_at: datetime | None
     locked_by_transaction: bool
-    """Another session has locked the row and has not committed."""
+    """Whether another session has locked the row and has not committed."""
     set_aside: list[SetAside]
 
     @property
@@ -86,7 +86,7 @@ class TaskFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFacts:
-    """A queue: its settings, and what of its limits is used. None: there is no such limit."""
+    """A queue with its settings and the usage of its limits. None stands for no limit."""
 
     now: datetime
     name: str
@@ -102,26 +102,26 @@ class QueueFacts:
     rate: int | None
     rate_used: int
     rate_again_at: datetime | None
-    """When the first of the starts that count leaves the window."""
+    """When the first of the counted starts leaves the window."""
     rate_per_key: int | None
     key_rate_used: int
     key_rate_again_at: datetime | None
     per: str
-    """The time of the rates."""
+    """The window of the rates."""
     cost: int
-    """For how many starts the task counts."""
+    """The number of starts that the task counts as."""
     holders: list[int]
-    """Tasks that use the limit of concurrency, the first of them."""
+    """The first of the tasks that use the concurrency limit."""
     key_holders: list[int]
 
     @property
     def is_one_line(self) -> bool:
-        """Whether each task has a place in one line: neither do keys take turns, nor do tasks age."""
+        """Whether the tasks form one line: no keys take turns, and tasks do not age."""
         return self.concurrency_per_key is None and self.rate_per_key is None and not self.has_ageing
 
     @property
     def has_limits(self) -> bool:
-        """Whether what others claim leaves less to claim."""
+        """Whether the claims of others reduce what is left to claim."""
         limits = (self.concurrency, self.concurrency_per_key, self.rate, self.rate_per_key)
         return any(limit is not None for limit in limits)
 
@@ -136,26 +136,26 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The workers that live, and what each of them could do for one type of one queue."""
+    """The live workers, and what each could do for one type of one queue."""
 
     workers: list[WorkerInfo]
     queue: str
     task_type: str | None
-    """None: any type."""
+    """None stands for any type."""
 
     @property
     def serving(self) -> list[WorkerInfo]:
-        """Those that serve the queue."""
+        """The workers that serve the queue."""
         return [one for one in self.workers if one.alive and one.serves(self.queue)]
 
     @property
     def able(self) -> list[WorkerInfo]:
-        """Those of them that have a handler for the type."""
+        """Those that have a handler for the type."""
         return [one for one in self.serving if self.task_type is None or self._handles(one, self.task_type)]
 
     @property
     def claiming(self) -> list[WorkerInfo]:
-        """Those of them that claim: neither paused nor held up by what is wrong in them."""
+        """Those that claim: neither paused nor held up by a problem."""
         return [one for one in self.able if is_active(one) and not is_held_up(one)]
 
     @property
@@ -164,8 +164,8 @@ class Fleet:
         return sum(max(one.concurrency - one.running, 0) for one in self.claiming)
 
     def rival_types(self, queue: QueueFacts) -> list[str]:
-        """The types of which a task may be claimed before one of this type: those of the workers that claim it; of a
-        queue with limits those of all that claim from it, as they share what the limits leave.
+        """The types whose tasks may be claimed before one of this type: those of the workers that claim it. For a queue
+        with limits, those of all workers that claim from it, because they share what the limits leave.
         """
         rivals = self.claiming
         if queue.has_limits:
@@ -178,7 +178,7 @@ class Fleet:
             return True
         if CATCH_ALL not in worker.task_types or task_type.startswith(OWN_TYPES):
             return False
-        # As find_unserved_types.sql: a catch-all leaves a type to any live worker of its queues that has a handler.
+        # As in find_unserved_types.sql: a catch-all leaves a type to any live worker of its queues that has a handler.
         return not any(
             other is not worker
             and other.alive
@@ -194,5 +194,5 @@ def is_active(worker: WorkerInfo) -> bool:
 
 
 def is_held_up(worker: WorkerInfo) -> bool:
-    """Whether something is wrong in a worker that keeps it from claiming."""
+    """Whether a problem keeps the worker from claiming."""
     return any(trouble.stops for trouble in worker.troubles)

@@ -21,7 +21,7 @@ def judge_queue(
     oldest_due_at: datetime | None,
     forecast: Forecast,
 ) -> WhyQueue:
-    """Say why the tasks of a queue wait. ``unhandled``: types of due tasks that no worker of it has a handler for."""
+    """Return why the tasks of a queue wait. ``unhandled``: types of due tasks that none of its workers handles."""
     reasons = [*of_queue(queue), *of_limits(queue), *of_workers(fleet)]
     if fleet.serving and unhandled:
         reasons += _no_handler(fleet, unhandled)
@@ -53,7 +53,7 @@ def of_queue(queue: QueueFacts) -> Iterator[Reason]:
 
 
 def of_limits(queue: QueueFacts, *, cost: int = 1, key: str | None = None) -> Iterator[Reason]:
-    """Limits of a queue that are reached; of a ``key`` those of it, too."""
+    """Reached limits of a queue, and of a ``key`` when one is given."""
     command = f"pgsched queue limit {shlex.quote(queue.name)} …"
     used, limit = queue.concurrency_used, queue.concurrency
     if limit is not None and used >= limit:
@@ -78,7 +78,7 @@ def of_limits(queue: QueueFacts, *, cost: int = 1, key: str | None = None) -> It
 
 
 def of_workers(fleet: Fleet) -> Iterator[Reason]:
-    """Workers that are not there, have no handler, or do not claim."""
+    """Workers that do not exist, have no handler, or do not claim."""
     if not fleet.serving:
         text = f"No worker that is online serves queue {fleet.queue}."
         yield reason("no_worker", text, command=_start(fleet.queue))

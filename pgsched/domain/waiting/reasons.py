@@ -1,4 +1,4 @@
-"""What a judgement says: reasons, each with what to do about it."""
+"""The result of a judgement: reasons, each with a remedy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pgsched.domain.waiting.backlog import Forecast
 READY: Final = "ready"
 OVER: Final = ("completed", "cancelled", "dead")
 SOFT: Final = frozenset({"slots_full", "behind"})
-"""Reasons that pass by themselves as workers go on: nothing keeps the task from being claimed but others before it."""
+"""Reasons that pass while workers proceed: nothing but other tasks before it delays the claim of the task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerName(Record):
-    """Which worker it is."""
+    """Identifies the worker."""
 
     id: str
     hostname: str
@@ -26,26 +26,26 @@ class WorkerName(Record):
 
 
 def names_of(workers: Sequence[WorkerInfo]) -> list[WorkerName]:
-    """Return who these workers are."""
+    """Return the identities of these workers."""
     return [WorkerName(id=str(one.id), hostname=one.hostname, pid=one.pid) for one in workers[:5]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason(Record):
-    """One thing that keeps a task, or a queue, waiting."""
+    """One cause that keeps a task, or a queue, waiting."""
 
     kind: str
-    """A word for programs, as ``queue_paused``; docs/waiting.md lists them."""
+    """A word for programs, such as ``queue_paused``; docs/waiting.md lists them."""
     text: str
     """The same for people."""
     since: datetime | None = None
     until: datetime | None = None
-    """When it is over by itself, as far as that is known."""
+    """When it passes by itself, as far as that is known."""
     task_ids: list[int]
-    """The tasks that it is about: those waited for, or those that use up a limit; some of them, if they are many."""
+    """The tasks involved: those waited for, or those that use up a limit; only some when there are many."""
     workers: list[WorkerName]
     command: str | None = None
-    """What would end it, as a command of pgsched; None: nothing is to be done, or nothing simple."""
+    """A pgsched command that would remove the cause; None when nothing, or nothing simple, would."""
 
 
 def reason(
@@ -72,21 +72,21 @@ def reason(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why(Record):
-    """Why a task waits; the reason that has to go first comes first."""
+    """Why a task waits; the reason that must go first comes first."""
 
     task_id: int
     task_type: str
     queue: str
     status: str
     is_ready: bool
-    """Nothing keeps it: the next claim of a worker takes it."""
+    """Whether the next claim of a worker takes it."""
     summary: str
-    """The first reason in words, or that it is ready."""
+    """The first reason in words, or that the task is ready."""
     reasons: list[Reason]
     ahead: int | None
-    """How many tasks are claimed before it; None where that is not known, as where keys take turns."""
+    """How many tasks are claimed before it; None when unknown, as when keys take turns."""
     ahead_is_capped: bool
-    """There are that many at least."""
+    """Whether that is a lower bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +95,11 @@ class WhyQueue(Record):
 
     queue: str
     is_ready: bool
-    """Nothing keeps a task that is due from being claimed."""
+    """Whether nothing prevents a due task from being claimed."""
     summary: str
     reasons: list[Reason]
     due: int
-    """Tasks that are due and do not run, of the first rows of the queue."""
+    """Due tasks that do not run, among the first rows of the queue."""
     due_is_capped: bool
     oldest_due_at: datetime | None
     forecast: Forecast

@@ -1,4 +1,4 @@
-"""Why a task waits. Each rule is one that a claim follows; the order is that in which the reasons have to go."""
+"""Why a task waits. Each rule is one that a claim follows; the reasons come in the order in which they must go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgsched.domain.waiting.reasons import OVER, Reason, Why, reason
 
 
 def judge_task(task: TaskFacts, queue: QueueFacts, fleet: Fleet, ahead: Ahead | None) -> Why:
-    """Say why a task waits. ``ahead``: None where it was not counted, since other reasons keep the task."""
+    """Return why a task waits. ``ahead`` is None when it was not counted because other reasons keep the task."""
     reasons = list(_own(task))
     is_over = bool(reasons) and reasons[0].kind in (*OVER, "running", "held_in_advance")
     if not is_over:
@@ -38,7 +38,7 @@ def judge_task(task: TaskFacts, queue: QueueFacts, fleet: Fleet, ahead: Ahead | 
 
 
 def of_departed(task: Task) -> Why:
-    """Say of a task that has left the table that it is over."""
+    """Return that a task which has left the table is over."""
     over = reason(task.status, f"It is {task.status}.", since=task.completed_at)
     return Why(
         task_id=task.id,
@@ -54,7 +54,7 @@ def of_departed(task: Task) -> Why:
 
 
 def _own(task: TaskFacts) -> Iterator[Reason]:
-    """What its own row says."""
+    """Reasons in the task's own row."""
     command = f"pgsched task {{}} {task.id}"
     if task.status in OVER:
         yield _over(task)
@@ -134,7 +134,7 @@ def _later(task: TaskFacts) -> Reason:
 
 
 def _of_row(task: TaskFacts, fleet: Fleet) -> Iterator[Reason]:
-    """What keeps this row, of all that are due."""
+    """What keeps this row from being claimed, of all that are due."""
     barred = {one.worker_id for one in task.set_aside if one.operation == "claim"}
     able = [one for one in fleet.able if is_active(one) and not is_held_up(one)]
     if barred and all(one.id in barred for one in able):
@@ -148,7 +148,7 @@ def _of_row(task: TaskFacts, fleet: Fleet) -> Iterator[Reason]:
 
 
 def _of_others(task: TaskFacts, queue: QueueFacts, fleet: Fleet, ahead: Ahead) -> Iterator[Reason]:
-    """What is claimed before it."""
+    """The tasks that are claimed before it."""
     number = f"{'more than ' if ahead.is_capped else ''}{ahead.number:,}"
     if fleet.free <= 0:
         text = "All slots of the workers are taken"

@@ -129,8 +129,8 @@ def test_dry_run_is_not_asked_about(dsn: str) -> None:
         (("queue", "set", "default", "--retention", "7"), "retention must have a unit"),
         (("prune", "--completed-older-than", "7"), "completed_older_than must have a unit"),
         (("dead", "purge", "--older-than", "7"), "older_than must have a unit"),
-        (("settings", "set", "--retention", "7s"), "retention must be at least 1 hour unless allow_short is said"),
-        (("prune", "--dead-older-than", "7m"), "dead_older_than must be at least 1 hour unless allow_short is said"),
+        (("settings", "set", "--retention", "7s"), "retention must be at least 1 hour unless allow_short is set"),
+        (("prune", "--dead-older-than", "7m"), "dead_older_than must be at least 1 hour unless allow_short is set"),
     ],
 )
 def test_age_that_is_probably_a_mistake_is_refused_whatever_is_confirmed(

@@ -101,7 +101,7 @@ def test_a_place_and_a_cursor_exclude_each_other(client: Client) -> None:
     cursor = client.list_tasks(limit=1).next_cursor
     with pytest.raises(InvalidTask, match="cursor excludes before_id"):
         client.list_tasks(cursor=cursor, before_id=3)
-    with pytest.raises(InvalidTask, match="cursor must be the next_cursor of an answer of this very list"):
+    with pytest.raises(InvalidTask, match="cursor must be the next_cursor of a response of this very list"):
         client.dead(cursor=cursor)
 
 

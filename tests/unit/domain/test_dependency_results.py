@@ -18,7 +18,7 @@ def test_a_result_is_found_by_id_and_by_name() -> None:
 def test_a_name_that_several_have_is_refused_and_says_their_ids() -> None:
     results = Results([(1, "part", 10), (2, "part", 20)])
     assert (results[1], results[2]) == (10, 20)
-    with pytest.raises(KeyError, match="2 dependencies are named 'part': ask by id, 1, 2"):
+    with pytest.raises(KeyError, match="2 dependencies are named 'part': use an id, 1, 2"):
         results["part"]
 
 

@@ -37,13 +37,13 @@ def test_number_without_a_unit_is_refused_wherever_it_deletes(value: Any) -> Non
         ),
     ]
     for call in calls:
-        with pytest.raises(InvalidTask, match='must have a unit, as "7d" or "12h", got'):
+        with pytest.raises(InvalidTask, match='must have a unit, such as "7d" or "12h", got'):
             call()
 
 
 @pytest.mark.parametrize("value", [one for one in WITHOUT_UNIT if one != 0])
 def test_number_without_a_unit_is_refused_of_a_queue(value: Any) -> None:
-    with pytest.raises(InvalidTask, match='must have a unit, as "7d" or "12h", got'):
+    with pytest.raises(InvalidTask, match='must have a unit, such as "7d" or "12h", got'):
         set_queue("mail", {"retention": value, "allow_short": True})
 
 
@@ -55,7 +55,7 @@ def test_0_of_a_queue_needs_neither_a_unit_nor_a_word(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [False, "0", 0])
 def test_0_of_dead_tasks_needs_a_unit(value: Any) -> None:
-    with pytest.raises(InvalidTask, match='must have a unit, as "7d" or "12h", got'):
+    with pytest.raises(InvalidTask, match='must have a unit, such as "7d" or "12h", got'):
         set_queue("mail", {"dead_retention": value, "allow_short": True})
     with pytest.raises(InvalidTask, match="must have a unit"):
         set_queue("mail", {"retention": False, "allow_short": True})
@@ -70,14 +70,14 @@ def test_age_under_an_hour_needs_a_word(value: Any) -> None:
         lambda **word: override_of({"completed_older_than": value, **word}),
         lambda **word: override_of({"dead_older_than": value, **word}),
     ):
-        with pytest.raises(InvalidTask, match="must be at least 1 hour unless allow_short is said, got"):
+        with pytest.raises(InvalidTask, match="must be at least 1 hour unless allow_short is set, got"):
             call()
         call(allow_short=True)
 
 
 @pytest.mark.parametrize("value", ["7s", "59m", timedelta(seconds=7), Interval(microseconds=1)])
 def test_age_of_a_queue_under_an_hour_needs_a_word(value: Any) -> None:
-    with pytest.raises(InvalidTask, match="must be at least 1 hour unless allow_short is said, got"):
+    with pytest.raises(InvalidTask, match="must be at least 1 hour unless allow_short is set, got"):
         set_queue("mail", {"retention": value})
     set_queue("mail", {"retention": value, "allow_short": True})
 

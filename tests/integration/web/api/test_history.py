@@ -162,7 +162,7 @@ async def test_attempts_at_all_tasks_are_filtered(dsn: str, query: dict[str, str
         ({"within": "400d"}, "within must be between 1 second and 366 days, got '400d'"),
         ({"limit": "0"}, "limit must be between 1 and 10000, got 0"),
         ({"queue": "a\0b"}, "queue must be text without the character"),
-        ({"cursor": "WyJ0YXNrcyIsIDE3XQ"}, "cursor must be the next_cursor of an answer of this very list"),
+        ({"cursor": "WyJ0YXNrcyIsIDE3XQ"}, "cursor must be the next_cursor of a response of this very list"),
     ],
 )
 async def test_question_for_attempts_that_makes_no_sense_is_refused(dsn: str, query: dict[str, str], rule: str) -> None:
