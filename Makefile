@@ -6,6 +6,11 @@ JOBS   ?= 4
 TESTS  ?= $(wildcard tests/unit tests/spec tests/deploy tests/upgrades tests/integration tests/e2e tests/web tests/chaos)
 ARGS   ?=
 TRIALS ?=
+# The servers of `make test-postgres`: a major version, a folder with PostgreSQL's programs, or several; and its tests.
+PG       ?= 14 15 16 17 18
+PG_TESTS ?= tests/integration tests/upgrades tests/e2e/cli/test_migrate.py tests/e2e/worker
+# The interpreters of `make test-python`.
+PYTHONS  ?= python3.11 python3.12 python3.13 python3.14
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -28,7 +33,7 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-postgres test-python test-upgrades test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -36,6 +41,21 @@ run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to loo
 test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
 	@sh tests/deploy/install-prometheus.sh $(BIN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
+
+test-postgres: $(DEV) ## Run what needs a server on PostgreSQL 14 to 18 (one: PG=14, fewer tests: PG_TESTS=tests/upgrades)
+	$(BIN)/python -m tools.postgres_matrix $(PG) -- -q -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(PG_TESTS)
+
+test-python: ## Run the tests on each Python from 3.11 to 3.14 that is here, in an environment of its own (PYTHONS=python3.13)
+	@for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) \
+	    || { echo "make test-python: $$python is not here"; continue; }; \
+	  echo "== Python $$version"; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version || exit 1; \
+	done
+
+test-upgrades: $(DEV) ## Upgrade a server from PostgreSQL 14 to 18 under workers, by pg_upgrade and by dump and restore
+	$(BIN)/python -m tools.postgres_servers 14
+	$(BIN)/pytest -m long $(ARGS) tests/upgrades/test_server_major.py
 
 test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
 	@sh tests/browser/install.sh
@@ -88,11 +108,11 @@ COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-versi
 RUN_SOURCES = --extra embedded --extra web --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
+	rm -rf $(VENV) .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One environment. A stamp is older than the file it depends on only when that file changed, so a second call installs
 # nothing. The project is installed without build isolation and without dependencies: everything comes from the lock.
