@@ -9,6 +9,13 @@ TRIALS ?=
 # The servers of `make test-postgres`: a major version, a folder with PostgreSQL's programs, or several; and its tests.
 PG       ?= 14 15 16 17 18
 PG_TESTS ?= tests/integration tests/upgrades tests/e2e/cli/test_migrate.py tests/e2e/worker
+# What CI runs on the oldest: the engine, its SQL and its schedules, by the tests that depend on the server most.
+CORE := $(addprefix tests/integration/db/test_,booking.py bounded_reads.py calendars.py claimable.py claims.py counts.py \
+          durable_sql.py limited_claims.py old_server.py pooler.py roles.py server_tls.py sql_calls.py sql_functions.py \
+          ticks_in_sql.py timeline.py) \
+        $(addprefix tests/integration/worker/test_,finish.py groups.py heartbeat.py leaving.py schedules.py) \
+        $(addprefix tests/integration/client/test_,dependencies.py edits.py events.py upsert.py) \
+        tests/integration/ops/test_doctor.py tests/e2e/cli/test_migrate.py
 # The interpreters of `make test-python`.
 PYTHONS  ?= python3.11 python3.12 python3.13 python3.14
 
@@ -33,7 +40,7 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-postgres test-python test-upgrades test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-postgres test-core test-python test-upgrades test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -44,6 +51,9 @@ test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit,
 
 test-postgres: $(DEV) ## Run what needs a server on PostgreSQL 14 to 18 (one: PG=14, fewer tests: PG_TESTS=tests/upgrades)
 	$(BIN)/python -m tools.postgres_matrix $(PG) -- -q -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(PG_TESTS)
+
+test-core: $(DEV) ## Run the tests of the engine, its SQL and its schedules on PostgreSQL 14 to 18 (one: PG=14)
+	@$(MAKE) --no-print-directory test-postgres PG_TESTS="$(CORE)"
 
 test-python: ## Run the tests on each Python from 3.11 to 3.14 that is here, in an environment of its own (PYTHONS=python3.13)
 	@for python in $(PYTHONS); do \
