@@ -36,11 +36,13 @@ RUN     := $(VENV)/.run-$(VERSION)
 DEV     := $(VENV)/.dev-$(VERSION)
 BENCH   := $(VENV)/.bench-$(VERSION)
 BROWSER := $(VENV)/.browser-$(VERSION)
+DOCS    := $(VENV)/.docs-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-postgres test-core test-python test-upgrades test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-postgres test-core test-python test-upgrades test-browser lint format sync bench chaos chaos-peers docs docs-site \
+        docs-serve schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -67,8 +69,9 @@ test-upgrades: $(DEV) ## Upgrade a server from PostgreSQL 14 to 18 under workers
 	$(BIN)/python -m tools.postgres_servers 14
 	$(BIN)/pytest -m long $(ARGS) tests/upgrades/test_server_major.py
 
-test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
+test-browser: $(BROWSER) $(DOCS) ## Test the dashboard and the documentation site in Chromium (apt-get installs chromium and npm where they are missing)
 	@sh tests/browser/install.sh
+	@sh tools/docs_site/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
 
 lint: $(DEV) ## Check style, types and layers
@@ -101,6 +104,14 @@ docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_con
 	$(BIN)/python -m tools.dst_conformance
 	$(BIN)/python -m tools.prometheusrule
 
+docs-site: $(DOCS) ## Build the documentation site into site/; a warning or a broken link fails it (list other sites: ARGS=--external)
+	@sh tools/docs_site/install.sh
+	$(BIN)/python -m tools.docs_site build $(ARGS)
+
+docs-serve: $(DOCS) ## Show the documentation site at 127.0.0.1:8000, and build it again when a page changes
+	@sh tools/docs_site/install.sh
+	$(BIN)/python -m tools.docs_site serve $(ARGS)
+
 schema: $(DEV) ## Write what is generated from the migrations again: sql/schema.sql, what the doctor compares with
 	$(BIN)/python -m tools.schema_book
 	$(BIN)/python -m tools.schema_parts
@@ -112,13 +123,14 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/run.txt --group dev $(RUN_SOURCES)
 	$(COMPILE) --output-file requirements/bench.txt --constraint requirements/dev.txt --group bench
 	$(COMPILE) --output-file requirements/browser.txt --constraint requirements/dev.txt --group browser
+	$(COMPILE) --output-file requirements/docs.txt --constraint requirements/dev.txt --group docs
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
 RUN_SOURCES = --extra embedded --extra web --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
+	rm -rf $(VENV) .venv-* build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets
@@ -157,4 +169,10 @@ $(BENCH): $(DEV) requirements/bench.txt
 $(BROWSER): $(DEV) requirements/browser.txt
 	@echo "Installing requirements/browser.txt into $(VENV)"
 	@$(PIP) --require-hashes -r requirements/browser.txt
+	@touch $@
+
+# What builds the documentation site, in the same environment; install.sh brings the script that draws diagrams.
+$(DOCS): $(DEV) requirements/docs.txt
+	@echo "Installing requirements/docs.txt into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/docs.txt
 	@touch $@

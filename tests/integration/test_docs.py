@@ -41,7 +41,7 @@ DEAD = {
 LEFT = {"from_cron.md": {"mail.txt": "To: ops@example.com\nSubject: shell 10 failed\n"}}
 """What examples of a page leave in a file."""
 
-FROM_NOTHING = ("README.md", "getting_started.md")
+FROM_NOTHING = ("README.md", "getting_started.md", "index.md")
 """Pages that begin with `pgsched migrate`."""
 
 WITH_EXAMPLES = [page for page in PAGES if any(block.runs for block in blocks(page))]

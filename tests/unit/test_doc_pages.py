@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.support.doc_examples import PAGES, RUN, SHOWN, Block, blocks
 from tests.support.processes import CHECKOUT
 from tools.docs.markdown import anchor
+from tools.docs_site.links import malformed
 
 OTHERS = [CHECKOUT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md")]
 EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
@@ -18,6 +20,7 @@ MOST_EXEMPT = 0.25
 """Of all examples at most so many are not run."""
 
 each_page = pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
+WITH_MESSAGES = (".py", ".sql", ".yml", ".yaml", ".html", ".js", ".toml", ".service")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 
@@ -41,6 +44,13 @@ def anchors(page: Path) -> set[str]:
         found.add(f"{name}-{times[name]}" if times[name] else name)
         times[name] += 1
     return found
+
+
+def missing_pages(text: str) -> list[str]:
+    """Pages of docs/ that a program's text names and that are not there, or have no such heading."""
+    named = re.findall(r"\b(docs/\w+\.md)(?:#([\w-]+))?", text)
+    pages = [(CHECKOUT / path, name) for path, name in named]
+    return [f"{page.name}#{name}" for page, name in pages if not page.exists() or (name and name not in anchors(page))]
 
 
 # Examples.
@@ -86,6 +96,19 @@ def test_link_leads_somewhere(page: Path) -> None:
     assert astray == []
 
 
+@pytest.mark.parametrize("folder", ["pgsched", "sql", "deploy", "examples", "tools"])
+def test_page_that_a_message_or_a_comment_names_is_there(folder: str) -> None:
+    files = [file for file in (CHECKOUT / folder).rglob("*") if file.suffix in WITH_MESSAGES]
+    ours = [file for file in files if "node_modules" not in file.parts]
+    assert {file.name: gone for file in ours if (gone := missing_pages(file.read_text(encoding="utf-8")))} == {}
+
+
+@each_page
+def test_external_link_is_well_formed(page: Path) -> None:
+    outside = [target for _, _, target in links(page.read_text(encoding="utf-8")) if "://" in target]
+    assert [(target, reason) for target in outside if (reason := malformed(target))] == []
+
+
 @each_page
 def test_picture_is_described(page: Path) -> None:
     pictures = [(text, target) for mark, text, target in links(page.read_text(encoding="utf-8")) if mark]
@@ -112,6 +135,13 @@ def test_every_picture_is_shown_on_a_page() -> None:
     assert pictures - shown == set()
 
 
+@each_page
+def test_no_level_of_headings_is_left_out(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    levels = [len(signs) for signs in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert [below for above, below in pairwise(levels) if below > above + 1] == []
+
+
 # That the checks above see what they are for.
 
 
@@ -124,6 +154,11 @@ def test_link_to_a_missing_heading_or_file_is_found(tmp_path: Path) -> None:
         test_link_leads_somewhere(page)
     with pytest.raises(AssertionError, match=r"p\.png"):
         test_picture_is_described(page)
+
+
+def test_page_that_a_message_names_in_vain_is_found() -> None:
+    text = "see docs/keys.md, docs/gone.md, docs/keys.md#here"
+    assert missing_pages(text) == ["gone.md#", "keys.md#here"]
 
 
 def test_block_without_a_test_is_found() -> None:

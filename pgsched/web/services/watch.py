@@ -69,6 +69,7 @@ class Watch:
         self._watchers: set[Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._up = True
+        self._seen: Look | None = None
         self._rate = 0
 
     def __len__(self) -> int:
@@ -78,14 +79,19 @@ class Watch:
     def join(self, *, task_id: int | None = None) -> Watcher:
         """Return a watcher who is called after each change, and when the database goes and comes.
 
-        It knows of nothing yet, so that the first that it is told is that anything may have changed.
+        The first it hears is that anything may have changed: at once, or after the first look at the database. Without
+        a look to compare with, what changes after it has read and before that look would never be told.
         """
         watcher = Watcher(task_id)
         self._watchers.add(watcher)
-        self._call(watcher, {ANYTHING})
         if self._task is None or self._task.done():
             self._up = True
+            self._seen = None
             self._task = asyncio.create_task(self._run())
+        elif self._seen is not None:
+            self._call(watcher, {ANYTHING})
+        elif not self._up:
+            watcher.called.set()
         return watcher
 
     def take(self, watcher: Watcher) -> News:
@@ -109,7 +115,6 @@ class Watch:
             self._task = None
 
     async def _run(self) -> None:
-        seen: Look | None = None
         seen_at = self._clock()
         while True:
             ids = {one.task_id for one in self._watchers if one.task_id is not None}
@@ -118,17 +123,26 @@ class Watch:
                     now = await self._look(ids)
             except (PgschedError, TimeoutError) as error:
                 log.warning("watch_failed", error=str(error) or f"no answer within {self._answer_seconds:g} s")
-                self._set_up(False)
-                seen = None
+                self._lose()
             else:
-                self._set_up(True)
                 at = self._clock()
-                if seen is not None:
-                    self._tell(seen, now, at - seen_at)
-                seen, seen_at = now, at
+                self._tell(self._seen, now, at - seen_at)
+                self._seen, seen_at = now, at
             await asyncio.sleep(self._seconds)
 
-    def _tell(self, seen: Look, now: Look, seconds: float) -> None:
+    def _lose(self) -> None:
+        self._seen = None
+        if self._up:
+            self._up = False
+            for one in self._watchers:
+                one.called.set()
+
+    def _tell(self, seen: Look | None, now: Look, seconds: float) -> None:
+        self._up = True
+        if seen is None:
+            for one in self._watchers:
+                self._call(one, {ANYTHING})
+            return
         tables = {name for name, number in now.tables.items() if number != seen.tables.get(name)}
         # Statistics that were reset count backwards.
         rows = sum(max(number - seen.tables.get(name, 0), 0) for name, number in now.tables.items())
@@ -140,14 +154,7 @@ class Watch:
                 changed.add(f"task:{one.task_id}")
             self._call(one, changed)
 
-    def _set_up(self, up: bool) -> None:
-        if up == self._up:
-            return
-        self._up = up
-        for one in self._watchers:
-            self._call(one, {ANYTHING} if up else set(), also_if_nothing=True)
-
-    def _call(self, one: Watcher, changed: set[str], *, also_if_nothing: bool = False) -> None:
+    def _call(self, one: Watcher, changed: set[str]) -> None:
         one.changed |= changed
-        if changed or also_if_nothing:
+        if changed:
             one.called.set()

@@ -22,7 +22,7 @@ export function follow(onRenewed) {
   const parts = () => [...document.querySelectorAll("[data-live][id]")];
   const pulse = document.getElementById("pulse");
   if (!parts().length || !pulse || !("EventSource" in window)) return;
-  const view = showPulse(pulse, () => (paused() ? resume() : pause()));
+  const view = showPulse(pulse, (mayResume) => (mayResume ? resume() : pause()));
   const pointer = followPointer();
   const waiting = new Map(); // by the id of a list: the button that shows the rows that wait
   const fetchedAt = new Map();
@@ -256,7 +256,13 @@ function showPulse(pulse, onPress) {
   button.type = "button";
   button.className = "quiet";
   button.dataset.pause = "";
-  button.addEventListener("click", onPress);
+  let says = "";
+  let meant = null; // a press may end the selection that paused the page, before it is a click
+  button.addEventListener("pointerdown", () => { meant = says === "Resume"; });
+  button.addEventListener("click", () => {
+    onPress(meant ?? says === "Resume");
+    meant = null;
+  });
   pulse.replaceChildren(word, " ", age, " ", button);
   const put = (node, text) => {
     if (node.textContent !== text) node.textContent = text;
@@ -267,7 +273,8 @@ function showPulse(pulse, onPress) {
     pulse.dataset.state = state;
     put(word, why ? `${name}: ${why}` : name);
     put(age, old >= OLD ? `${since(old)} old` : "");
-    put(button, mayResume ? "Resume" : "Pause");
+    says = mayResume ? "Resume" : "Pause";
+    put(button, says);
   };
 }
 

@@ -57,6 +57,24 @@ async def test_watcher_is_told_which_tables_changed_and_of_its_own_task() -> Non
     assert watch._task is None
 
 
+async def test_watcher_is_told_of_a_change_that_comes_before_the_first_look() -> None:
+    looking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def look(_ids: Collection[int]) -> Look:
+        looking.set()
+        await go_on.wait()
+        return Look({"tasks": 1}, {7: "changed already"})
+
+    watch = Watch(look, seconds=0.001)
+    watcher = watch.join(task_id=7)
+    await looking.wait()
+    early = watch.take(watcher).changed  # whoever was told now would read what is shown before the change
+    later = watch.join(task_id=7)
+    go_on.set()
+    assert [early, (await news_of(watch, watcher)).changed, (await news_of(watch, later)).changed] == [[], ["*"], ["*"]]
+    await watch.close()
+
+
 async def test_watcher_is_told_how_much_changes() -> None:
     now, rows = 0.0, 0
 
