@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.web.api import router as api_router
-from pgsched.web.api.description import described, operation_id
-from pgsched.web.api.json_bodies import JsonOnly, check_body
-from pgsched.web.auth.access import Viewer, viewer
+from pgsched.web.api import ROUTES as OPERATIONS
+from pgsched.web.api.description import DESCRIPTION, TITLE, described
+from pgsched.web.api.json_bodies import JsonOnly
+from pgsched.web.api.routing import API
+from pgsched.web.auth.access import Viewer
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
 from pgsched.web.auth.oidc_login import router as oidc_router
 from pgsched.web.auth.throttle import Throttle
-from pgsched.web.dashboard import router as dashboard_router
+from pgsched.web.dashboard import ROUTES as PAGES
 from pgsched.web.methods import Head
 from pgsched.web.middleware import Headers, KeyInPath
 from pgsched.web.paths import Root, href
@@ -30,7 +31,6 @@ from pgsched.web.settings import WebSettings
 from pgsched.web.state import Front, WebState
 from pgsched.web.static_files import NamedFiles
 
-API = "/api/v1"
 POOL_SIZE = 8
 MIN_COMPRESSED = 1_000
 """Bytes; a shorter answer is sent as it is."""
@@ -69,9 +69,9 @@ def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
             await state.close()
 
     app = FastAPI(
-        title="pgsched",
+        title=TITLE,
         version=program(),
-        description="A job queue and scheduler that needs PostgreSQL and nothing else.",
+        description=DESCRIPTION,
         lifespan=lifespan,
         # The outermost first. What FastAPI serves by itself is open to all and loads from elsewhere: none of that.
         middleware=[
@@ -87,24 +87,20 @@ def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        generate_unique_id_function=operation_id,
         redirect_slashes=False,
     )
     app.state.web = state
     app.state.front = state.front
-    app.openapi = lambda: described(app)  # type: ignore[method-assign]
+    app.openapi = described  # type: ignore[method-assign]
     register_problems(app)
 
     @app.get(API + "/openapi.json", include_in_schema=False)
     async def openapi(_actor: Viewer) -> Response:
-        return JSONResponse({**described(app), "servers": [{"url": href(_actor.request, "") or "/"}]})
+        return JSONResponse({**described(), "servers": [{"url": href(_actor.request, "") or "/"}]})
 
-    app.include_router(login_router)
+    app.router.routes += login_router.routes
     if state.front.oidc is not None:
-        app.include_router(oidc_router)
-    app.include_router(probes_router)
-    # Whoever may look, at least; what changes something asks for an operator itself.
-    app.include_router(api_router, prefix=API, dependencies=[Depends(viewer), Depends(check_body)])
-    app.include_router(dashboard_router, dependencies=[Depends(viewer)], include_in_schema=False)
+        app.router.routes += oidc_router.routes
+    app.router.routes += [*probes_router.routes, *OPERATIONS, *PAGES]
     app.mount("/static", NamedFiles(), name="static")
     return app

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.web.app import COMPRESSION, MIN_COMPRESSED, POOL_SIZE, app_of
-from pgsched.web.auth.access import viewer
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
 from pgsched.web.auth.oidc_login import router as oidc_router
@@ -107,10 +106,9 @@ def _first(front: Front, states: Mapping[str, WebState]) -> FastAPI:
     app.state.front = front
     app.state.databases = Databases(states)
     register_problems(app)
-    app.include_router(login_router)
+    app.router.routes += login_router.routes
     if front.oidc is not None:
-        app.include_router(oidc_router)
-    app.include_router(probes)
-    app.include_router(databases_router, dependencies=[Depends(viewer)])
+        app.router.routes += oidc_router.routes
+    app.router.routes += [*probes.routes, *databases_router.routes]
     app.mount("/static", NamedFiles(), name="static")
     return app

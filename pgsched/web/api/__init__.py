@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Final
+
+from starlette.routing import BaseRoute
 
 from pgsched.web.api import (
     audit,
@@ -25,10 +27,12 @@ from pgsched.web.api import (
 )
 from pgsched.web.api.by_key import by_key
 
-router = APIRouter()
-router.include_router(by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]))
-for part in (
+_PARTS: Final = (
     export, tasks, reasons, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings,
     workers, counted, dead, audit, events,
-):  # fmt: skip
-    router.include_router(part.router)
+)  # fmt: skip
+ROUTES: Final[list[BaseRoute]] = [
+    *by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]).routes,
+    *(route for part in _PARTS for route in part.router.routes),
+]
+"""Every operation, in the order in which they are tried."""

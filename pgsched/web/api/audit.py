@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from pgsched.db.queries.audit import list_entries
@@ -12,10 +12,11 @@ from pgsched.domain import records
 from pgsched.domain.pages import read_cursor, write_cursor
 from pgsched.web.api.cursors import Cursor, Limit, sealed, unsealed
 from pgsched.web.api.documented import answers, reply_page
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import page_of, shape_of
 from pgsched.web.auth.access import Operator
 
-router = APIRouter(tags=["audit"])
+router = api_router("audit")
 
 AuditPage = page_of(shape_of(records.AuditEntry, "AuditEntry"), "AuditPage")
 ENTRY = {

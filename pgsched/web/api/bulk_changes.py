@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import Field, StrictInt, StrictStr
 from starlette.responses import Response
 
@@ -16,13 +16,14 @@ from pgsched.domain.pages import read_cursor, write_cursor
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import BulkChangePage, BulkChangeShape
 from pgsched.web.api.task_query import BulkFilter, filters_of
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.services import bulk
 
-router = APIRouter(tags=["bulk changes"])
+router = api_router("bulk changes")
 
 ChangeId = Annotated[int, Path(description="The id of the change.", examples=[3], ge=1, le=2**63 - 1)]
 

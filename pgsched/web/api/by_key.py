@@ -11,9 +11,10 @@ from fastapi import APIRouter, Depends, Path
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from pgsched.web.api.routing import API, api_router
 from pgsched.web.auth.access import Viewer
 
-_ONE_TASK = "/tasks/{id}"
+_ONE_TASK = API + "/tasks/{id}"
 _BY_KEY = "/tasks/by-key/{key}"
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -39,7 +40,7 @@ IdOfKey = Annotated[int, Depends(id_of_key)]
 
 def by_key(routers: Iterable[APIRouter]) -> APIRouter:
     """Return the routes below a task's id, below its key. To be asked before them: "by-key" might be an id."""
-    known = APIRouter()
+    known = api_router()
     for router in routers:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.path.startswith(_ONE_TASK):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import Field, StrictStr
 from starlette.responses import Response
 
@@ -13,12 +13,13 @@ from pgsched.domain.scheduling.calendars import MAX_DAYS
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, empty_answer, json_body, reply
 from pgsched.web.api.preconditions import IfMatch, etag
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import CalendarShape, list_of
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services import changes
 
-router = APIRouter(tags=["calendars"])
+router = api_router("calendars")
 
 CalendarName = Annotated[str, Path(description="The name of the calendar.", examples=["holidays"])]
 

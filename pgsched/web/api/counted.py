@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import Field, StrictBool
 from starlette.responses import Response
 
@@ -12,12 +12,13 @@ from pgsched.db.queries.counted import CountedOptions
 from pgsched.domain.counted import Deployment, ErrorStats, HistogramBin, TypeBucket, TypeStats
 from pgsched.web.api import counted_examples as examples
 from pgsched.web.api.documented import answers, json_body, reply
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import NumberShape, list_of, shape_of
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.error_changes import MAX_COUNTED, change_error
 
-router = APIRouter(tags=["types and errors"])
+router = api_router("types and errors")
 
 TypeShape = shape_of(TypeStats, "TypeStats")
 TypeBucketShape = shape_of(TypeBucket, "TypeBucket")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field, StrictBool, StrictStr
 from starlette.responses import Response
 
@@ -12,13 +12,14 @@ from pgsched.web.api import examples
 from pgsched.web.api.cursors import sealed, unsealed
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
 from pgsched.web.api.fields import Fields
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import NumberShape, TaskPage, TaskShape
 from pgsched.web.api.task_query import DeadQuery, filters_of
 from pgsched.web.api.values import Age, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.changes import change_dead
 
-router = APIRouter(tags=["dead letters"])
+router = api_router("dead letters")
 
 
 class DeadFilter(StrictModel):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import Any, Final
 
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from pgsched.web.api import ROUTES
 from pgsched.web.api.shapes import ProblemShape
+from pgsched.web.rendering import program
 
+TITLE: Final = "pgsched"
+DESCRIPTION: Final = "A job queue and scheduler that needs PostgreSQL and nothing else."
 _SECURITY: Final = {
     "token": {
         "type": "http",
@@ -25,24 +28,17 @@ _OTHER_NAMES: Final = {"BackfillShape": "BackfilledTicks", "NumberShape": "Numbe
 """Where the name without "Shape" is that of a body, or says too little."""
 
 
-def operation_id(route: APIRoute) -> str:
-    """Return the name of an operation, which is that of its function in a generated client: ``list_tasks``."""
-    return route.name
-
-
-def described(app: FastAPI) -> dict[str, Any]:
-    """Return the description that FastAPI makes, with what it does not write. It is made once."""
-    if app.openapi_schema is None:
-        found = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, servers=[{"url": "/"}]
-        )
-        _, problem = models_json_schema([(ProblemShape, "serialization")], ref_template="#/components/schemas/{model}")
-        components = found["components"]
-        components["schemas"] |= problem["$defs"]
-        components["securitySchemes"] = _SECURITY
-        found["security"] = [{"token": []}, {}]
-        app.openapi_schema = json.loads(_renamed(json.dumps(found)))
-    return app.openapi_schema
+@cache
+def described() -> dict[str, Any]:
+    """Return the description that FastAPI makes, with what it does not write: one for all apps, not to be changed."""
+    found = get_openapi(title=TITLE, version=program(), description=DESCRIPTION, routes=ROUTES, servers=[{"url": "/"}])
+    _, problem = models_json_schema([(ProblemShape, "serialization")], ref_template="#/components/schemas/{model}")
+    components = found["components"]
+    components["schemas"] |= problem["$defs"]
+    components["securitySchemes"] = _SECURITY
+    found["security"] = [{"token": []}, {}]
+    named: dict[str, Any] = json.loads(_renamed(json.dumps(found)))
+    return named
 
 
 def _renamed(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import Field, StrictStr
 from starlette.responses import Response
 
@@ -12,13 +12,14 @@ from pgsched.web.api import examples
 from pgsched.web.api.cursors import Limit
 from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.executions import of_task
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import DurableEventShape, DurableStepShape, SentShape, TaskShape, list_of
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services import durable
 
-router = APIRouter(tags=["durable tasks"])
+router = api_router("durable tasks")
 
 DurableSteps = list_of(DurableStepShape, "DurableSteps", "Steps in the order in which they began.")
 DurableEvents = list_of(DurableEventShape, "DurableEvents", "Events in the order in which they were sent.")

@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
 from pgsched.domain.validation import one_of
 from pgsched.web.api.documented import Responses, problems
+from pgsched.web.api.routing import api_router
 from pgsched.web.auth.access import Viewer
 from pgsched.web.auth.hiding import hidden
 from pgsched.web.event_stream import as_text, respond
 from pgsched.web.services.event_hub import LISTENING, EventHub
 
-router = APIRouter(tags=["events"])
+router = api_router("events")
 
 KINDS: Final = ("completed", "failed", "dead", "cancelled")
 _kind = one_of(*KINDS)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
@@ -20,12 +20,13 @@ from pgsched.web.api import examples
 from pgsched.web.api.cursors import Cursor, Limit, sealed, unsealed
 from pgsched.web.api.documented import Record, answers, reply, reply_page
 from pgsched.web.api.fields import ChosenFields, Fields
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import ExecutionPage, ExecutionShape, LogEntryShape, MissedTicksShape, list_of
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.services.search import find_attempts
 
-router = APIRouter(tags=["executions"])
+router = api_router("executions")
 
 LONGEST = 366 * 86_400
 """So many seconds back the attempts of all tasks are told."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 from starlette.responses import Response
 
 from pgsched.domain.task_export import FORMATS, MEDIA_TYPES, lines_of
 from pgsched.web.api import examples
 from pgsched.web.api.documented import problems
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.task_query import ListFilter, filters_of
 from pgsched.web.auth.access import Viewer
 from pgsched.web.services.export import export
 
-router = APIRouter(tags=["tasks"])
+router = api_router("tasks")
 
 
 class ExportQuery(ListFilter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.responses import Response
 
@@ -16,12 +16,13 @@ from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.documented import Route, answers, json_body, reply
 from pgsched.web.api.preconditions import Expected, IfMatch, etag
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape, list_of
 from pgsched.web.api.values import Age, Count, Duration, StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.services import changes
 
-router = APIRouter(tags=["queues"])
+router = api_router("queues")
 
 QueueName = Annotated[str, Path(description="The name of the queue.", examples=["mail"])]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.queues import QueueName
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import WhyQueueShape, WhyShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.auth.access import Viewer
 
-router = APIRouter(tags=["reasons"])
+router = api_router("reasons")
 
 
 @router.get("/tasks/{id}/why", summary="Say why a task waits", responses=answers(WhyShape, examples.WHY, 404))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
@@ -15,13 +15,14 @@ from pgsched.web.api.cursors import Cursor, Limit, sealed, unsealed
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
 from pgsched.web.api.fields import ChosenFields, Fields
 from pgsched.web.api.preconditions import IfMatch
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import BackfillShape, PreviewShape, TaskPage, TaskShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services import changes, schedules
 
-router = APIRouter(tags=["schedules"])
+router = api_router("schedules")
 
 MAX_TICKS = 1000
 _ticks = whole(1, MAX_TICKS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.responses import Response
 
@@ -13,12 +12,13 @@ from pgsched.domain.versions import check_version, version_of
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.preconditions import IfMatch, etag
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import PrunedShape, SettingsShape
 from pgsched.web.api.values import Age, Count, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.audit import audited
 
-router = APIRouter(tags=["settings"])
+router = api_router("settings")
 
 LONGEST_SECONDS = 30.0
 """A request that deletes ends after so long; what is left is for workers, or for the next one."""

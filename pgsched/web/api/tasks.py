@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from pgsched.domain.errors import Described
@@ -20,6 +20,7 @@ from pgsched.web.api.documented import Route, answers, empty_answer, json_body, 
 from pgsched.web.api.fields import ChosenFields, Fields
 from pgsched.web.api.idempotency import IdempotencyKey, check_same, with_key
 from pgsched.web.api.preconditions import IfMatch, etag
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import (
     AddedShape,
     ChangedShape,
@@ -36,7 +37,7 @@ from pgsched.web.paths import href
 from pgsched.web.services import changes
 from pgsched.web.services.search import find_stretch
 
-router = APIRouter(tags=["tasks"])
+router = api_router("tasks")
 
 TaskId = Annotated[int, Path(description="The id of the task.", examples=[17])]
 ConflictRule = Annotated[

@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from pgsched.domain.validation import whole
 from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.routing import api_router
 from pgsched.web.auth.access import Viewer
 
-router = APIRouter(tags=["schedules"])
+router = api_router("schedules")
 
 _limit = whole(0, 1_000)
 _offset = whole(0, 10_000)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import Field, StrictStr
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, empty_answer, json_body, reply
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import SavedViewShape, list_of
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor, Operator, Viewer
 from pgsched.web.services import changes
 
-router = APIRouter(tags=["views"])
+router = api_router("views")
 
 ViewName = Annotated[str, Path(description="The name of the view.", examples=["dead-bills"])]
 

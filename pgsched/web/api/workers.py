@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.routing import api_router
 from pgsched.web.api.shapes import (
     DiagnosisShape,
     HandlerShape,
@@ -22,7 +23,7 @@ from pgsched.web.api.shapes import (
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.workers import ask_worker
 
-router = APIRouter(tags=["workers"])
+router = api_router("workers")
 
 Handlers = list_of(HandlerShape, "Handlers", "Registered types by their names.")
 Counts = list_of(StatusCountShape, "Counts", "Statuses and how many tasks are in each.")

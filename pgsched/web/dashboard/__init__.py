@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Final
+
+from starlette.routing import BaseRoute
 
 from pgsched.web.dashboard import (
     audit,
@@ -27,10 +29,10 @@ from pgsched.web.dashboard import (
     workflows,
 )
 
-router = APIRouter()
 # Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
-for part in (
+_PARTS: Final = (
     overview, tasks, export, bulk, views, schedules, durable, task, calendars, workflows, queues, workers, handlers,
     types, dead, errors, executions, audit, live, upcoming,
-):  # fmt: skip
-    router.include_router(part.router)
+)  # fmt: skip
+ROUTES: Final[list[BaseRoute]] = [route for part in _PARTS for route in part.router.routes]
+"""Every page and form, in the order in which they are tried."""

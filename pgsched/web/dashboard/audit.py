@@ -6,20 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.db.queries.audit import AuditPage, list_entries
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Operator
 from pgsched.web.dashboard.forms import Text, given, optional_number
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import link, show
 from pgsched.web.services.audit import CHANGED
 
 PER_PAGE = 50
 FIELDS = ("actor", "action", "queue", "task_id")
 
-router = APIRouter()
+router = page_router()
 
 
 class Difference(NamedTuple):

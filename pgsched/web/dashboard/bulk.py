@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -16,6 +15,7 @@ from pgsched.domain.errors import InvalidTask, PgschedError, TransitionRefused
 from pgsched.domain.task_filters import MAX_VALUES, TaskFilters
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, Text, given, optional_number, whole_number
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import link, show
 from pgsched.web.dashboard.task_fields import DEAD_FIELDS, FIELDS, filters_of, terms_of
 from pgsched.web.rendering import page
@@ -33,7 +33,7 @@ PAST: Final[Mapping[str, str]] = {
 LISTS: Final[Mapping[str, tuple[str, ...]]] = {"tasks": FIELDS, "dead": DEAD_FIELDS}
 """The lists from which a change is asked for, and the fields of each."""
 
-router = APIRouter()
+router = page_router()
 
 
 async def ask_or_begin(actor: Actor, action: str, form: dict[str, str], *, at: str) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask, VersionConflict
@@ -12,10 +11,11 @@ from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.edits import SEEN, TRIES, Conflict, EditConflict, merged_or_raise, seen_of
 from pgsched.web.dashboard.forms import Form, Text
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.services import changes
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/calendars")

@@ -16,6 +16,7 @@ from pgsched.domain.errors import PgschedError
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.overview import queue_rows, totals_of
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
 from pgsched.web.services.history import History
@@ -111,7 +112,7 @@ async def _survey(name: str, state: WebState) -> DatabaseHealth:
     )
 
 
-router = APIRouter(include_in_schema=False)
+router = page_router()
 probes = APIRouter(include_in_schema=False)
 
 

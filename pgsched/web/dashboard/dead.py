@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -12,12 +11,13 @@ from pgsched.domain.task_filters import SCHEDULE_TYPES
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.bulk import as_applied, ask_or_begin, shown_change
 from pgsched.web.dashboard.forms import Form, Text, given, moment, optional_number
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import cut, link, show
 from pgsched.web.dashboard.task_fields import DEAD_FIELDS, Chip, chips_of, filters_of
 
 PER_PAGE = 50
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/dead")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -21,6 +20,7 @@ from pgsched.domain.json_text import read_value
 from pgsched.domain.records import Task
 from pgsched.web.auth.access import Actor, Operator
 from pgsched.web.dashboard.forms import Form, Text
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.services import durable
 from pgsched.web.svg.runs import RunTimeline, run_timeline
@@ -30,7 +30,7 @@ STEPS, EVENTS, RUNS = 200, 100, 20
 RESTARTABLE = ("dead", "cancelled", "pending", "blocked")
 ANSWERS = {"approve": True, "reject": False}
 
-router = APIRouter()
+router = page_router()
 
 
 class Unanswered(NamedTuple):

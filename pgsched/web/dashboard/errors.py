@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pgsched.db.queries.counted import MAX_GROUPS
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.dashboard.forms import given
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.dashboard.types import asked_of, delta, time_choices
 from pgsched.web.services.error_changes import MAX_COUNTED, change_error
@@ -17,7 +17,7 @@ VERBS = ("retry", "delete")
 KEPT = "90d"
 """How long errors are kept."""
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/errors")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.db.queries.dashboard import EXECUTION_STATUSES
 from pgsched.domain.validation import one_of
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.forms import Text, given, moment, optional_number
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import link, show
 from pgsched.web.services.search import Place, find_attempts
 
@@ -17,7 +17,7 @@ SPANS = {"15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30
 """How far back one may look, by the word for it."""
 _within = one_of(*SPANS)
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/executions")

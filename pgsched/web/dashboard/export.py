@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.forms import Text, given
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.task_fields import FIELDS, filters_of
 from pgsched.web.services.export import export
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/tasks/export")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.domain.records import HandlerInfo, WorkerInfo
 from pgsched.web.auth.access import Viewer
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import show
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/handlers")

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pgsched.web.auth.access import Viewer
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.event_stream import as_text, events_of, respond
 from pgsched.web.services.watch import Watch
 
@@ -22,7 +22,7 @@ RETRY = "retry: 3000\n\n"
 """The milliseconds after which a browser comes again."""
 MAX_ID = 2**63 - 1
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/live")

@@ -8,10 +8,10 @@ from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.web.auth.access import Actor, Viewer
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import show
 from pgsched.web.formats import count
 from pgsched.web.services.history import Ended, History, Minutes
@@ -36,7 +36,7 @@ PLACES = {
 }
 """Where more is seen of what a check finds; of any other on the page of the doctor."""
 
-router = APIRouter()
+router = page_router()
 
 
 class Problem(NamedTuple):

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
@@ -25,6 +24,7 @@ from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.edits import SEEN, Conflict, EditConflict, conflict_of, merged_or_raise, seen_of
 from pgsched.web.dashboard.forms import Form, Text, optional_number, yes_or_no
 from pgsched.web.dashboard.overview import queue_rows
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, pretty
 from pgsched.web.services import changes
@@ -43,7 +43,7 @@ KINDS = ("completed", "cancelled", "dead")
 OPTIONS = ("ordering", "ageing", *RETENTION)
 """The fields that are options of ``set_queue``."""
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/queues")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.db.queries.overviews import ScheduleRow, list_schedules
@@ -32,6 +31,7 @@ from pgsched.web.dashboard.forms import (
 )
 from pgsched.web.dashboard.payloads import insert_of, part_of, step, typed_payload
 from pgsched.web.dashboard.payloads import noted as noted_faults
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import cut, done, link, show
 from pgsched.web.dashboard.task import show_form
 from pgsched.web.rendering import page
@@ -46,7 +46,7 @@ MAX_TICKS = "100"
 TICKS_OF_RANGE = 1000
 """So many ticks of a range are on the page."""
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/schedules")

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -43,6 +42,7 @@ from pgsched.web.dashboard.forms import (
 )
 from pgsched.web.dashboard.payloads import PayloadPart, filled, part_of, step, typed_payload, with_payload
 from pgsched.web.dashboard.payloads import noted as noted_faults
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
@@ -64,7 +64,7 @@ VERBS = {
 }
 """What may be done to a task, and how a button says it."""
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/tasks/by-key/{key}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastapi import APIRouter
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from pgsched.db.queries.task_search import ACTIONS, Page
@@ -15,6 +14,7 @@ from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES, TaskFilters
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.bulk import as_applied, ask_or_begin, shown_change
 from pgsched.web.dashboard.forms import Form, given, optional_number
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import link, show
 from pgsched.web.dashboard.task_fields import FIELDS, Chip, chips_of, filters_of
 from pgsched.web.paths import href
@@ -24,7 +24,7 @@ PER_PAGE = 50
 MAX_SUGGESTIONS = 300
 MAX_ID = 2**63 - 1
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/tasks")

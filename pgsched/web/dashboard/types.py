@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -15,6 +14,7 @@ from pgsched.domain.counted import CountedTime, Deployment, ErrorStats, Histogra
 from pgsched.domain.validation import one_of
 from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.dashboard.handlers import workers_with
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import link, show
 from pgsched.web.services.counted import BESIDES, RANGES, ago_of
 from pgsched.web.svg.charts import Series
@@ -33,7 +33,7 @@ _sort = one_of(*SORTS)
 TYPE_ERRORS = 10
 """Errors that are shown with a type."""
 
-router = APIRouter()
+router = page_router()
 
 
 class Asked(NamedTuple):

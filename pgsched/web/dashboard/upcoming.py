@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fastapi import APIRouter
 from markupsafe import Markup
 from starlette.responses import Response
 
@@ -14,6 +13,7 @@ from pgsched.domain.planned_schedule import STATES
 from pgsched.domain.scheduling.timeline import Timeline, UpcomingSchedule
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.forms import Text, given, optional_number
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import link, show
 from pgsched.web.services.upcoming import SPANS, Ahead
 from pgsched.web.svg import tracks
@@ -22,7 +22,7 @@ PER_PAGE: Final = 50
 MAX_PAGE: Final = 1_000
 NAMES: Final = {"1h": "hour", "24h": "24 hours", "7d": "7 days"}
 
-router = APIRouter()
+router = page_router()
 
 
 class Drawn(NamedTuple):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.dashboard.forms import Form
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.services.changes import delete_view, set_view
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/v/{name}")

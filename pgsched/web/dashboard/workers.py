@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pgsched.db.queries.activity import MAX_RUNNING, RunningTask
 from pgsched.ops.doctor.catalogue import CHECKS
 from pgsched.web.auth.access import Operator, Viewer
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.services.workers import ask_worker, find_worker
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/workers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from pgsched.db.queries import dashboard
@@ -13,6 +13,7 @@ from pgsched.db.queries.overviews import WORKFLOW_STATES, WorkflowRow, list_work
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.dashboard.forms import Text, given, optional_number
+from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import cut, link, show
 from pgsched.web.paths import href
 from pgsched.web.svg.gantt import MAX_ROWS, gantt
@@ -23,7 +24,7 @@ MAX_OPENED = 100
 LISTED = 1_000
 """So many tasks are in the list below the graph."""
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/workflows")
