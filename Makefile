@@ -6,6 +6,18 @@ JOBS   ?= 4
 TESTS  ?= $(wildcard tests/unit tests/spec tests/deploy tests/upgrades tests/integration tests/e2e tests/web tests/chaos)
 ARGS   ?=
 TRIALS ?=
+# The servers of `make test-postgres`: a major version, a folder with PostgreSQL's programs, or several; and its tests.
+PG       ?= 14 15 16 17 18
+PG_TESTS ?= tests/integration tests/upgrades tests/e2e/cli/test_migrate.py tests/e2e/worker
+# What CI runs on the oldest: the engine, its SQL and its schedules, by the tests that depend on the server most.
+CORE := $(addprefix tests/integration/db/test_,booking.py bounded_reads.py calendars.py claimable.py claims.py counts.py \
+          durable_sql.py limited_claims.py old_server.py pooler.py roles.py server_tls.py sql_calls.py sql_functions.py \
+          ticks_in_sql.py timeline.py) \
+        $(addprefix tests/integration/worker/test_,finish.py groups.py heartbeat.py leaving.py schedules.py) \
+        $(addprefix tests/integration/client/test_,dependencies.py edits.py events.py upsert.py) \
+        tests/integration/ops/test_doctor.py tests/e2e/cli/test_migrate.py
+# The interpreters of `make test-python`.
+PYTHONS  ?= python3.11 python3.12 python3.13 python3.14
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -30,7 +42,7 @@ DOCS    := $(VENV)/.docs-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser test-conformance test-package test-image test-agents test-generated dist lint format sync bench chaos chaos-peers docs \
+.PHONY: run test test-postgres test-core test-python test-upgrades test-browser test-conformance test-package test-image test-agents test-generated dist lint format sync bench chaos chaos-peers docs \
         docs-site docs-serve schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
@@ -40,6 +52,24 @@ test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit,
 	@sh tests/deploy/install-prometheus.sh $(BIN)
 	@sh tests/deploy/install-helm.sh $(BIN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
+
+test-postgres: $(DEV) ## Run what needs a server on PostgreSQL 14 to 18 (one: PG=14, fewer tests: PG_TESTS=tests/upgrades)
+	$(BIN)/python -m tools.postgres_matrix $(PG) -- -q -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(PG_TESTS)
+
+test-core: $(DEV) ## Run the tests of the engine, its SQL and its schedules on PostgreSQL 14 to 18 (one: PG=14)
+	@$(MAKE) --no-print-directory test-postgres PG_TESTS="$(CORE)"
+
+test-python: ## Run the tests on each Python from 3.11 to 3.14 that is here, in an environment of its own (PYTHONS=python3.13)
+	@for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) \
+	    || { echo "make test-python: $$python is not here"; continue; }; \
+	  echo "== Python $$version"; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version || exit 1; \
+	done
+
+test-upgrades: $(DEV) ## Upgrade a server from PostgreSQL 14 to 18 under workers, by pg_upgrade and by dump and restore
+	$(BIN)/python -m tools.postgres_servers 14
+	$(BIN)/pytest -m long $(ARGS) tests/upgrades/test_server_major.py
 
 test-browser: $(BROWSER) $(DOCS) ## Test the dashboard and the documentation site in Chromium (apt-get installs chromium and npm where they are missing)
 	@sh tests/browser/install.sh
@@ -130,7 +160,7 @@ COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-versi
 RUN_SOURCES = --extra embedded --extra web --extra mcp --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules \
+	rm -rf $(VENV) .venv-* build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules \
 	  tests/generated/node/node_modules tests/generated/node/build
 	rm -rf clients/typescript/node_modules clients/typescript/dist
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -129,26 +129,6 @@ def empty_dsn(server_dsn: str, database_name: str) -> Iterator[str]:
         yield fresh
 
 
-@pytest.fixture(scope="session", params=servers.available_majors())
-def every_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The DSN of an embedded server, of each major version that is installed."""
-    with servers.embedded_server(request.param) as dsn:
-        yield dsn
-
-
-@pytest.fixture(scope="session")
-def every_template(every_server: str) -> str:
-    """``template_database`` on each of them."""
-    return servers.ensure_template(every_server)
-
-
-@pytest.fixture
-def every_server_dsn(every_server: str, every_template: str, database_name: str) -> Iterator[str]:
-    """``dsn`` on each major version: a test that asks for it runs once on every one."""
-    with servers.fresh_database(every_server, f"{database_name}_every", template=every_template) as fresh:
-        yield fresh
-
-
 @pytest.fixture
 def database_name() -> str:
     """A part of a database's name that no other test uses."""

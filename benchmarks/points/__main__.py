@@ -25,7 +25,7 @@ from benchmarks.points.model import SMALL, Comparison, PointSizes
 from benchmarks.points.run import Runner
 from benchmarks.progress import Progress
 from pgsched.db.embedded.server import EmbeddedServer
-from tests.support.servers import available_majors, binaries_of
+from tests.support.servers import binaries_of, is_installed
 
 ROUNDS, QUICK_ROUNDS = 5, 2
 FILE = Path("bench-points.json")
@@ -44,9 +44,9 @@ def main() -> int:
             return 2
         comparisons = tuple(one for one in comparisons if _names(one) & wanted)
     for one in comparisons:
-        if one.server not in available_majors():
+        if not is_installed(one.server):
             print(f"left out: {one.label}, {one.title}: the server {one.server} is not installed", file=sys.stderr)
-    comparisons = tuple(one for one in comparisons if one.server in available_majors())
+    comparisons = tuple(one for one in comparisons if is_installed(one.server))
     return _measure(comparisons, sizes, options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS), options)
 
 

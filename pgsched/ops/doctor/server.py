@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Final
 
 from pgsched.db.queries.diagnostics import BEHIND, OLD_SECONDS
+from pgsched.db.server_version import SUPPORTED
 from pgsched.ops.doctor.facts import Facts, of_kind
 from pgsched.ops.doctor.findings import Found
 from pgsched.ops.doctor.words import age, literal
 
-SUPPORTED: Final = range(14, 19)
 MOST_SKEW: Final = timedelta(seconds=2)
 SLOTS_SOON, SLOTS_NOW = 0.80, 0.95
 QUEUE_SOON, QUEUE_NOW = 0.1, 0.5
@@ -51,7 +51,7 @@ def server_version(facts: Facts) -> Iterator[Found]:
     if major not in SUPPORTED:
         yield Found(
             "server",
-            f"PostgreSQL {major}; pgsched is made for {SUPPORTED[0]} to {SUPPORTED[-1]}",
+            f"PostgreSQL {major}; pgsched is tested with {SUPPORTED[0]} to {SUPPORTED[-1]}",
             f"upgrade PostgreSQL to {SUPPORTED[-1]}" if major < SUPPORTED[0] else "upgrade pgsched",
         )
 

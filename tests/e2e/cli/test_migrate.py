@@ -129,10 +129,10 @@ def test_schema_older_than_the_program_is_refused_in_one_line_until_it_is_migrat
 
 
 def test_every_server_runs_every_kind_of_task_to_its_end(
-    every_server: str, database_name: str, run_pgsched: PgschedRunner, tmp_path: Path
+    server_dsn: str, database_name: str, run_pgsched: PgschedRunner, tmp_path: Path
 ) -> None:
     (tmp_path / "mod.py").write_text(APP)
-    with servers.fresh_database(every_server, f"{database_name}_smoke") as dsn:
+    with servers.fresh_database(server_dsn, f"{database_name}_smoke") as dsn:
         assert run_pgsched("migrate", dsn=dsn).wait() == 0
         with database(dsn) as connection:
             rows = connection.execute("""

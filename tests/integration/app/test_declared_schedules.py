@@ -41,10 +41,10 @@ async def sync(dsn: str, registry: Registry, *, prune: bool = False) -> list[tup
     return [one[:2] for one in await sync_schedules(dsn=dsn, registry=registry, prune=prune)]
 
 
-async def test_a_declared_schedule_becomes_a_row(every_server_dsn: str) -> None:
+async def test_a_declared_schedule_becomes_a_row(dsn: str) -> None:
     registry = declaring(cron="0 8 * * 1", timezone="Europe/Berlin", queue="mail", priority=7, max_attempts=5)
-    assert await declare(every_server_dsn, registry) == 1
-    with database(every_server_dsn) as db:
+    assert await declare(dsn, registry) == 1
+    with database(dsn) as db:
         (row,) = rows(db, "select * from pgsched.tasks")
     assert (row["task_type"], row["schedule_type"], row["cron_expression"]) == ("digest", "recurring", "0 8 * * 1")
     assert (row["timezone"], row["queue"], row["priority"], row["max_attempts"]) == ("Europe/Berlin", "mail", 7, 5)
@@ -62,11 +62,11 @@ async def test_an_interval_can_be_declared(dsn: str) -> None:
     assert (row["repeat_interval"], row["repeat_count"]) == (timedelta(minutes=15), 3)
 
 
-async def test_declaring_it_again_writes_nothing(every_server_dsn: str) -> None:
-    await declare(every_server_dsn, declaring(cron="0 8 * * 1"))
-    with database(every_server_dsn) as db:
+async def test_declaring_it_again_writes_nothing(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    with database(dsn) as db:
         before = rows(db, "select *, xmin from pgsched.tasks")
-        assert await declare(every_server_dsn, declaring(cron="0 8 * * 1")) == 0
+        assert await declare(dsn, declaring(cron="0 8 * * 1")) == 0
         assert rows(db, "select *, xmin from pgsched.tasks") == before
 
 

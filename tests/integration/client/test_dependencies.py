@@ -63,27 +63,27 @@ def test_task_that_waits_is_blocked_and_not_due(client: Client, db: Database) ->
     assert edges(db) == [(first, task.id), (second, task.id)]
 
 
-async def test_task_runs_when_the_last_one_it_waits_for_is_completed(every_server_dsn: str) -> None:
-    with Client(every_server_dsn) as client:
+async def test_task_runs_when_the_last_one_it_waits_for_is_completed(dsn: str) -> None:
+    with Client(dsn) as client:
         later = client.schedule("mail", delay=3600)
         now = client.schedule("mail")
         last = client.schedule("mail", depends_on=[later, now], priority=10)
-        assert await run_all(every_server_dsn) == [now]
+        assert await run_all(dsn) == [now]
         assert outcome(client, last) == ("blocked", 1, None)
         client.run_now(later)
-        assert await run_all(every_server_dsn) == [later, last]
+        assert await run_all(dsn) == [later, last]
         assert outcome(client, last) == ("completed", 0, None)
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         assert edges(db) == []
 
 
-async def test_any_runs_when_the_first_one_is_completed(every_server_dsn: str) -> None:
-    with Client(every_server_dsn) as client:
+async def test_any_runs_when_the_first_one_is_completed(dsn: str) -> None:
+    with Client(dsn) as client:
         later, now = client.schedule("mail", delay=3600), client.schedule("mail")
         last = client.schedule("mail", depends_on=[later, now], dependency_mode="any")
-        assert await run_all(every_server_dsn) == [now, last]
+        assert await run_all(dsn) == [now, last]
         assert client.get(later).status == "pending"
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         assert edges(db) == []
 
 
@@ -127,17 +127,17 @@ def test_what_is_dead_already_follows_the_policy_too(client: Client, db: Databas
 # What becomes of it when one is dead.
 
 
-async def test_dead_dependency_cancels_those_behind_it(every_server_dsn: str) -> None:
-    with Client(every_server_dsn) as client:
+async def test_dead_dependency_cancels_those_behind_it(dsn: str) -> None:
+    with Client(dsn) as client:
         first = client.schedule("fail")
         second = client.schedule("mail", depends_on=[first])
         third = client.schedule("mail", depends_on=[second])
         other = client.schedule("mail", depends_on=[second], on_dependency_dead="run")
-        assert await run_all(every_server_dsn) == [first, other]
+        assert await run_all(dsn) == [first, other]
         assert outcome(client, second)[::2] == ("cancelled", f"task {first}, which it depends on, is dead")
         assert outcome(client, third)[::2] == ("cancelled", f"task {second}, which it depends on, is cancelled")
         assert client.get(second).completed_at is not None
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         assert edges(db) == []
 
 
@@ -224,14 +224,14 @@ async def test_run_now_of_a_task_that_waits_runs_a_copy(dsn: str) -> None:
         assert client.get(last).status == "blocked"
 
 
-async def test_the_next_tick_of_a_schedule_is_waited_for(every_server_dsn: str) -> None:
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+async def test_the_next_tick_of_a_schedule_is_waited_for(dsn: str) -> None:
+    with Client(dsn) as client, database(dsn) as db:
         schedule = client.schedule("mail", every="1h")
-        await run_all(every_server_dsn)  # its first tick
+        await run_all(dsn)  # its first tick
         waiting = client.schedule("mail", depends_on=[schedule])
         assert outcome(client, waiting) == ("blocked", 1, None)
         move_tick(db, schedule, "now() - interval '1 ms'")
-        assert await run_all(every_server_dsn) == [schedule, waiting]
+        assert await run_all(dsn) == [schedule, waiting]
 
 
 # What is refused.

@@ -52,7 +52,7 @@ async def announcing(one: Engine) -> None:
     await one.worker.broadcaster.run_once()
 
 
-async def test_what_becomes_of_attempts_is_told(every_server_dsn: str) -> None:
+async def test_what_becomes_of_attempts_is_told(dsn: str) -> None:
     async def good() -> str:
         return "a secret result"
 
@@ -62,10 +62,10 @@ async def test_what_becomes_of_attempts_is_told(every_server_dsn: str) -> None:
     async def worse() -> None:
         raise Discard("never")
 
-    with database(every_server_dsn) as db, told(every_server_dsn, "default") as ear:
+    with database(dsn) as db, told(dsn, "default") as ear:
         ids = [insert_task(db, kind) for kind in "gbw"]
         registry = handlers(g=good, b=bad, w=worse)
-        async with engine(every_server_dsn, registry) as one:
+        async with engine(dsn, registry) as one:
             await announcing(one)
             await one.work()
         events = {event["id"]: event for event in ear.now()}

@@ -446,9 +446,9 @@ async def test_async_acquisition_that_is_cancelled_leaves_no_lock(dsn: str) -> N
 # SQL.
 
 
-def test_functions_lock_renew_and_unlock(every_server_dsn: str) -> None:
+def test_functions_lock_renew_and_unlock(dsn: str) -> None:
     owner, other = uuid4(), uuid4()
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
 
         def ask(call: str, *parameters: Any) -> Any:
             row = db.execute(f"select pgsched.{call} as answer", parameters).fetchone()  # type: ignore[call-overload]

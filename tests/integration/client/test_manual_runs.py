@@ -34,9 +34,9 @@ async def ran(dsn: str) -> tuple[int, int]:
     return schedule, copy
 
 
-async def test_the_history_of_a_schedule_has_them_in_order(every_server_dsn: str) -> None:
-    schedule, copy = await ran(every_server_dsn)
-    async with AsyncClient(every_server_dsn) as client:
+async def test_the_history_of_a_schedule_has_them_in_order(dsn: str) -> None:
+    schedule, copy = await ran(dsn)
+    async with AsyncClient(dsn) as client:
         found = await client.executions(schedule)
         assert [(one.task_id, one.run_by, one.status) for one in found] == [
             (copy, "ann", "completed"),

@@ -75,8 +75,8 @@ def test_the_result_comes_when_the_task_is_completed(dsn: str, result: str | Non
     assert waited(dsn, task_id, complete(task_id, result)) == value
 
 
-async def test_a_real_worker_s_result_comes_to_an_async_client(every_server_dsn: str) -> None:
-    async with AsyncClient(every_server_dsn) as client, running_worker(every_server_dsn, handlers(mail=lambda: [7])):
+async def test_a_real_worker_s_result_comes_to_an_async_client(dsn: str) -> None:
+    async with AsyncClient(dsn) as client, running_worker(dsn, handlers(mail=lambda: [7])):
         task_id = await client.schedule("mail")
         assert await client.wait(task_id, timeout="20s") == [7]
         assert await client.wait(task_id) == [7], "of a task that is over at once"

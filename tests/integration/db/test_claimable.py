@@ -39,8 +39,8 @@ def test_the_planner_inlines_the_call(dsn: str, name: str) -> None:
         assert not [line for line in plan if "is_claimable" in line]
 
 
-def test_a_task_is_claimable_while_it_is_due_and_enabled_and_nobody_has_a_lease(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+def test_a_task_is_claimable_while_it_is_due_and_enabled_and_nobody_has_a_lease(dsn: str) -> None:
+    with database(dsn) as db:
         due, lost, held, done = (insert_task(db) for _ in range(4))
         insert_task(db, scheduled_for=datetime.now(UTC) + timedelta(hours=1))
         insert_task(db, enabled=False)

@@ -34,16 +34,16 @@ async def claimed_ids(dsn: str, **settings: Any) -> list[int]:
 # Which rows, in which order.
 
 
-def test_the_highest_priority_comes_first(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+def test_the_highest_priority_comes_first(dsn: str) -> None:
+    with database(dsn) as db:
         low, high, middle = (insert_task(db, priority=number) for number in (1, 10, 5))
-    assert asyncio.run(claimed_ids(every_server_dsn)) == [high, middle, low]
+    assert asyncio.run(claimed_ids(dsn)) == [high, middle, low]
 
 
-def test_within_a_priority_the_row_that_is_due_longest_comes_first(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+def test_within_a_priority_the_row_that_is_due_longest_comes_first(dsn: str) -> None:
+    with database(dsn) as db:
         late, early = (insert_task(db, scheduled_for=datetime(2020, 1, day, tzinfo=UTC)) for day in (2, 1))
-    assert asyncio.run(claimed_ids(every_server_dsn)) == [early, late]
+    assert asyncio.run(claimed_ids(dsn)) == [early, late]
 
 
 def test_rows_due_at_the_same_time_come_in_the_order_of_their_ids(dsn: str) -> None:
@@ -52,11 +52,11 @@ def test_rows_due_at_the_same_time_come_in_the_order_of_their_ids(dsn: str) -> N
     assert asyncio.run(claimed_ids(dsn)) == ids
 
 
-def test_a_lifo_queue_gives_the_newest_row_first(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+def test_a_lifo_queue_gives_the_newest_row_first(dsn: str) -> None:
+    with database(dsn) as db:
         db.execute("insert into pgsched.queues (name, ordering) values ('default', 'lifo')")
         ids = [insert_task(db) for _ in range(4)]
-    assert asyncio.run(claimed_ids(every_server_dsn)) == ids[::-1]
+    assert asyncio.run(claimed_ids(dsn)) == ids[::-1]
 
 
 def test_a_lifo_queue_keeps_to_priorities(dsn: str) -> None:
@@ -135,12 +135,12 @@ def test_a_claim_counts_the_attempt_and_takes_the_lease(dsn: str) -> None:
     assert row == [{"status": "running", "attempts": 1, "fencing_token": 1, "started": True, "lease": True}]
 
 
-def test_a_lease_that_ran_out_is_claimed_again_and_the_lost_attempt_recorded(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+def test_a_lease_that_ran_out_is_claimed_again_and_the_lost_attempt_recorded(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db)
         set_running(db, task_id)
         expire_leases(db)
-        assert asyncio.run(claimed_ids(every_server_dsn)) == [task_id]
+        assert asyncio.run(claimed_ids(dsn)) == [task_id]
         row = task_row(db, task_id)
         assert (row["attempts"], row["fencing_token"]) == (2, 2)
         (lost,) = history(db, task_id)

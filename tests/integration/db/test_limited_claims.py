@@ -67,8 +67,8 @@ def ask_now(one: Engine) -> None:
 # So many at once.
 
 
-def test_no_more_run_at_once_than_the_limit_over_all_workers(every_server_dsn: str) -> None:
-    asyncio.run(guards.a_limit_of_concurrency_holds_over_all_workers(every_server_dsn))
+def test_no_more_run_at_once_than_the_limit_over_all_workers(dsn: str) -> None:
+    asyncio.run(guards.a_limit_of_concurrency_holds_over_all_workers(dsn))
 
 
 async def test_a_finish_makes_room(dsn: str, db: Database) -> None:

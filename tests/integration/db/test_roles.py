@@ -771,7 +771,7 @@ def test_owner_who_is_no_superuser_keeps_his_rights_and_migrates_on(empty_dsn: s
         assert pgsched("migrate", dsn=owner).code == 0
         ended = pgsched("migrate", "--roles", dsn=owner)
         assert ended.code == 1
-        assert ended.error.startswith("the database's role may not do this: permission denied to ")
+        assert ended.error.startswith("the database's role may not do this: ")  # why, each version has it otherwise
         assert ended.error.endswith("may create roles, must run 'pgsched migrate --roles'")
         assert pgsched("migrate", "--roles", dsn=empty_dsn).code == 0
         assert pgsched("task", "add", "mail", dsn=owner).code == 0

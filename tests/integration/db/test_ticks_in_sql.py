@@ -60,10 +60,10 @@ def problem_of(expression: str) -> str | None:
     return None
 
 
-def test_sql_and_python_read_these_expressions_alike(every_server_dsn: str) -> None:
+def test_sql_and_python_read_these_expressions_alike(dsn: str) -> None:
     problems = [problem_of(expression) for expression in EXPRESSIONS]
     assert 10 < problems.count(None) < len(problems) - 10
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         rows = db.execute(
             "select pgsched.cron_problem(text) as problem"
             " from unnest(%s::text[]) with ordinality as u(text, n) order by n",
@@ -88,8 +88,8 @@ def compare_texts(dsn: str, count: int, seed: int) -> None:
     assert 0.1 < readable / count < 0.9
 
 
-def test_sql_and_python_read_the_same_expressions(every_server_dsn: str) -> None:
-    compare_texts(every_server_dsn, 4_000, seed=1)
+def test_sql_and_python_read_the_same_expressions(dsn: str) -> None:
+    compare_texts(dsn, 4_000, seed=1)
 
 
 @pytest.mark.long
@@ -131,8 +131,8 @@ def test_the_ticks_at_changes_of_the_clocks_are_those_of_python(dsn: str, part: 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_ticks_of_random_schedules_are_those_of_python(every_server_dsn: str, seed: int) -> None:
-    compare_ticks(every_server_dsn, 1_000, seed)
+def test_the_ticks_of_random_schedules_are_those_of_python(dsn: str, seed: int) -> None:
+    compare_ticks(dsn, 1_000, seed)
 
 
 @pytest.mark.long

@@ -45,11 +45,11 @@ async def lines_of(dsn: str, *functions: Callable[..., Any], **settings: Any) ->
         return rows(db, LINES)
 
 
-async def test_a_record_becomes_a_line_with_its_fields(every_server_dsn: str) -> None:
+async def test_a_record_becomes_a_line_with_its_fields(dsn: str) -> None:
     async def handler() -> None:
         log.info("sold %s of %s", 3, "tea", extra={"order": 7})
 
-    (line,) = await lines_of(every_server_dsn, handler)
+    (line,) = await lines_of(dsn, handler)
     assert (line["level"], line["message"]) == ("info", "sold 3 of tea")
     assert line["fields"] == {"logger": "shop.orders", "order": 7}
 

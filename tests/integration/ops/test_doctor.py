@@ -124,8 +124,8 @@ def test_a_healthy_database_has_no_finding(healthy_dsn: str) -> None:
     assert diagnosis.healthy(strict=True)
 
 
-def test_a_fresh_database_has_no_finding_on_any_version(every_server_dsn: str) -> None:
-    assert set(found(every_server_dsn)) == {"durability"}, "the tests' own server is not careful"
+def test_a_fresh_database_has_no_finding_on_any_version(dsn: str) -> None:
+    assert set(found(dsn)) == {"durability"}, "the tests' own server is not careful"
 
 
 # What is planted with SQL. Each returns, or gives for a while, the object that the finding must name.

@@ -30,11 +30,11 @@ class Endless:
             self.cancelled.set()
 
 
-async def test_a_cancel_stops_the_handler_and_frees_its_slot(every_server_dsn: str) -> None:
+async def test_a_cancel_stops_the_handler_and_frees_its_slot(dsn: str) -> None:
     endless = Endless()
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db)
-        async with running_worker(every_server_dsn, handlers(mail=endless)) as worker:
+        async with running_worker(dsn, handlers(mail=endless)) as worker:
             await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
             await endless.began.wait()
             db.execute("select pgsched.cancel(%s)", (task_id,))

@@ -40,13 +40,13 @@ def in_thread(ctx: Context) -> list[Any]:
 
 @pytest.mark.parametrize("handler", [on_loop, in_thread])
 @pytest.mark.parametrize("way", ["leased", "limited"])
-async def test_the_context_says_what_the_row_says(every_server_dsn: str, handler: Any, way: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_the_context_says_what_the_row_says(dsn: str, handler: Any, way: str) -> None:
+    with database(dsn) as db:
         parent = insert_task(db, "other")
         if way == "limited":
             db.execute("select pgsched.limit_queue('default', concurrency => 3)")
         task_id = insert_task(db, "mail", parent_id=parent, **FIELDS)
-        async with engine(every_server_dsn, handlers(mail=handler)) as one:
+        async with engine(dsn, handlers(mail=handler)) as one:
             await one.work()
         assert task_row(db, task_id)["result"] == [*SAID, parent, "schedule", None]
 

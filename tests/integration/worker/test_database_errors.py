@@ -25,13 +25,13 @@ def cut_off(db: psycopg.Connection[dict[str, Any]], which: str = OURS) -> int:
     return len(rows(db, f"select pg_terminate_backend(pid) from pg_stat_activity where {which}".replace("%%", "%")))
 
 
-async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_once(every_server_dsn: str) -> None:
+async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_once(dsn: str) -> None:
     async def handler() -> None:
         await asyncio.sleep(0)
 
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         # Rows whose claim was cut off before its answer came wait for their lease.
-        async with running_worker(every_server_dsn, handlers(mail=handler), poll_interval=0.2, lease=1) as worker:
+        async with running_worker(dsn, handlers(mail=handler), poll_interval=0.2, lease=1) as worker:
             await wait_until_async(lambda: worker.counts.listener_connected, message="it works")
             for _ in range(4):
                 db.execute(

@@ -22,17 +22,17 @@ def insert_value(db: psycopg.Connection[dict[str, Any]], n: int, **columns: Any)
     return insert_task(db, "value", payload=psycopg.types.json.Jsonb({"n": n}), **columns)
 
 
-async def test_results_are_there_by_id_and_by_name(every_server_dsn: str) -> None:
+async def test_results_are_there_by_id_and_by_name(dsn: str) -> None:
     seen: list[Any] = []
 
     async def add(ctx: Context) -> int:
         seen.append(ctx.dependencies)
         return sum(ctx.dependencies.values())
 
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         first, second = insert_value(db, 1, task_name="extract"), insert_value(db, 2)
         task_id = insert_task(db, "add", depends_on=[second, first])
-        async with engine(every_server_dsn, handlers(value=value, add=add)) as one:
+        async with engine(dsn, handlers(value=value, add=add)) as one:
             await one.work()
             await one.work()
         assert task_row(db, task_id)["result"] == 3

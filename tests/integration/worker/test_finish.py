@@ -28,20 +28,20 @@ async def work(dsn: str, handler: Any = answer) -> None:
         await one.work()
 
 
-async def test_a_completed_task_shows_its_result(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_completed_task_shows_its_result(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db)
-        await work(every_server_dsn)
+        await work(dsn)
         row = task_row(db, task_id)
     assert (row["status"], row["result"], row["execution_count"]) == ("completed", {"answer": 42}, 1)
     assert (row["next_run_at"], row["locked_by"], row["locked_until"]) == (None, None, None)
     assert row["started_at"] <= row["last_run_at"] <= row["completed_at"]
 
 
-async def test_an_attempt_that_went_well_is_in_the_history(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_an_attempt_that_went_well_is_in_the_history(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db, queue="mail")
-        async with engine(every_server_dsn, handlers(mail=answer), queues=("mail",)) as one:
+        async with engine(dsn, handlers(mail=answer), queues=("mail",)) as one:
             await one.work()
         (run,) = history(db, task_id)
         row = task_row(db, task_id)
@@ -51,10 +51,10 @@ async def test_an_attempt_that_went_well_is_in_the_history(every_server_dsn: str
     assert run["finished_at"] - run["started_at"] <= timedelta(milliseconds=run["duration_ms"] + 1)
 
 
-async def test_a_failed_attempt_is_tried_again_after_its_backoff(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_failed_attempt_is_tried_again_after_its_backoff(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db, backoff="fixed", backoff_delay="100 seconds", backoff_max="1 hour")
-        await work(every_server_dsn, fail)
+        await work(dsn, fail)
         row = task_row(db, task_id)
         (now,) = rows(db, "select now() as now")
         (run,) = history(db, task_id)
@@ -75,12 +75,12 @@ async def test_a_retry_asked_for_by_the_handler_waits_as_long_as_it_said(dsn: st
     assert timedelta(seconds=980) < due_in[0]["due_in"] <= timedelta(seconds=1000)
 
 
-async def test_after_its_last_attempt_a_task_is_dead(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_after_its_last_attempt_a_task_is_dead(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db, max_attempts=2)
         for _ in range(2):
             make_due(db, task_id)
-            await work(every_server_dsn, fail)
+            await work(dsn, fail)
         row = task_row(db, task_id)
         runs = history(db, task_id)
     assert (row["status"], row["attempts"], row["next_run_at"]) == ("dead", 2, None)
@@ -121,8 +121,8 @@ async def test_a_success_after_a_failure_clears_the_error(dsn: str) -> None:
 # Schedules.
 
 
-async def test_a_tick_that_died_is_kept_as_a_dead_child_and_the_schedule_goes_on(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_tick_that_died_is_kept_as_a_dead_child_and_the_schedule_goes_on(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(
             db, cron_expression="0 0 1 1 *", max_attempts=1, payload='{"k": 1}', priority=9, tags=["t"]
         )
@@ -131,7 +131,7 @@ async def test_a_tick_that_died_is_kept_as_a_dead_child_and_the_schedule_goes_on
         async def bad(k: int) -> None:
             raise ValueError("no luck")
 
-        await work(every_server_dsn, bad)
+        await work(dsn, bad)
         row = task_row(db, task_id)
         (child,) = rows(db, "select * from pgsched.tasks where parent_id = %s", task_id)
     assert (row["status"], row["attempts"], row["execution_count"]) == ("pending", 0, 1)
@@ -152,12 +152,12 @@ async def test_a_dead_child_can_be_retried(dsn: str) -> None:
         assert task_row(db, child["id"])["status"] == "completed"
 
 
-async def test_the_last_repetition_completes_the_task(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_the_last_repetition_completes_the_task(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour", repeat_count=2)
         for _ in range(2):
             make_due(db, task_id)
-            await work(every_server_dsn)
+            await work(dsn)
         row = task_row(db, task_id)
     assert (row["status"], row["execution_count"], row["next_run_at"]) == ("completed", 2, None)
 
@@ -174,11 +174,11 @@ async def test_outcome_history_and_next_run_are_one_transaction(dsn: str) -> Non
     assert run["scheduled_for"] < row["scheduled_for"]
 
 
-async def test_a_schedule_edited_while_it_runs_is_planned_again_and_not_overwritten(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_schedule_edited_while_it_runs_is_planned_again_and_not_overwritten(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
         move_tick(db, task_id, "date_trunc('second', now())")
-        async with engine(every_server_dsn, handlers(mail=answer)) as one:
+        async with engine(dsn, handlers(mail=answer)) as one:
             await one.claim()
             db.execute("update pgsched.tasks set cron_expression = '0 0 2 2 *'")
             await one.run()

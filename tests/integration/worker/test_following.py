@@ -97,10 +97,8 @@ async def house(dsn: str) -> AsyncIterator[House]:
 
 
 @pytest.mark.parametrize("overlap", ["skip", "allow"])
-async def test_each_completed_tick_is_followed_once_with_its_time_and_its_result(
-    every_server_dsn: str, overlap: str
-) -> None:
-    async with house(every_server_dsn) as here:
+async def test_each_completed_tick_is_followed_once_with_its_time_and_its_result(dsn: str, overlap: str) -> None:
+    async with house(dsn) as here:
         schedule = here.schedule(overlap=overlap)
         follower = here.follow(schedule)
         ticks = [await here.tick(schedule) for _ in range(3)]

@@ -63,14 +63,14 @@ def children(db: Database, group_id: int) -> dict[str, dict[str, Any]]:
 # In which order.
 
 
-async def test_steps_run_one_after_the_other(every_server_dsn: str) -> None:
-    with Client(every_server_dsn) as client:
+async def test_steps_run_one_after_the_other(dsn: str) -> None:
+    with Client(dsn) as client:
         task_id = client.schedule_group(group(*words("a", "b", "c")))
-        assert await run_all(every_server_dsn) == ["a", "b", "c"]
+        assert await run_all(dsn) == ["a", "b", "c"]
         task = client.get(task_id)
         assert (task.status, task.attempts, task.execution_count) == ("completed", 1, 1)
         assert task.result == {"a": "a", "b": "b", "c": "c"}
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         assert [row["status"] for row in history(db, task_id)] == ["completed"]
         assert rows(db, "select * from pgsched.dependencies") == []
 
@@ -205,12 +205,12 @@ def test_steps_have_the_options_of_their_handlers(dsn: str) -> None:
 # How they end.
 
 
-async def test_failed_step_fails_the_group_and_says_so(every_server_dsn: str) -> None:
+async def test_failed_step_fails_the_group_and_says_so(dsn: str) -> None:
     plan = group(*words("a"), step("fail", name="b"), *words("c"), step("add", name="d", on_dependency_dead="run"))
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+    with Client(dsn) as client, database(dsn) as db:
         task_id = client.schedule_group(plan, max_attempts=3)
         last = client.schedule("say", {"word": "x"}, name="last", depends_on=[task_id])
-        assert await run_all(every_server_dsn) == ["a", "b", "d"]
+        assert await run_all(dsn) == ["a", "b", "d"]
         made = children(db, task_id)
         assert [row["status"] for row in made.values()] == ["completed", "dead", "cancelled", "completed"]
         task = client.get(task_id)
@@ -247,14 +247,14 @@ async def test_retry_of_a_dead_group_fires_afresh(dsn: str) -> None:
         assert [one.status for one in client.tree(task_id).children] == ["completed", "completed"]
 
 
-async def test_repeating_group_runs_its_steps_at_every_tick(every_server_dsn: str) -> None:
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+async def test_repeating_group_runs_its_steps_at_every_tick(dsn: str) -> None:
+    with Client(dsn) as client, database(dsn) as db:
         task_id = client.schedule_group(group(*words("a", "b")), every="1h", times=2)
         ran = []
         for tick in (1, 2):
             while client.get(task_id).execution_count < tick:
                 make_due(db, task_id)
-                ran += await run_all(every_server_dsn)
+                ran += await run_all(dsn)
         assert ran == ["a", "b", "a", "b"]
         assert client.get(task_id).status == "completed"
         ticks = rows(db, "select distinct scheduled_for from pgsched.tasks where parent_id = %s", task_id)

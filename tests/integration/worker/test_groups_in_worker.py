@@ -50,10 +50,10 @@ async def work_until(one: Engine, db: Database, task_id: int, *statuses: str) ->
     raise AssertionError(f"task {task_id} is {row['status']}: {row['last_error']}")
 
 
-async def test_a_group_fires_its_steps_in_their_order_and_gathers_their_results(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_group_fires_its_steps_in_their_order_and_gathers_their_results(dsn: str) -> None:
+    with database(dsn) as db:
         group_id = insert_group(db, TWO_VALUES)
-        async with engine(every_server_dsn, REGISTRY) as one:
+        async with engine(dsn, REGISTRY) as one:
             await one.work()
             assert (task_row(db, group_id)["status"], len(one.leased_tasks)) == ("blocked", 0)
             assert [child["status"] for child in children(db, group_id)] == ["pending", "blocked"]

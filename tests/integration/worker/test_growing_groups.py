@@ -60,12 +60,12 @@ class Ran:
 # Any of several.
 
 
-async def test_a_step_begins_with_the_first_of_those_it_waits_for(every_server_dsn: str) -> None:
+async def test_a_step_begins_with_the_first_of_those_it_waits_for(dsn: str) -> None:
     ran = Ran()
     plan = group(parallel("broken", *named("a")), *named("b", dependency_mode="any"), *named("c"))
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+    with Client(dsn) as client, database(dsn) as db:
         group_id = client.schedule_group(plan)
-        async with engine(every_server_dsn, ran.registry) as one:
+        async with engine(dsn, ran.registry) as one:
             await drain(one)
         made = steps_of(db, group_id)
         assert made["b"]["dependency_mode"] == "any"
@@ -144,11 +144,11 @@ def test_names_that_make_no_sense_are_refused(db: Database, steps: list[Any], pr
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["others wait", "the last step"])
-async def test_a_step_adds_steps_and_the_group_waits_for_them(every_server_dsn: str, last: bool) -> None:
+async def test_a_step_adds_steps_and_the_group_waits_for_them(dsn: str, last: bool) -> None:
     ran = Ran(parallel(*named("n1", "n2")), *named("n3"))
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+    with Client(dsn) as client, database(dsn) as db:
         group_id = client.schedule_group(group("grow", *([] if last else named("z"))))
-        async with engine(every_server_dsn, ran.registry) as one:
+        async with engine(dsn, ran.registry) as one:
             await drain(one)
         task = client.get(group_id)
         assert task.status == "completed"
@@ -274,16 +274,16 @@ async def test_a_step_in_a_thread_and_one_in_a_child_process_add_them_too(dsn: s
         assert client.get(by_child).result == {"grow": None, "echo": {}}
 
 
-async def test_many_add_steps_to_one_group_at_once(every_server_dsn: str) -> None:
+async def test_many_add_steps_to_one_group_at_once(dsn: str) -> None:
     async def grow(ctx: Context) -> None:
         ctx.add_steps(*named(f"{ctx.name}-1", f"{ctx.name}-2"))
 
     ran = Ran()
     names = [f"g{number}" for number in range(30)]
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+    with Client(dsn) as client, database(dsn) as db:
         group_id = client.schedule_group(group(parallel(*(step("grow", name=name) for name in names))))
         registry = handlers(grow=grow, work=ran.work)
-        async with running_worker(every_server_dsn, registry), running_worker(every_server_dsn, registry):
+        async with running_worker(dsn, registry), running_worker(dsn, registry):
             await wait_until_async(lambda: task_row(db, group_id)["status"] == "completed", message="it is completed")
         assert len(steps_of(db, group_id)) == 90
     assert sorted(ran.names) == sorted(f"{name}-{which}" for name in names for which in (1, 2))

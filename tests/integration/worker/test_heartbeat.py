@@ -19,9 +19,9 @@ from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until, wait_until_async
 
 
-async def test_a_beat_registers_the_worker(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
-        async with engine(every_server_dsn, queues=("a", "b"), concurrency=7, lease=40) as one:
+async def test_a_beat_registers_the_worker(dsn: str) -> None:
+    with database(dsn) as db:
+        async with engine(dsn, queues=("a", "b"), concurrency=7, lease=40) as one:
             one.worker.heartbeat.run_once()
             (row,) = rows(db, "select * from pgsched.workers")
             assert (row["id"], row["queues"], row["concurrency"]) == (one.worker.identity.id, ["a", "b"], 7)
@@ -47,10 +47,10 @@ async def test_a_worker_leaves_no_row_behind_when_it_stops(dsn: str) -> None:
         assert rows(db, "select * from pgsched.workers") == []
 
 
-async def test_a_beat_renews_a_lease_that_has_aged(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_beat_renews_a_lease_that_has_aged(dsn: str) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db)
-        async with engine(every_server_dsn) as one:
+        async with engine(dsn) as one:
             await one.claim()
             before = task_row(db, task_id)["locked_until"]
             age(one.leased_tasks)
@@ -81,11 +81,11 @@ async def test_a_beat_prolongs_the_lease_in_hand_as_well(dsn: str) -> None:
             assert leased.leased_until > aged
 
 
-async def test_a_beat_does_not_wait_for_a_row_that_somebody_has_locked(every_server_dsn: str) -> None:
+async def test_a_beat_does_not_wait_for_a_row_that_somebody_has_locked(dsn: str) -> None:
     """Checked against a beat that locks as any update does: it stands still, and every lease of the worker runs out."""
-    with database(every_server_dsn) as db, database(every_server_dsn) as other:
+    with database(dsn) as db, database(dsn) as other:
         locked, free = insert_task(db), insert_task(db)
-        async with engine(every_server_dsn) as one:
+        async with engine(dsn) as one:
             await one.claim()
             lost: list[LeasedTask] = []
             one.worker.heartbeat.on_lost = lost.extend

@@ -54,11 +54,11 @@ async def work(dsn: str, handler: Callable[..., Any] = answer) -> None:
 # What leaves, and what is left of it.
 
 
-async def test_a_completed_task_leaves_and_its_history_keeps_it(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_completed_task_leaves_and_its_history_keeps_it(dsn: str) -> None:
+    with database(dsn) as db:
         leaves(db)
         task_id = insert_task(db, payload=Jsonb({"to": "ada", "cc": None}))
-        await work(every_server_dsn)
+        await work(dsn)
         assert there(db) == []
         (run,) = history(db, task_id)
         (departed,) = rows(db, "select * from pgsched.departed_tasks")
@@ -361,15 +361,15 @@ async def test_a_worker_cut_off_from_its_batch_leaves_the_rows_and_they_run_agai
     assert set(runs) == set(ids)
 
 
-async def test_locked_rows_leave_in_their_transaction_with_one_attempt_in_the_history(every_server_dsn: str) -> None:
+async def test_locked_rows_leave_in_their_transaction_with_one_attempt_in_the_history(dsn: str) -> None:
     seen: Rows = []
 
     async def look(ctx: Context) -> None:
         seen.append(task_row(other, ctx.id))
 
-    with database(every_server_dsn) as db, database(every_server_dsn) as other:
+    with database(dsn) as db, database(dsn) as other:
         leaves(db)
-        async with running_worker(every_server_dsn, handlers(mail=look), concurrency=10, max_batch=10):
+        async with running_worker(dsn, handlers(mail=look), concurrency=10, max_batch=10):
             for _ in range(20):
                 with db.transaction():
                     ids = [insert_task(db) for _ in range(100)]

@@ -71,15 +71,15 @@ async def ended(db: Database, task_id: int, status: str = "completed") -> dict[s
     return task_row(db, task_id)
 
 
-async def test_what_ends_soon_is_finished_in_the_transaction_of_its_claim(every_server_dsn: str) -> None:
+async def test_what_ends_soon_is_finished_in_the_transaction_of_its_claim(dsn: str) -> None:
     seen: list[tuple[Any, ...]] = []
 
     async def look(ctx: Context) -> None:
         row = task_row(other, ctx.id)
         seen.append((row["status"], row["locked_by"], row["attempts"]))
 
-    with database(every_server_dsn) as db, database(every_server_dsn) as other:
-        async with busy(every_server_dsn, mail=look):
+    with database(dsn) as db, database(dsn) as other:
+        async with busy(dsn, mail=look):
             task_id = await insert_locked(db, lambda: ("pending", None, 0) in seen)
             row = await ended(db, task_id)
         (run,) = history(db, task_id)
@@ -88,14 +88,14 @@ async def test_what_ends_soon_is_finished_in_the_transaction_of_its_claim(every_
     assert run["fencing_token"] == row["fencing_token"] > 0
 
 
-async def test_the_context_of_a_locked_row_says_what_the_row_says(every_server_dsn: str) -> None:
+async def test_the_context_of_a_locked_row_says_what_the_row_says(dsn: str) -> None:
     seen: list[tuple[Any, ...]] = []
 
     async def look(ctx: Context) -> None:
         seen.append((task_row(other, ctx.id)["status"], ctx.user_id, ctx.metadata, ctx.trigger))
 
-    with database(every_server_dsn) as db, database(every_server_dsn) as other:
-        async with busy(every_server_dsn, mail=look):
+    with database(dsn) as db, database(dsn) as other:
+        async with busy(dsn, mail=look):
             said = ("pending", "ann", {"a": 1}, "schedule")
             await insert_locked(db, lambda: said in seen, user_id="ann", metadata=Jsonb({"a": 1}))
 

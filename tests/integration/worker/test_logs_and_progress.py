@@ -50,11 +50,11 @@ async def reporting(one: Engine, talker: Talker) -> None:
     await talker.reported.wait()
 
 
-async def test_progress_is_shown_while_the_handler_runs(every_server_dsn: str) -> None:
+async def test_progress_is_shown_while_the_handler_runs(dsn: str) -> None:
     talker = Talker({"done": 3})
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db)
-        async with engine(every_server_dsn, handlers(mail=talker)) as one:
+        async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
             assert await one.worker.reporter.run_once() == 2
             row = task_row(db, task_id)
@@ -63,11 +63,11 @@ async def test_progress_is_shown_while_the_handler_runs(every_server_dsn: str) -
             await one.run()
 
 
-async def test_lines_are_written_while_the_handler_runs(every_server_dsn: str) -> None:
+async def test_lines_are_written_while_the_handler_runs(dsn: str) -> None:
     talker = Talker(1)
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         insert_task(db)
-        async with engine(every_server_dsn, handlers(mail=talker)) as one:
+        async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
             await one.worker.reporter.run_once()
             assert rows(db, LINES) == [
@@ -78,14 +78,14 @@ async def test_lines_are_written_while_the_handler_runs(every_server_dsn: str) -
             assert len(rows(db, LINES)) == 1
 
 
-async def test_the_last_words_are_written_with_the_outcome(every_server_dsn: str) -> None:
+async def test_the_last_words_are_written_with_the_outcome(dsn: str) -> None:
     async def quick(context: Context) -> None:
         context.progress(1.0)
         context.log("done")
 
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db)
-        async with engine(every_server_dsn, handlers(mail=quick)) as one:
+        async with engine(dsn, handlers(mail=quick)) as one:
             await one.work()
         assert task_row(db, task_id)["progress"] == 1.0
         assert [line["message"] for line in rows(db, LINES)] == ["done"]

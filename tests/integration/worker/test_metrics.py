@@ -118,11 +118,11 @@ def scrape(one: Engine) -> Samples:
     return samples(text)
 
 
-async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_other(every_server_dsn: str) -> None:
-    with database(every_server_dsn) as db:
+async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_other(dsn: str) -> None:
+    with database(dsn) as db:
         insert_task(db)
         schedule = insert_task(db, repeat_interval="1 hour")
-        async with engine(every_server_dsn) as one:
+        async with engine(dsn) as one:
             await one.work()
             make_due(db, schedule)
             await one.work()

@@ -86,10 +86,10 @@ async def test_what_a_handler_does_to_its_child_does_not_end_the_next_attempt(ds
     assert rows[0]["result"] == rows[1]["result"]
 
 
-async def test_a_cancel_ends_the_child_and_frees_its_slot(every_server_dsn: str, tmp_path: Path) -> None:
-    with database(every_server_dsn) as db:
+async def test_a_cancel_ends_the_child_and_frees_its_slot(dsn: str, tmp_path: Path) -> None:
+    with database(dsn) as db:
         task_id = insert_task(db, "wait", payload=Jsonb({"folder": str(tmp_path)}))
-        async with running_worker(every_server_dsn, app.registry, serve=SERVE) as worker:
+        async with running_worker(dsn, app.registry, serve=SERVE) as worker:
             await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
             await begun(tmp_path)
             db.execute("select pgsched.cancel(%s)", (task_id,))

@@ -418,8 +418,13 @@ async def test_a_row_that_cannot_be_read_is_dead_and_its_neighbours_run(
         await completed(db, good)
         row = await ended(db, bad)
         assert worker.counts.database_errors == 0
-    assert "cannot be read" in row["last_error"]
-    assert values.partition(" ")[0] in row["last_error"]
+    if values.startswith("next_run_at") and db.info.server_version < 170000:
+        assert (
+            "cannot be claimed: cannot subtract infinite timestamps" in row["last_error"]
+        )  # the server can from 17 on
+    else:
+        assert "cannot be read" in row["last_error"]
+        assert values.partition(" ")[0] in row["last_error"]
     assert row["next_run_at"] is None
 
 

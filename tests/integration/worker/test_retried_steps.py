@@ -42,11 +42,11 @@ def statuses(db: Database, group_id: int) -> list[str]:
     return [row["status"] for row in steps_of(db, group_id).values()]
 
 
-async def test_a_dead_group_goes_on_with_its_step_and_those_behind_it(every_server_dsn: str) -> None:
+async def test_a_dead_group_goes_on_with_its_step_and_those_behind_it(dsn: str) -> None:
     steps = Steps()
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+    with Client(dsn) as client, database(dsn) as db:
         group_id = client.schedule_group(group(*named("a", "b", "c", "d")))
-        async with engine(every_server_dsn, steps.registry) as one:
+        async with engine(dsn, steps.registry) as one:
             await drain(one)
             assert client.get(group_id).status == "dead"
             assert statuses(db, group_id) == ["completed", "dead", "cancelled", "cancelled"]
@@ -63,7 +63,7 @@ async def test_a_dead_group_goes_on_with_its_step_and_those_behind_it(every_serv
     assert steps.ran == ["a", "b", "b", "c", "d"]
 
 
-async def test_a_retry_before_the_group_has_ended_is_waited_for(every_server_dsn: str) -> None:
+async def test_a_retry_before_the_group_has_ended_is_waited_for(dsn: str) -> None:
     """The group of today ended with its other step, and was dead because this one had not ended yet."""
     steps, over = Steps(), asyncio.Event()
 
@@ -73,9 +73,9 @@ async def test_a_retry_before_the_group_has_ended_is_waited_for(every_server_dsn
     registry = steps.registry
     registry.register("long", long)
     plan = group(parallel(chain(*named("b", "c")), step("long")))
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+    with Client(dsn) as client, database(dsn) as db:
         group_id = client.schedule_group(plan)
-        async with engine(every_server_dsn, registry) as one:
+        async with engine(dsn, registry) as one:
             await one.work()  # fires
             await one.claim()
             await one.run(until=lambda: "cancelled" in statuses(db, group_id))
@@ -266,7 +266,7 @@ async def test_the_command_line_retries_a_step_too(dsn: str) -> None:
         assert client.get(group_id).status == "completed"
 
 
-async def test_many_retries_beside_finishes_lose_nothing(every_server_dsn: str) -> None:
+async def test_many_retries_beside_finishes_lose_nothing(dsn: str) -> None:
     """Steps of one group end and are retried all the time, by several at once; nobody is stuck, and nothing is lost."""
     broken = {f"r{number}": 3 for number in range(8)}
 
@@ -281,9 +281,9 @@ async def test_many_retries_beside_finishes_lose_nothing(every_server_dsn: str) 
         parallel(*(chain(*named(name, f"{name}-next")) for name in broken), *named(*(f"w{n}" for n in range(20)))),
         *named("end"),
     )
-    with Client(every_server_dsn) as client, database(every_server_dsn) as db:
+    with Client(dsn) as client, database(dsn) as db:
         group_id = client.schedule_group(plan)
-        async with engine(every_server_dsn, handlers(work=work)) as one:
+        async with engine(dsn, handlers(work=work)) as one:
             await one.work(1)
             async with asyncio.timeout(60):
                 while client.get(group_id).status != "completed":

@@ -35,11 +35,11 @@ def set_tick(db: Any, task_id: int, tick: str) -> datetime:
     return move_tick(db, task_id, tick)
 
 
-async def test_a_new_recurring_row_has_its_tick_and_waits_for_it(every_server_dsn: str) -> None:
+async def test_a_new_recurring_row_has_its_tick_and_waits_for_it(dsn: str) -> None:
     seen = Seen()
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 8 * * 1", timezone="Europe/Berlin")
-        await work(every_server_dsn, seen)
+        await work(dsn, seen)
         row = task_row(db, task_id)
         assert (seen.ticks, history(db, task_id)) == ([], [])
         assert rows(
@@ -51,36 +51,36 @@ async def test_a_new_recurring_row_has_its_tick_and_waits_for_it(every_server_ds
     assert row["next_run_at"] == row["scheduled_for"] > row["created_at"]
 
 
-async def test_a_recurring_row_runs_its_tick_and_moves_to_the_next(every_server_dsn: str) -> None:
+async def test_a_recurring_row_runs_its_tick_and_moves_to_the_next(dsn: str) -> None:
     seen = Seen()
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db, cron_expression="* * * * *")
         tick = set_tick(db, task_id, "date_trunc('minute', now())")
         db.execute("update pgsched.tasks set on_missed = 'all'")
-        await work(every_server_dsn, seen)
+        await work(dsn, seen)
         row = task_row(db, task_id)
     assert seen.ticks == [tick]
     assert row["scheduled_for"] == tick + timedelta(minutes=1)
     assert (row["execution_count"], row["status"]) == (1, "pending")
 
 
-async def test_a_late_start_does_not_move_the_ticks(every_server_dsn: str) -> None:
+async def test_a_late_start_does_not_move_the_ticks(dsn: str) -> None:
     seen = Seen()
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour", start_date=datetime(2026, 1, 1, 0, 17, tzinfo=UTC))
         tick = set_tick(db, task_id, "date_trunc('hour', now() - interval '17 minutes') + interval '17 minutes'")
-        await work(every_server_dsn, seen)
+        await work(dsn, seen)
         row = task_row(db, task_id)
     assert (seen.ticks, row["scheduled_for"]) == ([tick], tick + timedelta(hours=1))
 
 
-async def test_a_repeating_row_begins_at_once_and_goes_on_from_its_start(every_server_dsn: str) -> None:
+async def test_a_repeating_row_begins_at_once_and_goes_on_from_its_start(dsn: str) -> None:
     seen = Seen()
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="10 minutes", repeat_count=2)
         start = task_row(db, task_id)["start_date"]
         assert task_row(db, task_id)["scheduled_for"] == start
-        await work(every_server_dsn, seen)
+        await work(dsn, seen)
         row = task_row(db, task_id)
     assert (seen.ticks, row["scheduled_for"]) == ([start], start + timedelta(minutes=10))
 
@@ -189,15 +189,15 @@ def spoil(db: Any, task_id: int, **columns: str | None) -> None:
 )
 @pytest.mark.parametrize("planned", [False, True])
 async def test_a_row_that_cannot_be_planned_is_dead_and_harms_no_other(
-    every_server_dsn: str, columns: dict[str, str], planned: bool
+    dsn: str, columns: dict[str, str], planned: bool
 ) -> None:
     seen = Seen()
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         bad = insert_task(db, cron_expression="0 0 1 1 *")
         tick = set_tick(db, bad, "date_trunc('second', now())")
         spoil(db, bad, **columns, scheduled_for=str(tick) if planned else None)
         good = insert_task(db)
-        await work(every_server_dsn, seen)
+        await work(dsn, seen)
         row = task_row(db, bad)
         assert task_row(db, good)["status"] == "completed"
     assert row["status"] == "dead"

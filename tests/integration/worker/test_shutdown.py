@@ -23,7 +23,7 @@ STATES = "select status, count(*) as n from pgsched.tasks group by status order 
 
 
 async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_run_finish(
-    every_server_dsn: str,
+    dsn: str,
 ) -> None:
     began, go_on = asyncio.Event(), asyncio.Event()
 
@@ -31,10 +31,10 @@ async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_r
         began.set()
         await go_on.wait()
 
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         for _ in range(5):
             insert_task(db)
-        async with running_worker(every_server_dsn, handlers(mail=slow), concurrency=1) as worker:
+        async with running_worker(dsn, handlers(mail=slow), concurrency=1) as worker:
             await began.wait()
             extra = await worker.claimer.run_once(4)  # more than it would take by itself
             assert extra
@@ -53,7 +53,7 @@ async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_r
         ]
 
 
-async def test_a_handler_that_outstays_the_shutdown_is_cancelled_and_handed_back(every_server_dsn: str) -> None:
+async def test_a_handler_that_outstays_the_shutdown_is_cancelled_and_handed_back(dsn: str) -> None:
     began, cleaned = asyncio.Event(), asyncio.Event()
 
     async def endless() -> None:
@@ -63,9 +63,9 @@ async def test_a_handler_that_outstays_the_shutdown_is_cancelled_and_handed_back
         finally:
             cleaned.set()
 
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db)
-        async with running_worker(every_server_dsn, handlers(mail=endless), shutdown_timeout=0):
+        async with running_worker(dsn, handlers(mail=endless), shutdown_timeout=0):
             await began.wait()
         row = task_row(db, task_id)
         assert cleaned.is_set()

@@ -12,7 +12,7 @@ from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
 
-async def test_an_async_handler_that_overstays_is_cancelled_and_tried_again(every_server_dsn: str) -> None:
+async def test_an_async_handler_that_overstays_is_cancelled_and_tried_again(dsn: str) -> None:
     cancelled = asyncio.Event()
 
     async def endless() -> None:
@@ -21,9 +21,9 @@ async def test_an_async_handler_that_overstays_is_cancelled_and_tried_again(ever
         finally:
             cancelled.set()
 
-    with database(every_server_dsn) as db:
+    with database(dsn) as db:
         task_id = insert_task(db, timeout="20 milliseconds")
-        async with engine(every_server_dsn, handlers(mail=endless)) as one:
+        async with engine(dsn, handlers(mail=endless)) as one:
             await one.work()
         row, (run,) = task_row(db, task_id), history(db, task_id)
     assert cancelled.is_set()

@@ -48,11 +48,11 @@ both = pytest.mark.parametrize("handler", [write, write_plainly])
 
 
 @both
-async def test_writes_and_outcome_are_committed_together(every_server_dsn: str, handler: Callable[..., Any]) -> None:
-    with database(every_server_dsn) as db:
+async def test_writes_and_outcome_are_committed_together(dsn: str, handler: Callable[..., Any]) -> None:
+    with database(dsn) as db:
         make_ledger(db)
         task_id = insert_task(db)
-        async with engine(every_server_dsn, transactional(handler)) as one:
+        async with engine(dsn, transactional(handler)) as one:
             await one.work()
             assert (len(one.leased_tasks), one.counts.fenced) == (0, 0)
         row, (run,) = task_row(db, task_id), history(db, task_id)

@@ -25,13 +25,13 @@ from tests.support.typed import MATRIX, NOON, ONE, REFUSED, echoing
 LINES = "select level, message from pgsched.execution_logs where task_id = %s order by logged_at"
 
 
-async def test_every_type_goes_through_a_worker_and_back(every_server_dsn: str) -> None:
+async def test_every_type_goes_through_a_worker_and_back(dsn: str) -> None:
     seen: dict[str, Any] = {}
     registry = echoing(seen)
-    async with AsyncClient(every_server_dsn, payloads=registry) as client:
+    async with AsyncClient(dsn, payloads=registry) as client:
         ids = {name: await client.schedule(name, {"value": MATRIX[name][1]}) for name in MATRIX}
-    with database(every_server_dsn) as db:
-        async with engine(every_server_dsn, registry, concurrency=4) as one:
+    with database(dsn) as db:
+        async with engine(dsn, registry, concurrency=4) as one:
             await one.work()
         for name, (_, value, stored) in MATRIX.items():
             row = task_row(db, ids[name])
