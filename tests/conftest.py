@@ -29,7 +29,7 @@ from tests.support.waiting import wait_until
 
 _RUN = pytest.StashKey[ExitStack]()
 _numbers = itertools.count(1)
-HANGS_SECONDS = 45.0
+HANGS_SECONDS = 150.0
 """After which an ``async`` test that hangs fails."""
 THREADS_END_SECONDS = 10.0
 """How long a thread that was told to end may take, on a busy machine."""

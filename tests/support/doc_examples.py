@@ -36,7 +36,7 @@ PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
 RUN = ("python", "sql", "sh", "console")
 SHOWN = ("text", "mermaid")
 """What is printed, and pictures: no examples. Every other block must be run, or exempt."""
-SECONDS = 30
+SECONDS = 120
 """How long one block may take."""
 
 _FENCE = re.compile(r"^```(\w*)$")

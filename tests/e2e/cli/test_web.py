@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from tests.support.commands import pgsched
 from tests.support.processes import PgschedProcess, PgschedRunner
 from tests.support.waiting import wait_until
 
+get, post = partial(httpx.get, timeout=60), partial(httpx.post, timeout=60)  # a busy machine takes its time
 TOKEN = "operator-token-of-the-tests"
 
 
@@ -23,8 +25,8 @@ def address(process: PgschedProcess) -> str:
 def test_it_answers_until_sigterm_and_ends_in_order(run_pgsched: PgschedRunner) -> None:
     process = run_pgsched("web", "--port", "0")
     url = address(process)
-    assert httpx.get(f"{url}/readyz").text == "ok\n"
-    assert httpx.get(f"{url}/api/v1/openapi.json").json()["info"]["title"] == "pgsched"
+    assert get(f"{url}/readyz").text == "ok\n"
+    assert get(f"{url}/api/v1/openapi.json").json()["info"]["title"] == "pgsched"
     assert process.stop() == 0, process.output
     assert "web_stopped" in process.stderr
     assert "Traceback" not in process.output
@@ -41,7 +43,7 @@ def test_ctrl_c_ends_it_too(run_pgsched: PgschedRunner) -> None:
 def test_stop_does_not_wait_for_ever_for_a_connection_that_stays(run_pgsched: PgschedRunner) -> None:
     process = run_pgsched("web", "--port", "0")
     url = address(process)
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         assert http.get(f"{url}/healthz").status_code == 200  # and the connection is kept
         assert process.stop() == 0, process.output
 
@@ -61,8 +63,8 @@ def test_streams_are_ended_when_it_stops(run_pgsched: PgschedRunner) -> None:
 def test_token_is_asked_for_and_neither_it_nor_a_query_is_logged(run_pgsched: PgschedRunner) -> None:
     process = run_pgsched("web", "--port", "0", "--host", "0.0.0.0", env={"PGSCHED_OPERATOR_TOKEN": TOKEN})
     url = address(process).replace("0.0.0.0", "127.0.0.1")
-    assert httpx.get(f"{url}/api/v1/openapi.json?secret=in-the-query").status_code == 401
-    assert httpx.get(f"{url}/api/v1/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert get(f"{url}/api/v1/openapi.json?secret=in-the-query").status_code == 401
+    assert get(f"{url}/api/v1/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
     assert process.stop() == 0, process.output
     assert "request_refused" in process.stderr
     assert TOKEN not in process.output
@@ -81,7 +83,7 @@ def test_forwarded_headers_are_believed_of_proxies_that_were_named(
     url = address(process)
     origin = url.removesuffix("/jobs")
     headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "Origin": origin}
-    done = httpx.post(f"{origin}/login", data={"token": TOKEN}, headers=headers)  # the proxy took the prefix off
+    done = post(f"{origin}/login", data={"token": TOKEN}, headers=headers)  # the proxy took the prefix off
     assert (done.status_code, done.headers["location"]) == (303, "/jobs/")
     parts = done.headers["set-cookie"].split("; ")
     assert ("Secure" in parts, "Path=/jobs" in parts) == (believed, True)
@@ -122,10 +124,10 @@ def test_database_without_the_schema_is_told_in_one_line(empty_dsn: str) -> None
 def test_dev_serves_the_dashboard_and_takes_it_down_with_the_worker(run_pgsched: PgschedRunner, dsn: str) -> None:
     process = run_pgsched("--dsn", dsn, "dev", "--metrics-port", "0", "--web-port", "0")
     url = process.wait_for_output(r"^dashboard: +(http://\S+)/$")[1]
-    assert httpx.get(f"{url}/readyz").text == "ok\n"
+    assert get(f"{url}/readyz").text == "ok\n"
     assert process.stop() == 0, process.output
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/readyz")
+        get(f"{url}/readyz")
 
 
 def binds(one: socket.socket, port: int) -> bool:
@@ -144,7 +146,7 @@ def test_dev_takes_a_free_port_when_the_usual_one_is_taken(run_pgsched: PgschedR
         process = run_pgsched("--dsn", dsn, "dev", "--metrics-port", "0")
         url = process.wait_for_output(r"^dashboard: +(http://\S+)/ \(port 8080 is taken\)$")[1]
         assert not url.endswith(":8080")
-        assert httpx.get(f"{url}/healthz").text == "ok\n"
+        assert get(f"{url}/healthz").text == "ok\n"
         assert process.stop() == 0, process.output
 
 
@@ -152,9 +154,9 @@ def test_several_databases_are_served_and_one_may_be_down(run_pgsched: PgschedRu
     away = "postgresql://127.0.0.1:1/away"
     process = run_pgsched("--dsn", f"here={dsn}", "--dsn", away, "web", "--port", "0")
     url = address(process)
-    found = {one["name"]: one["up"] for one in httpx.get(f"{url}/api/v1/databases").json()["databases"]}
+    found = {one["name"]: one["up"] for one in get(f"{url}/api/v1/databases").json()["databases"]}
     assert found == {"here": True, "away": False}
-    assert httpx.get(f"{url}/here/api/v1/tasks").status_code == 200
+    assert get(f"{url}/here/api/v1/tasks").status_code == 200
     assert process.stop() == 0, process.output
     assert "database_down" in process.stderr
     assert "web_unprotected" in process.stderr

@@ -67,7 +67,7 @@ class Disturbed:
 
     def _asks(self, what: str) -> int:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/{what}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/{what}", timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code

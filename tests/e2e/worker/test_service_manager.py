@@ -154,7 +154,7 @@ def test_socket_that_cannot_be_read_is_wrong_usage(manager: NotifySocket, dsn: s
 
 def ask(port: str, path: str) -> int:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -34,7 +34,7 @@ def quick(): ...
 def ready(port: int) -> dict[str, Any]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", headers={"Accept": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())  # type: ignore[no-any-return]
     except urllib.error.HTTPError as error:
         return json.loads(error.read())  # type: ignore[no-any-return]

@@ -25,7 +25,7 @@ async def following(address: str, token: str | None = None, **query: Any) -> Asy
     """The events of a stream that has begun."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
-        httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as http,
+        httpx.AsyncClient(base_url=address, headers=headers, timeout=60) as http,
         http.stream("GET", "api/v1/events", params=query) as answer,
     ):
         assert answer.status_code == 200
