@@ -42,16 +42,19 @@ DOCS    := $(VENV)/.docs-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-postgres test-core test-python test-upgrades test-browser test-conformance test-package test-image test-agents test-generated dist lint format sync bench chaos chaos-peers docs \
+.PHONY: run test test-slow test-postgres test-core test-python test-upgrades test-browser test-conformance test-package test-image test-agents test-generated dist lint format sync bench chaos chaos-peers docs \
         docs-site docs-serve schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
 
-test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
+test: $(DEV) ## Run the tests, without slow and long ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not long" $(ARGS) $(TESTS)
+
+test-slow: $(DEV) ## Run the slow tests: fault trials, upgrades, examples of the pages, processes; CI runs them too
 	@sh tests/deploy/install-prometheus.sh $(BIN)
 	@sh tests/deploy/install-helm.sh $(BIN)
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "slow and not long" $(ARGS) $(TESTS)
 
 test-postgres: $(DEV) ## Run what needs a server on PostgreSQL 14 to 18 (one: PG=14, fewer tests: PG_TESTS=tests/upgrades)
 	$(BIN)/python -m tools.postgres_matrix $(PG) -- -q -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(PG_TESTS)

@@ -31,6 +31,9 @@ _RUN = pytest.StashKey[ExitStack]()
 _numbers = itertools.count(1)
 HANGS_SECONDS = 150.0
 """After which an ``async`` test that hangs fails."""
+TESTS = Path(__file__).parent
+SLOW_FOLDERS = {"chaos", "deploy", "upgrades", "web"}
+"""Every test in them is marked `slow`."""
 THREADS_END_SECONDS = 10.0
 """How long a thread that was told to end may take, on a busy machine."""
 
@@ -62,6 +65,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in SLOW_FOLDERS:
+        item.add_marker(pytest.mark.slow)
     if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
         item.obj = _limited(item.obj)
 

@@ -18,6 +18,8 @@ from tests.support.processes import CHECKOUT, PgschedProcess
 from tests.support.tables import database, task_row
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 AGENT = CHECKOUT / "examples" / "agent"
 KILLS = 6
 LATE = {2: 20, 4: 40, 13: 130, 15: 150}

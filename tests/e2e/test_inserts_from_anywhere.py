@@ -23,6 +23,8 @@ from tests.support.processes import PgschedRunner
 from tests.support.tables import database, task_row
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 APP = """
 from pgsched.app import App
 

@@ -20,6 +20,8 @@ from tests.support.roles import login
 from tests.support.tables import database
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "pass-geheim-4711"
 VIEWER, OPERATOR, WRONG = "viewer-geheim-token-4711", "operator-geheim-token-4711", "wrong-geheim-token-4711"
 PAYLOAD = "payload-geheim-4711"

@@ -29,6 +29,8 @@ from tests.support.processes import CHECKOUT, PgschedRunner
 from tests.support.tables import database, insert_task, set_dead, set_running
 from tests.support.waiting import wait_until, wait_until_async
 
+pytestmark = pytest.mark.slow
+
 DEAD = {
     "from_cron.md": ["shell"],
     "handlers.md": ["charge"],

@@ -108,6 +108,7 @@ def named_in_the_page() -> set[str]:
     return {name for line in table for name in line.split(" | ")[0].removeprefix("| ").split("; ")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_every_rule_holds_in_every_state_and_each_leads_to_an_end(name: str) -> None:
     assert_holds(name)
@@ -139,6 +140,7 @@ def test_a_rule_that_others_make_superfluous_may_be_left_out(rule: str) -> None:
 # Negative controls: each rule that is left out is found to break something.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_rule_that_is_left_out_is_found(name: str) -> None:
     world, rules = WITHOUT[name]

@@ -53,6 +53,7 @@ def assert_holds(found: Found[Step], name: str) -> None:
     assert f"| {name} | {found.states:,} | {found.steps:,} |" in PAGE, (name, found.states, found.steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_every_rule_holds_in_every_state_and_each_leads_to_an_end(name: str) -> None:
     assert_holds(search(LEASE, SHORT[name]), name)
@@ -73,6 +74,7 @@ def test_a_cancel_need_not_raise_the_token_while_a_finish_asks_for_running() -> 
 # Negative controls: each rule that is left out is found to break something.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_rule_that_is_left_out_is_found(name: str) -> None:
     found = search(LEASE, NEEDED, Rules(**dict.fromkeys(WITHOUT[name], False)))

@@ -93,6 +93,7 @@ def test_wheel_holds_every_template_and_static_file(wheel: Path) -> None:
             assert archive.read(str(path.relative_to(ROOT))) == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_installed_wheel_serves_the_login(installed: Path, tmp_path: Path) -> None:
     program = """
 import asyncio, httpx, pgsched.web

@@ -16,6 +16,8 @@ from tests.support.processes import PgschedRunner
 from tests.support.tables import add_worker, database, insert_task, set_completed, set_dead
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("bench", "--tasks", 300, "--seconds", 0.3, "--yes")
 
 

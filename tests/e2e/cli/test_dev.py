@@ -21,6 +21,8 @@ from tests.support.commands import pgsched
 from tests.support.processes import CHECKOUT, PgschedProcess, PgschedRunner
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def private_folder() -> Iterator[Path]:

@@ -55,6 +55,7 @@ def left_behind(server: str) -> list[str]:
         return [row[0] for row in found]
 
 
+@pytest.mark.slow
 def test_each_test_has_a_database_and_a_clock_of_its_own_in_every_process(
     inner: pytest.Pytester, server_dsn: str
 ) -> None:
@@ -106,6 +107,7 @@ def test_each_test_has_a_database_and_a_clock_of_its_own_in_every_process(
     wait_until(lambda: not left_behind(server_dsn), message="no database is left behind")
 
 
+@pytest.mark.slow
 def test_app_and_template_are_overridden_and_failures_list_what_is_there(inner: pytest.Pytester) -> None:
     inner.makeconftest(
         """
@@ -170,6 +172,7 @@ def test_nothing_is_imported_or_made_before_a_fixture_is_asked_for(
     run(inner, passed=1)
 
 
+@pytest.mark.slow
 def test_embedded_server_comes_without_any_setting_and_goes_with_the_run(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -195,6 +198,7 @@ def test_embedded_server_comes_without_any_setting_and_goes_with_the_run(
     assert not (Path(tempfile.gettempdir()) / name).exists()
 
 
+@pytest.mark.slow
 def test_server_that_cannot_be_reached_is_an_error_of_the_test(inner: pytest.Pytester) -> None:
     inner.makepyfile("def test_one(pgsched_client): ...")
     result = run(inner, "--pgsched-dsn", "postgresql://nobody@127.0.0.1:1/nothing", errors=1)

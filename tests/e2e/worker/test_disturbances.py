@@ -24,6 +24,8 @@ from tests.support.processes import CHECKOUT, PgschedProcess, PgschedRunner
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[dict[str, Any]]
 ENDED = ("completed", "dead")
 IN_THREADS = ("interrupted", "timers", "sys_exit", "keyboard_interrupt", "folder_removed", "no_environment")

@@ -14,6 +14,8 @@ from tests.support.processes import PgschedProcess, PgschedRunner
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 APP = """
 import logging, os, time
 from pathlib import Path

@@ -19,6 +19,8 @@ from tests.support.processes import PgschedProcess, PgschedRunner
 from tests.support.tables import database
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 WATCHDOG = 2.0
 SILENCE = 0.8
 """Three beats would have come in that time."""

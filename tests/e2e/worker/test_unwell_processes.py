@@ -9,9 +9,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 APP = """
 import threading

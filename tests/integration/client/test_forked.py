@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.tables import database
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import asyncio, json, multiprocessing, os, signal, sys, threading, time
 from pgsched import App

@@ -381,6 +381,7 @@ def at_once(dsn: str, calls: int = 10, **rule: Any) -> Counter[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "usual"),
     [({}, "existing"), ({"within": "1h"}, "existing"), ({"debounce": "30s", "max_wait": "1h"}, "updated")],
@@ -390,6 +391,7 @@ def test_of_many_processes_one_makes_it(dsn: str, db: Database, rule: dict[str, 
     assert len(rows(db, "select from pgsched.tasks")) == 1
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_makes_the_next(dsn: str, client: Client, db: Database) -> None:
     first = put(client, unique=Unique(by=["payload.shop"]))
     set_completed(db, first)

@@ -115,6 +115,7 @@ def insert(db: Db, dice: random.Random) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_is_said_to_be_ready_is_claimed_and_nothing_else(db: Db, client: Client) -> None:
     dice = random.Random(19)
     seen: Counter[str] = Counter()

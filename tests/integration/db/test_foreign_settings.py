@@ -30,6 +30,8 @@ from tests.support.retained import finished
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 
+pytestmark = pytest.mark.slow
+
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
 EVIL = """
 create schema evil;

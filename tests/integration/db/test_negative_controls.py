@@ -18,6 +18,8 @@ from tests.support import guards
 from tests.support.engine import rows
 from tests.support.tables import database
 
+pytestmark = pytest.mark.slow
+
 Check = Callable[[str], Awaitable[None]]
 
 

@@ -114,6 +114,7 @@ def test_an_insert_refuses_what_python_refuses(dsn: str, expression: str) -> Non
     assert refused.value.diag.column_name == "cron_expression"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_the_ticks_at_changes_of_the_clocks_are_those_of_python(dsn: str, part: int) -> None:
     with database(dsn) as db:

@@ -19,6 +19,8 @@ from tests.support.roles import login
 from tests.support.tables import insert_task, set_dead, task_row
 from tests.support.waiting import wait_until_async
 
+pytestmark = pytest.mark.slow
+
 KEEPS_OUT = "a trigger or a row security policy on pgsched.tasks keeps"
 
 

@@ -18,6 +18,8 @@ from tests.support.engine import engine, handlers, rows
 from tests.support.retained import Database, finished, left, prune_now
 from tests.support.tables import database, insert_task, set_dead, task_row
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("tasks", "executions")
 PARAMETER = re.compile(r"%\((\w+)\)s")
 MADE_OF_NAMES = re.compile(r"\{\w+\}")

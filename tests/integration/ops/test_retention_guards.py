@@ -11,6 +11,8 @@ from tests.support import retained
 from tests.support.engine import rows
 from tests.support.tables import database
 
+pytestmark = pytest.mark.slow
+
 
 class Guard(NamedTuple):
     """A check, and what to cut out of which function so that it must fail."""

@@ -19,6 +19,8 @@ from tests.support.retained import Database, left, prune_now
 from tests.support.servers import fresh_database
 from tests.support.tables import database
 
+pytestmark = pytest.mark.slow
+
 HOUR = timedelta(hours=1)
 FINISHED = ("completed", "cancelled")
 ENDED = (*FINISHED, "dead")

@@ -19,6 +19,8 @@ from tests.support.oidc_provider import CLIENT, SECRET, Provider, running_provid
 from tests.support.tables import database, insert_task
 from tests.support.web_face import HOST, OPERATOR_TOKEN, web
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = {"Origin": HOST}
 
 

@@ -18,6 +18,8 @@ from tests.support.tables import add_worker, database
 from tests.support.waiting import wait_until
 from tests.support.web_face import web
 
+pytestmark = pytest.mark.slow
+
 PAGES = (
     "/",
     "/tasks",

@@ -75,6 +75,7 @@ async def do_chores_for_an_hour(one: Engine, clock: Clock) -> None:
         clock.now += STEP
 
 
+@pytest.mark.slow
 async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: str, clock: Clock) -> None:
     rates: dict[str, float] = {}
     async with engine(dsn, lease=30, poll_interval=5) as one:

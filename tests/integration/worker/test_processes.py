@@ -17,6 +17,8 @@ from tests.support.process_app import SERVE, app
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
+pytestmark = pytest.mark.slow
+
 
 async def begun(folder: Path) -> int:
     """Wait until the handler runs; returns its process."""

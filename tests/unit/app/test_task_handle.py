@@ -60,6 +60,7 @@ REVEALED = [
 ]
 
 
+@pytest.mark.slow
 def test_type_checkers_see_the_arguments_of_handlers(tmp_path: Path) -> None:
     file = tmp_path / "tasks.py"
     file.write_text(PROGRAM)

@@ -183,6 +183,7 @@ async def test_what_a_handler_raises_is_what_it_is_elsewhere() -> None:
         assert one.processes.count == 1, "none of that costs a child"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "error"),
     [
@@ -226,6 +227,7 @@ async def test_starting_a_child_is_no_time_of_the_handler() -> None:
         assert (await one.attempt("pid", timeout=0.15)).status == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stubborn", "frozen"])
 async def test_a_handler_that_will_not_end_is_killed_and_holds_up_nobody(tmp_path: Path, kind: str) -> None:
     async with family() as one:
@@ -260,6 +262,7 @@ async def test_ctrl_c_in_the_terminal_does_not_reach_a_handler(tmp_path: Path) -
 # Memory.
 
 
+@pytest.mark.slow
 async def test_too_much_memory_is_a_failed_attempt_and_a_fresh_child() -> None:
     async with family() as one:
         before = (await one.attempt("pid")).result

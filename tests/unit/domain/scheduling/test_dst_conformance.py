@@ -10,6 +10,7 @@ from tools.dst_conformance import PAGE, REASONS, page, reason, result
 MAX_BYTES = 200_000
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_program_computes() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), (
         "write it again and look at the difference: python -m tools.dst_conformance"
