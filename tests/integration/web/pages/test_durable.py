@@ -272,7 +272,7 @@ async def test_of_two_answers_to_one_wait_the_first_counts(app: App, dsn: str, d
         text = Page((await client.get(second.headers["location"])).text).text
     (event,) = db.execute("select id, payload from pgsched.durable_events").fetchall()
     assert event["payload"] == {"approved": False}
-    assert f"Nothing was sent: event {event['id']} had this key before." in text
+    assert f"Nothing was sent: event {event['id']} already had this key." in text
     assert [action for action, _ in audit(db)] == ["task.emit"]
 
 
