@@ -29,7 +29,7 @@ def unsealed(cursor: str | None, *filters: Any) -> str | None:
         return None
     inner, mark, digest = cursor.rpartition(_MARK)
     if not mark:
-        raise InvalidTask("must be the next_cursor of a response of this list", field="cursor")
+        raise InvalidTask("must be the next_cursor of a response of this very list", field="cursor")
     if digest != _digest(filters):
         raise InvalidTask("must be given with the filters that it was created with", field="cursor")
     return inner
