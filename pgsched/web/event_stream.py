@@ -26,7 +26,7 @@ RETRY_SECONDS: Final = 30
 """When a client that got no place for a stream may retry."""
 
 Source = AbstractAsyncContextManager[Callable[[], Awaitable[str | None]]]
-"""Called while a stream lasts; waits for the text of the next event; None ends the stream."""
+"""Open while a stream lasts; its function waits for the text of the next event, and None ends the stream."""
 
 
 def as_text(kind: str, data: Any) -> str:

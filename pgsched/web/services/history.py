@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pgsched.db.queries.dashboard import MinuteCount
 
 Minutes = dict[datetime, Counter[str]]
-"""Returns attempts by outcome for each of this many minutes."""
+"""Number of attempts by outcome, for each minute."""
 
 
 class Ended(NamedTuple):
@@ -71,9 +71,8 @@ class History:
 
     async def _renew(self, began: float) -> None:
         back = self.MINUTES
-        if (
-            self._loaded_at is not None
-        ):  # Two more minutes than passed: an attempt that ended in a minute may be committed in the next.
+        # Two more minutes than passed: an attempt that ended in a minute may be committed in the next.
+        if self._loaded_at is not None:
             back = min(int((began - self._loaded_at) // 60) + 2, self.MINUTES)
         rows = await self._load(back)
         fresh: dict[datetime, Counter[tuple[str, str]]] = {}
