@@ -5,55 +5,70 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from pgsched.cli.errors import report
+from pgsched.cli.former import say_deprecated
 from pgsched.cli.options import Dsn, program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import DEFAULT_LEVEL, Session
+from pgsched.cli.times import LOCAL, read_zone
 from pgsched.domain.errors import UnknownTaskType
 from pgsched.observability import logs
 
 __all__ = ["main"]
 
 COMMANDS = {
-    "alerts": "Print recording rules and alerts for Prometheus; the options are thresholds.",
+    "alerts": "Print alerting rules for Prometheus.",
+    "audit": "List changes made through the dashboard and the REST API.",
     "bench": "Measure the server: inserts, workers, pick-up, WAL, disk.",
-    "calendar": "List, set and delete calendars: days that cron expressions leave out, as except=@holidays.",
-    "check": "Name waiting tasks that an app's handlers could not run, before it is deployed.",
-    "dead": "List, retry and purge the tasks that failed for good.",
-    "dev": "Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.",
+    "calendar": "Manage calendars: sets of days that cron expressions exclude.",
+    "check": "Find waiting tasks that an app's handlers could not run.",
+    "completion": "Print the completion script of a shell.",
+    "dead": "List, retry and purge dead tasks, which failed for good.",
+    "dev": "Run PostgreSQL, a worker and the dashboard for development.",
     "doctor": "Diagnose the queue and its database.",
-    "errors": "List what attempts failed with, grouped; retry or delete all dead tasks of one error.",
-    "events": "Follow task events, until Ctrl-C.",
-    "group": "Add groups of steps, and show their progress.",
-    "handler": "List and show the types that workers have registered handlers for.",
+    "error": "List errors in groups; retry or delete their dead tasks.",
+    "event": "Follow the events of tasks.",
+    "execution": "List executions: the attempts at tasks.",
+    "generate": "Write a typed client for another language.",
+    "group": "Add, list and show groups: tasks that consist of steps.",
+    "handler": "List and show the task types that workers have handlers for.",
+    "init": "Write a small project to begin with.",
     "lock": "List locks, run a command while holding one, break one.",
+    "mcp": "Serve tools for agents by the Model Context Protocol.",
     "migrate": "Upgrade the database's schema to this program's version.",
-    "prune": "Delete finished tasks and old history by the settings, which options override for completed tasks, dead "
-    "tasks and the history.",
-    "queue": "List, pause, resume, limit and configure queues.",
-    "schedule": "Sync declared schedules with the table, backfill past ticks, skip and replan.",
-    "settings": "Show and change how long finished tasks and the history are kept, unless a queue overrides it.",
-    "stats": "Show the number of tasks in each status, every queue, every worker, and due tasks without a handler.",
-    "sync": "Register an app's handlers and declared schedules, as its workers do at start.",
+    "prune": "Delete finished tasks and old history.",
+    "queue": "List, show, pause, limit and configure queues.",
+    "schedule": "List, show and change schedules; run past ticks.",
+    "settings": "Show and change how long tasks and the history are kept.",
+    "stats": "Show the numbers of tasks, queues and workers.",
+    "sync": "Register an app's handlers and declared schedules.",
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",
-    "types": "Show throughput, failures, waits and durations of every task type.",
-    "upcoming": "Show when everything will run: a timeline of schedules and of one-time tasks that are due later.",
-    "view": "List, set and delete saved views: searches of tasks that have a name, for all who look at the database.",
-    "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
-    "worker": "Run a worker until SIGTERM or Ctrl-C; or list, pause, drain or resume running workers.",
+    "type": "List throughput, failures and durations of task types.",
+    "upcoming": "Show a timeline of the tasks that will run.",
+    "view": "Manage saved views: named searches of tasks.",
+    "web": "Serve the dashboard and the REST API.",
+    "worker": "Run a worker; list, show, pause, drain and resume workers.",
 }
-"""Every command, which is called as its module, and the first paragraph of its help."""
-MODULES = {"errors": "error_groups"}
-"""The modules of commands that are called otherwise."""
+"""Every command, which has the name of its module, and the first sentence of its help."""
+PLACES = {
+    "error": "error_groups:error",
+    "type": "types:type_",
+}
+"""Where the commands are whose module or function has another name, as ``module:function``."""
+RENAMED = {"errors": ("error",), "events": ("event", "follow"), "types": ("type", "list")}
+"""Former names of commands, which work until the next minor version."""
 
 
 class LazyGroup(click.Group):
@@ -67,9 +82,28 @@ class LazyGroup(click.Group):
         """Import the command; None when none has this name."""
         if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"pgsched.cli.{MODULES.get(name, name)}"), name)
+        module, _, function = PLACES.get(name, f"{name}:{name}").partition(":")
+        command = getattr(importlib.import_module(f"pgsched.cli.{module}"), function)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
+
+    def resolve_command(
+        self, context: click.Context, words: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first words name, also by its former name."""
+        if now := RENAMED.get(words[0]):
+            if not context.resilient_parsing:
+                say_deprecated(f"pgsched {words[0]}", f"pgsched {' '.join(now)}")
+            words = [*now, *words[1:]]
+        return super().resolve_command(context, words)
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands, without importing them, and the options."""
+        names = [name for name in self.list_commands(context) if name.startswith(incomplete)]
+        commands = [
+            CompletionItem(name, help=click.Command(name, help=COMMANDS[name]).get_short_help_str()) for name in names
+        ]
+        return [*commands, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what click would write if the commands were imported."""
@@ -109,11 +143,28 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     type=click.Choice(logs.LEVELS),
     help="Log to stderr from this level on, as JSON unless it is a terminal.  [default: info]",
 )
+@program_option(
+    "--tz",
+    "zone",
+    metavar="ZONE",
+    default="UTC",
+    callback=read_zone,
+    help=f"Show times in this IANA time zone, or in {LOCAL!r}: that of this machine.  [default: UTC]",
+)
+@click.option("--no-color", is_flag=True, help="Print no colours. NO_COLOR in the environment means the same.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only data and errors, not what was changed.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Print the version."
 )
 @click.pass_context
-def commands(context: click.Context, dsns: tuple[str, ...], log_level: str | None) -> None:
+def commands(
+    context: click.Context,
+    dsns: tuple[str, ...],
+    log_level: str | None,
+    zone: tzinfo | None,
+    no_color: bool,
+    quiet: bool,
+) -> None:
     """A job queue and scheduler that needs PostgreSQL and nothing else."""
     session: Session = context.obj
     if len(dsns) > 1 and context.invoked_subcommand not in (None, "web"):
@@ -121,6 +172,11 @@ def commands(context: click.Context, dsns: tuple[str, ...], log_level: str | Non
         raise click.UsageError(problem, context)
     session.given_dsns, session.level = dsns, log_level
     session.dsn_on_line = context.get_parameter_source("dsns") is ParameterSource.COMMANDLINE
+    session.zone, session.quiet = zone, quiet
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # also for logs, pgsched top and processes that a command starts
+    if os.environ.get("NO_COLOR"):
+        context.color = False
     logs.configure(log_level or DEFAULT_LEVEL)
 
 

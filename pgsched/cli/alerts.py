@@ -1,4 +1,4 @@
-"""``pgsched alerts``: the rules for Prometheus, with custom thresholds."""
+"""``pgsched alerts``: rules for Prometheus, with custom thresholds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pgsched.cli.options import option_group
+from pgsched.cli.options import examples, option_group
 from pgsched.cli.output import say
 from pgsched.ops.alerts import Thresholds, rules
 
@@ -18,11 +18,11 @@ _HELP = {
     "idle_for": "Time without a finished attempt in a queue that has due tasks.",
     "failures_per_minute": "Failed attempts per minute in a queue.",
     "failure_percent": "Percentage of failed attempts of a task type.",
-    "dead_per_hour": "Tasks of a queue that died within an hour.",
+    "dead_per_hour": "Number of tasks of a queue that died within an hour.",
 }
 
 
-@click.command()
+@click.command(epilog=examples("pgsched alerts --queue-age 5m > pgsched.rules.yml"))
 @option_group(
     *(
         click.option(
@@ -36,9 +36,9 @@ _HELP = {
     )
 )
 def alerts(**given: Any) -> None:
-    """Print recording rules and alerts for Prometheus; the options are thresholds.
+    """Print alerting rules for Prometheus.
 
-    Save the output as pgsched.rules.yml and list it under rule_files. For single tasks set alert_if_no_success_for on
-    the task instead.
+    The options are thresholds. Save the output as pgsched.rules.yml and list the file under rule_files. For a single
+    task, set alert_if_no_success_for on the task instead.
     """
     say(rules(Thresholds(**given)).rstrip("\n"))

@@ -1,4 +1,4 @@
-"""``pgsched bench``: measures how fast your server is."""
+"""``pgsched bench``: measures how fast a server is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgsched.bench.measure import Bench, Plan
 from pgsched.bench.report import MILLION, Report, hints
 from pgsched.cli.errors import say_error
 from pgsched.cli.options import PROCESSES, confirm, json_option, yes_option
-from pgsched.cli.output import fields, say, say_record
+from pgsched.cli.output import JSON, TABLE, fields, say, say_record
 from pgsched.cli.session import Session, handling, server
 from pgsched.db.queries.bench import Surroundings
 from pgsched.domain.errors import PgschedError
@@ -27,22 +27,24 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     metavar="N",
     type=click.IntRange(10, 10_000_000),
     default=DEFAULTS.tasks,
-    help="Tasks to insert and drain.",
+    help="Number of tasks to insert and drain.",
 )
 @click.option(
     "--seconds",
     metavar="S",
     type=click.FloatRange(0.1, 3600),
     default=DEFAULTS.seconds,
-    help="How long to measure single inserts, and how long pick-ups, at the most.",
+    help="Maximum time to measure single inserts, and the same for pick-ups.",
 )
-@click.option("--processes", metavar="N", type=PROCESSES, default=DEFAULTS.processes, help="Worker processes.")
+@click.option(
+    "--processes", metavar="N", type=PROCESSES, default=DEFAULTS.processes, help="Number of worker processes."
+)
 @click.option(
     "--concurrency",
     metavar="N",
     type=click.IntRange(1, 10_000),
     default=DEFAULTS.concurrency,
-    help="Tasks that run at once, in each process.",
+    help="Maximum number of tasks that run at once in each process.",
 )
 @json_option
 @yes_option
@@ -50,8 +52,8 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def bench(session: Session, /, as_json: bool, yes: bool, **given: Any) -> None:
     """Measure the server: inserts, workers, pick-up, WAL, disk.
 
-    Uses its own queue and task types, so that no other worker takes part, and deletes everything at the end, also after
-    Ctrl-C. Fails if another session changed that data meanwhile.
+    It uses its own queue and task types, so no other worker takes part, and deletes everything at the end, also after
+    Ctrl-C. It fails if another session changes that data in the meantime.
     """
     plan = Plan(**given)
     with server(session.dsn) as dsn:
@@ -62,7 +64,7 @@ def bench(session: Session, /, as_json: bool, yes: bool, **given: Any) -> None:
                 report = measuring.run()
             finally:
                 _clean(measuring)
-    say_record(report, _show, as_json=as_json)
+    say_record(report, _show, output=JSON if as_json else TABLE)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -76,7 +78,7 @@ def _clean(measuring: Bench) -> None:
     try:
         click.echo(f"deleted {measuring.clean():,} tasks of the queue {measuring.queue}", err=True)
     except PgschedError as error:
-        say_error(f"the rows of the queue {measuring.queue} could not be deleted and are left: {error}")
+        say_error(f"the rows of the queue {measuring.queue} could not be deleted and remain: {error}")
         raise
 
 
@@ -93,8 +95,8 @@ def _ask(found: Surroundings, tasks: int, *, yes: bool) -> None:
     ]
     if not used or yes:
         return
-    told = f"the server is in use: {', '.join(used)}; {tasks:,} tasks on top will be felt"
-    confirm(f"{told}. Measure it all the same?", yes=False)
+    warning = f"The server is in use: {', '.join(used)}. {tasks:,} more tasks will slow it down"
+    confirm(f"{warning}. Measure it anyway?", yes=False)
 
 
 def _show(report: Report) -> None:

@@ -1,33 +1,33 @@
-"""``pgsched check``: which waiting tasks the handlers of an app could not run, before it is deployed."""
+"""``pgsched check``: finds waiting tasks that the handlers of an app could not run, before it is deployed."""
 
 from __future__ import annotations
 
 import click
 
 from pgsched.app.loading import load_app
-from pgsched.cli.options import json_option, limit_option, program_option
-from pgsched.cli.output import count, say, say_record, say_table
+from pgsched.cli.options import examples, limit_option, output_option, program_option
+from pgsched.cli.output import JSON, TABLE, count, say, say_record, say_table
 from pgsched.cli.session import Session, server
 from pgsched.ops.payload_check import PayloadCheck
 
 
-@click.command()
+@click.command(epilog=examples("pgsched check --app shop.tasks:app"))
 @program_option(
     "--app",
     "apps",
     metavar="MODULE:APP",
     required=True,
     multiple=True,
-    help="The app; may be repeated for several that run beside each other.",
+    help="The app; may be repeated for several apps that run at the same time.",
 )
 @limit_option(100)
-@json_option
+@output_option(TABLE, JSON)
 @click.pass_context
-def check(context: click.Context, apps: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """Name waiting tasks that an app's handlers could not run, before it is deployed.
+def check(context: click.Context, apps: tuple[str, ...], limit: int, output: str) -> None:
+    """Find waiting tasks that an app's handlers could not run.
 
-    Looks at tasks that are pending or blocked, at schedules, and at the steps that groups have not begun. Exits with 1
-    if a payload would not fit or nobody would have a handler, otherwise with 0.
+    Run it before the app is deployed. It checks pending and blocked tasks, schedules, and steps that groups have not
+    started. Exits with 1 if a payload does not fit its handler or a type has no handler, otherwise with 0.
     """
     session: Session = context.obj
     app, *others = map(load_app, apps)
@@ -37,7 +37,7 @@ def check(context: click.Context, apps: tuple[str, ...], limit: int, as_json: bo
             found = app.check_waiting(*others, limit=limit)
         finally:
             app.use(before)
-    say_record(found, _say, as_json=as_json)
+    say_record(found, _say, output=output)
     context.exit(0 if found.fits else 1)
 
 
@@ -48,8 +48,8 @@ def _say(found: PayloadCheck) -> None:
             [(one.id, one.task_type, one.queue, one.status, one.fault) for one in found.named],
         )
     if found.misfits > len(found.named):
-        say(f"and {found.misfits - len(found.named)} more: --limit says how many are named")
+        say(f"and {found.misfits - len(found.named)} more: raise --limit to list them")
     for one in found.unknown:
-        say(f"no handler for {one.task_type!r}: {count(one.tasks, 'task')} of it, the first is {one.first_id}")
+        say(f"no handler for {one.task_type!r}: {count(one.tasks, 'task')}, the first is {one.first_id}")
     said = "all payloads fit" if found.fits else f"{count(found.misfits, 'payload')} would not fit"
     say(f"{count(found.checked, 'waiting task')} checked, {said}")

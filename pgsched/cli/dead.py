@@ -1,4 +1,4 @@
-"""``pgsched dead``: the dead letters."""
+"""``pgsched dead``: dead tasks, which failed for good."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import click
 from pgsched.cli.options import (
     confirm,
     cursor_option,
+    examples,
     limit_option,
     option_group,
     queue_option,
-    read_moment,
     type_option,
     yes_option,
 )
-from pgsched.cli.output import Columns, count, first_line, say
+from pgsched.cli.output import Columns, count, first_line, say_done
 from pgsched.cli.progress import ProgressLine
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_filters import dead_filter_options, filters_of
+from pgsched.cli.times import read_past
 from pgsched.db.queries.dead_tasks import count_dead
 
 if TYPE_CHECKING:
@@ -40,15 +41,21 @@ COLUMNS: Columns = {
 
 @click.group()
 def dead() -> None:
-    """List, retry and purge the tasks that failed for good."""
+    """List, retry and purge dead tasks, which failed for good."""
 
 
-@dead.command("list")
+@dead.command("list", epilog=examples("pgsched dead list --type invoice --since 24h"))
 @dead_filter_options
 @click.option(
-    "--died-after", metavar="TIME", callback=read_moment, help="Only dead at this time or later, as --ended-after."
+    "--died-after",
+    "--since",
+    metavar="TIME",
+    callback=read_past,
+    help="Only those that died at this time or later, as --ended-after.",
 )
-@click.option("--died-before", metavar="TIME", callback=read_moment, help="Only dead before this time.")
+@click.option(
+    "--died-before", "--until", metavar="TIME", callback=read_past, help="Only those that died before this time."
+)
 @limit_option(50)
 @cursor_option
 @lists(COLUMNS, empty="no dead tasks")
@@ -66,37 +73,37 @@ def list_(
     return client.dead(limit=limit, cursor=cursor, **filters_of(given))
 
 
-@dead.command()
+@dead.command(epilog=examples("pgsched dead retry --queue mail --yes"))
 @filter_options
 @yes_option
 @pass_client
 def retry(client: Client, yes: bool, **filters: Any) -> None:
-    """Retry every matching dead task now, with its full number of attempts, 1,000 in a transaction.
+    """Retry every matching dead task now, with its full number of attempts.
 
-    What is done stays done when it is interrupted; a second call goes on.
+    Each transaction retries up to 1,000 tasks. If the command is interrupted, run it again to continue.
     """
     if found := client.database.run(count_dead(**filters)):
         confirm(f"Run {count(found, 'dead task')} {which(**filters)} again?", yes=yes)
     with ProgressLine("dead tasks retried", total=found) as progress:
         number = client.retry_dead(**filters, all=True, on_progress=progress)
-    say(f"{count(number, 'dead task')} will run again")
+    say_done(f"{count(number, 'dead task')} will run again")
 
 
-@dead.command()
+@dead.command(epilog=examples("pgsched dead purge --older-than 30d"))
 @filter_options
-@click.option("--older-than", metavar="DURATION", help="Only those that died longer ago, as 7d or 12h.")
+@click.option("--older-than", metavar="DURATION", help="Only those that died longer ago than this: 7d, 12h.")
 @yes_option
 @pass_client
 def purge(client: Client, yes: bool, **filters: Any) -> None:
-    """Permanently delete every matching dead task, 1,000 in a transaction.
+    """Permanently delete every matching dead task.
 
-    What is done stays done when it is interrupted; a second call goes on.
+    Each transaction deletes up to 1,000 tasks. If the command is interrupted, run it again to continue.
     """
     if found := client.database.run(count_dead(**filters)):
-        confirm(f"Delete {count(found, 'dead task')} {which(**filters)}, for good?", yes=yes)
+        confirm(f"Delete {count(found, 'dead task')} {which(**filters)} permanently?", yes=yes)
     with ProgressLine("dead tasks deleted", total=found) as progress:
         number = client.purge_dead(**filters, all=True, on_progress=progress)
-    say(f"{count(number, 'dead task')} deleted")
+    say_done(f"{count(number, 'dead task')} deleted")
 
 
 def which(queue: str | None, task_type: str | None, older_than: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""``pgsched dev``: everything on this machine, for a first look."""
+"""``pgsched dev``: PostgreSQL, a worker and the dashboard on this machine, for development."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ What happens now:
 
 @click.command()
 @program_option("--app", metavar="MODULE:APP", help=f"The handlers.  [default: {DEMO_APP}]")
-@click.option("--demo", is_flag=True, help="Schedule example tasks and narrate what happens to them.")
+@click.option("--demo", is_flag=True, help="Schedule example tasks and describe what happens to them.")
 @click.option(
     "--dir",
     "folder",
@@ -56,13 +56,13 @@ What happens now:
     "--metrics-port",
     metavar="N",
     type=PORT,
-    help=f"Serve /metrics on this port; 0 takes a free one.  [default: {METRICS_PORT}, or a free one]",
+    help=f"Serve /metrics on this port; 0: any free port.  [default: {METRICS_PORT}, or a free one]",
 )
 @program_option(
     "--web-port",
     metavar="N",
     type=PORT,
-    help=f"Serve the dashboard on this port; 0 takes a free one.  [default: {WEB_PORT}, or a free one]",
+    help=f"Serve the dashboard on this port; 0: any free port.  [default: {WEB_PORT}, or a free one]",
 )
 @click.option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="Stop after this many seconds.")
 @click.pass_context
@@ -75,17 +75,18 @@ def dev(
     web_port: int | None,
     seconds: float | None,
 ) -> None:
-    """Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.
+    """Run PostgreSQL, a worker and the dashboard for development.
 
-    With --dsn it uses your database and starts no PostgreSQL. PGSCHED_DSN and libpq's PG* variables belong to other
-    programs and are ignored.
+    Starts an embedded PostgreSQL, migrates it, runs a worker and serves the dashboard until Ctrl-C. With --dsn it uses
+    that database and starts no PostgreSQL. It ignores PGSCHED_DSN and libpq's PG* variables, which may point to another
+    database.
     """
     if demo and app is not None:
         if context.get_parameter_source("app") is ParameterSource.COMMANDLINE:
-            raise click.UsageError("--demo runs its own handlers: leave --app out.", context)
+            raise click.UsageError("--demo runs its own handlers: leave out --app.", context)
         app = None  # from the environment
     session: Session = context.obj
-    # Human-readable even when redirected. The demonstration narrates; the log adds what goes wrong.
+    # Human-readable even when redirected. The demonstration prints what happens; the log adds problems only.
     level = session.level or ("warning" if demo else "info")
     logs.configure(level, json=False)
     with ExitStack() as stack:
@@ -93,7 +94,7 @@ def dev(
         given = (session.given_dsn if session.dsn_on_line else None) or EMBEDDED + folder
         dsn = stack.enter_context(_database(given))
         os.environ["PGSCHED_DSN"] = dsn  # handlers that schedule tasks use the database they run on
-        say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C ends it")
+        say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C stops it")
         stack.enter_context(_dashboard(dsn, web_port))
         port = _metrics_port(metrics_port)
         instead = _instead(port, METRICS_PORT) if metrics_port is None else ""
@@ -119,7 +120,7 @@ def dev(
             log_level=level,
         )
     if code == 0:
-        say("ended in order; the data is kept")
+        say("stopped; the data is kept")
     exit_soon(code)
     context.exit(code)
 
@@ -176,7 +177,7 @@ def _instead(port: int | None, usual: int) -> str:
 def _psql(given: str, dsn: str) -> str:
     """The psql command line. A DSN given by the user is not printed: it may contain a password."""
     if not given.startswith(EMBEDDED):
-        return "psql 'the DSN that you gave'"
+        return "psql 'YOUR DSN'"
     from pgsched.db.embedded.server import packaged_binaries  # not on Windows
 
     program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
@@ -189,7 +190,7 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 @contextmanager
 def _narrated(dsn: str, *, psql: str) -> Iterator[None]:
-    """Schedule the demonstration, say what to try, and announce the first completed task."""
+    """Schedule the demonstration, print what to try, and announce the first completed task."""
     over = threading.Event()
     began = time.monotonic()
     with Client(dsn) as client:

@@ -1,4 +1,4 @@
-"""``pgsched doctor``: what is wrong, and what to do about it."""
+"""``pgsched doctor``: finds problems and explains what to do about them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 
 import click
 
-from pgsched.cli.options import json_option
-from pgsched.cli.output import cell, count, say, say_record, say_table
+from pgsched.cli.options import examples, output_option
+from pgsched.cli.output import JSON, TABLE, cell, count, say, say_record, say_table
 from pgsched.cli.session import Session, server
 from pgsched.ops.doctor.catalogue import NAMES
 from pgsched.ops.doctor.doctor import look_async
@@ -16,7 +16,7 @@ from pgsched.ops.doctor.findings import SEVERITIES, Diagnosis
 HEADERS = ("CHECK", "STATE", "OBJECT", "PROBLEM")
 
 
-@click.command()
+@click.command(epilog=examples("pgsched doctor --strict", "pgsched doctor --check no_worker --output json"))
 @click.option(
     "--check",
     "checks",
@@ -25,18 +25,18 @@ HEADERS = ("CHECK", "STATE", "OBJECT", "PROBLEM")
     multiple=True,
     help="Run only this check; may be repeated.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 on warnings, too.")
-@json_option
+@click.option("--strict", is_flag=True, help="Also exit with 1 if there are warnings.")
+@output_option(TABLE, JSON)
 @click.pass_context
-def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, as_json: bool) -> None:
+def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, output: str) -> None:
     """Diagnose the queue and its database.
 
-    Exits with 1 if there is an error, with --strict also if there is a warning, otherwise with 0. Hints never count.
+    Exits with 1 if there is an error, or with --strict a warning; otherwise with 0. Hints do not count.
     """
     session: Session = context.obj
     with server(session.dsn) as dsn:
         found = asyncio.run(look_async(dsn, checks))
-    say_record(found, _say, as_json=as_json)
+    say_record(found, _say, output=output)
     context.exit(0 if found.healthy(strict=strict) else 1)
 
 

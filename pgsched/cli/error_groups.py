@@ -1,4 +1,4 @@
-"""``pgsched errors``: what attempts failed with, grouped, and what to do with all dead tasks of an error."""
+"""``pgsched error``: the errors of attempts, grouped, and changes to all dead tasks of one group."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgsched.cli.options import confirm, limit_option, type_option, yes_option
-from pgsched.cli.output import Columns, count, fields, say
+from pgsched.cli.options import confirm, examples, limit_option, type_option, yes_option
+from pgsched.cli.output import Columns, count, fields, say, say_done
 from pgsched.cli.progress import ProgressLine
 from pgsched.cli.session import lists, pass_client, shows
 from pgsched.cli.types import time_options
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def words_of(one: ErrorStats) -> str:
-    """Return exception and message as an error has them."""
+    """Return the exception and the message of an error, as a traceback ends."""
     return ": ".join(filter(None, (one.exception, one.message)))
 
 
@@ -34,19 +34,19 @@ id_argument = click.argument("id")
 
 
 @click.group()
-def errors() -> None:
-    """List what attempts failed with, grouped; retry or delete all dead tasks of one error."""
+def error() -> None:
+    """List errors in groups; retry or delete their dead tasks."""
 
 
-@errors.command("list")
+@error.command("list", epilog=examples("pgsched error list --type invoice --within 1d"))
 @type_option
 @time_options
 @limit_option(200)
-@lists(COLUMNS, empty="nothing failed in this time; workers count once a minute")
+@lists(COLUMNS, empty="no attempt failed in this time; workers count once a minute")
 def list_(client: Client, **given: Any) -> list[ErrorStats]:
     """List groups of errors, the most frequent first.
 
-    Errors are the same when exception and message are, but for numbers, ids, quoted texts and times in it.
+    Two errors are in one group if they differ at most in numbers, ids, quoted text and times of the message.
     """
     return client.errors(**given)
 
@@ -64,44 +64,46 @@ def _in_words(one: ErrorStats) -> None:
                 ("types", ", ".join(one.task_types)),
                 ("queues", ", ".join(one.queues)),
                 ("versions", ", ".join(one.versions) or None),
-                ("a task", one.task_id),
+                ("example task", one.task_id),
             ]
         )
     )
 
 
-@errors.command()
+@error.command()
 @id_argument
-@click.option("--within", metavar="DURATION", default="90d", show_default=True, help="How long back.")
+@click.option(
+    "--within", metavar="DURATION", default="90d", show_default=True, help="The length of the time to look at."
+)
 @shows(_in_words)
 def show(client: Client, id: str, within: str) -> ErrorStats:
     """Show one group of errors."""
     return client.error(id, within=within)
 
 
-@errors.command()
+@error.command()
 @id_argument
 @yes_option
 @pass_client
 def retry(client: Client, id: str, yes: bool) -> None:
-    """Retry every dead task that died of an error, with its full number of attempts, 1,000 in a transaction."""
+    """Retry every dead task of a group of errors now, with its full number of attempts."""
     found = client.count_dead_of_error(id)
     if found:
         confirm(f"Run {count(found, 'dead task')} of this error again?", yes=yes)
     with ProgressLine("dead tasks retried", total=found) as progress:
         number = client.retry_error(id, on_progress=progress)
-    say(f"{count(number, 'dead task')} will run again")
+    say_done(f"{count(number, 'dead task')} will run again")
 
 
-@errors.command()
+@error.command()
 @id_argument
 @yes_option
 @pass_client
 def delete(client: Client, id: str, yes: bool) -> None:
-    """Permanently delete every dead task that died of an error, 1,000 in a transaction."""
+    """Permanently delete every dead task of a group of errors."""
     found = client.count_dead_of_error(id)
     if found:
-        confirm(f"Delete {count(found, 'dead task')} of this error, for good?", yes=yes)
+        confirm(f"Delete {count(found, 'dead task')} of this error permanently?", yes=yes)
     with ProgressLine("dead tasks deleted", total=found) as progress:
         number = client.delete_error(id, on_progress=progress)
-    say(f"{count(number, 'dead task')} deleted")
+    say_done(f"{count(number, 'dead task')} deleted")

@@ -1,4 +1,4 @@
-"""``pgsched handler``: the register of the types that workers have handlers for."""
+"""``pgsched handler``: the task types that workers have registered handlers for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgsched.cli.names import nearest
+from pgsched.cli.options import type_argument
 from pgsched.cli.output import cell, fields, first_line, say
 from pgsched.cli.session import lists, shows
 from pgsched.db.queries import workers as worker_commands
@@ -17,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def defaults_in_words(handler: HandlerInfo) -> str:
-    """Return what a handler says of its tasks, as ``max_attempts 2, timeout 00:00:30``."""
+    """Describe the options that a handler sets for its tasks: ``max_attempts 2, timeout 00:00:30``."""
     return ", ".join(f"{name} {cell(value)}" for name, value in (handler.defaults or {}).items())
 
 
 @click.group()
 def handler() -> None:
-    """List and show the types that workers have registered handlers for."""
+    """List and show the task types that workers have handlers for."""
 
 
 @handler.command("list")
@@ -36,10 +38,10 @@ def handler() -> None:
         "RETIRED": "retired_at",
         "DESCRIPTION": lambda one: first_line(one.description),
     },
-    empty="no handlers yet: a worker registers its handlers when it starts, pgsched sync does before",
+    empty="no handlers yet: workers register theirs when they start, and 'pgsched sync' does so before",
 )
 def list_(client: Client) -> list[HandlerInfo]:
-    """List the registered types."""
+    """List the registered task types."""
     return client.handlers()
 
 
@@ -68,11 +70,12 @@ def _in_words(one: HandlerInfo) -> None:
 
 
 @handler.command()
-@click.argument("task_type", metavar="TYPE")
+@type_argument
 @shows(_in_words)
 def show(client: Client, task_type: str) -> HandlerInfo:
-    """Show what is registered of a type: its defaults and the schema of its payload."""
+    """Show the handler of a type: its defaults, its versions and the schema of its payload."""
     found = client.database.run(worker_commands.handlers(task_type))
     if not found:
-        raise PgschedError(f"task_type {task_type!r} is not registered")
+        near = nearest(client, "type", task_type)
+        raise PgschedError(f"task_type {task_type!r} is not registered" + (f". Did you mean {near!r}?" if near else ""))
     return found[0]

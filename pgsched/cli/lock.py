@@ -13,8 +13,8 @@ from types import FrameType
 import click
 
 from pgsched.cli.errors import REFUSED, say_error
-from pgsched.cli.options import confirm, name_argument, yes_option
-from pgsched.cli.output import say
+from pgsched.cli.options import confirm, examples, name_argument, yes_option
+from pgsched.cli.output import say_done
 from pgsched.cli.session import handling, lists, pass_client
 from pgsched.client.client import Client
 from pgsched.client.lease import MARGIN
@@ -45,11 +45,11 @@ def lock() -> None:
 @lock.command("list")
 @lists(COLUMNS, empty="no locks")
 def list_(client: Client) -> list[LockInfo]:
-    """List the locks that are held, and those that expired without being released."""
+    """List the locks that are held, and those that expired before they were released."""
     return client.locks()
 
 
-@lock.command()
+@lock.command(epilog=examples("pgsched lock run nightly-backup --wait 60 -- ./backup.sh"))
 @name_argument
 @click.option(
     "--ttl",
@@ -57,18 +57,22 @@ def list_(client: Client) -> list[LockInfo]:
     type=click.FloatRange(SHORTEST_TTL, LONGEST_TTL),
     default=DEFAULT_TTL,
     show_default=True,
-    help="How long the lock survives a crash of its holder.",
+    help="How long the lock is held after its holder crashes.",
 )
 @click.option(
-    "--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for it.  [default: not]"
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="How long to wait for the lock.  [default: not at all]",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_client
 def run(client: Client, name: str, ttl: float, wait: float, command: tuple[str, ...]) -> None:
     """Run a command while holding a lock, and exit with its exit code; exit with 1 if the lock is taken.
 
-    The command finds the lock's fencing token in PGSCHED_LOCK_TOKEN. If the lock is lost, the command and everything it
-    started get SIGTERM, then SIGKILL.
+    The environment variable PGSCHED_LOCK_TOKEN holds the lock's fencing token. If the lock is lost, the command and its
+    child processes receive SIGTERM, then SIGKILL.
     """
     held = client.lock(name, ttl=ttl, timeout=wait).acquire()
     try:
@@ -79,7 +83,7 @@ def run(client: Client, name: str, ttl: float, wait: float, command: tuple[str, 
         except PgschedError as error:  # the command's result stands, and the lock expires by itself
             say_error(error)
     if held.lost:
-        say_error(f"lock {name!r} was lost: the command was not alone until its end")
+        say_error(f"lock {name!r} was lost: another holder may have run at the same time as the command")
         code = REFUSED
     click.get_current_context().exit(code)
 
@@ -89,13 +93,13 @@ def run(client: Client, name: str, ttl: float, wait: float, command: tuple[str, 
 @yes_option
 @pass_client
 def break_(client: Client, name: str, yes: bool) -> None:
-    """Take a lock away from its holder, which notices within a third of the ttl."""
+    """Take a lock away from its holder, which notices within a third of the lock's ttl."""
     held = [one for one in client.locks() if one.name == name and one.held]
     if held:
         confirm(f"Break the lock {name}, which {held[0].holder or 'somebody'} holds?", yes=yes)
     if not client.break_lock(name):
         raise PgschedError(f"lock {name!r} is not held")
-    say(f"lock {name}: broken")
+    say_done(f"lock {name}: broken")
 
 
 def _run(held: Held, command: tuple[str, ...]) -> int:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
-from pgsched.cli.options import program_option
-from pgsched.cli.output import say
+from pgsched.cli.options import examples, program_option
+from pgsched.cli.output import say, say_aside, say_done
 from pgsched.cli.session import Session, server
 from pgsched.db.migrations import runner as migrations
 
 
-@click.command()
-@click.option("--sql", is_flag=True, help="Print the whole schema as SQL instead of migrating; needs no database.")
+@click.command(epilog=examples("pgsched --dsn postgresql://owner@db/shop migrate --roles"))
+@click.option(
+    "--sql", is_flag=True, help="Print the whole schema as SQL instead of migrating; connects to no database."
+)
 @click.option(
     "--roles", is_flag=True, help="Also create the database roles: pgsched_owner, pgsched_worker and the others."
 )
@@ -21,7 +23,7 @@ from pgsched.db.migrations import runner as migrations
     type=click.FloatRange(0, 86_400),
     default=migrations.LOCK_WAIT_SECONDS,
     show_default=True,
-    help="How long to retry for locks that others hold; no session queues behind them for more than a few seconds.",
+    help="How long to retry while other sessions hold locks. Other sessions wait for at most a few seconds at a time.",
 )
 @click.pass_obj
 def migrate(session: Session, sql: bool, roles: bool, lock_wait: float) -> None:
@@ -30,18 +32,18 @@ def migrate(session: Session, sql: bool, roles: bool, lock_wait: float) -> None:
         say(migrations.migration_script(roles=roles).rstrip("\n"))
         return
     with server(session.dsn) as dsn:
-        applied = migrations.migrate(dsn, roles=roles, lock_wait=lock_wait, on_wait=_tell)
+        applied = migrations.migrate(dsn, roles=roles, lock_wait=lock_wait, on_wait=_say_wait)
         found = migrations.schema_version(dsn)
     for name in applied:
-        say(f"applied {name}")
+        say_done(f"applied {name}")
     if roles:
-        say("the roles are there and have their rights")
+        say_done("the roles exist and have their rights")
     elif found > migrations.program_version():
         ours = migrations.program_version()
-        say(f"the schema is newer (version {found}) and works with this program (version {ours})")
+        say_done(f"the schema is newer (version {found}) and works with this program (version {ours})")
     elif not applied:
-        say(f"the schema is up to date (version {migrations.program_version()})")
+        say_done(f"the schema is up to date (version {migrations.program_version()})")
 
 
-def _tell(line: str) -> None:
-    click.echo(f"pgsched: {line}", err=True)
+def _say_wait(line: str) -> None:
+    say_aside(f"pgsched: {line}")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from pgsched.cli.names import completes
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.json_text import unique_keys
-from pgsched.domain.scheduling.time_zones import instant_of, load_zone
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,10 +23,10 @@ PROCESSES = click.IntRange(1, 256)
 
 
 class Dsn(click.types.StringParamType):
-    """A DSN. In a variable of the environment it is one although there are spaces in it."""
+    """A DSN, which may contain spaces in an environment variable."""
 
     def split_envvar_value(self, rv: str) -> list[str]:
-        """Return the DSNs of a variable: URIs with spaces between them, or one DSN."""
+        """Split a variable into DSNs: URIs separated by spaces, or a single DSN."""
         words = rv.split()
         return words if all("://" in word for word in words) else [rv]
 
@@ -43,6 +42,11 @@ def program_option(*names: str, **settings: Any) -> Callable[[Function], Functio
     return click.option(*names, **settings)
 
 
+def examples(*lines: str) -> str:
+    """Return the epilog of a command with examples of its use, one a line."""
+    return "\b\n" + "\n".join(["Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
 def option_group(*together: Callable[[Any], Any]) -> Callable[[Function], Function]:
     """Combine several options into one decorator; help lists them in this order."""
 
@@ -55,15 +59,62 @@ def option_group(*together: Callable[[Any], Any]) -> Callable[[Function], Functi
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask. Needed where stdin is not a terminal.")
-allow_short_option = click.option("--allow-short", is_flag=True, help="Ages may be shorter than an hour.")
-type_option = click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
+"""Of commands that change something; commands that list or show have :func:`output_option`."""
+_JSON_GIVEN: Final = "pgsched.json"
+WATCH_SECONDS: Final = 2.0
+
+
+def output_option(*kinds: str) -> Callable[[Function], Function]:
+    """``--output`` and its short form ``--json``; the command gets ``output``."""
+
+    def keep(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+        context.meta[_JSON_GIVEN] = given
+
+    def choose(context: click.Context, _parameter: click.Parameter, given: str | None) -> str:
+        if not context.meta.get(_JSON_GIVEN):
+            return given or kinds[0]
+        if given not in (None, "json"):
+            raise click.UsageError(f"Give either --json or --output {given}.", context)
+        return "json"
+
+    names = " or ".join([", ".join(kinds[:-1]), kinds[-1]])
+    return option_group(
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(kinds),
+            callback=choose,
+            help=f"Print a {names}.".replace("json", "JSON").replace("csv", "CSV") + "  [default: table]",
+        ),
+        click.option(
+            "--json", is_flag=True, is_eager=True, expose_value=False, callback=keep, help="As --output json."
+        ),
+    )
+
+
+watch_option = click.option(
+    "--watch",
+    metavar="[SECONDS]",
+    is_flag=False,
+    flag_value=WATCH_SECONDS,
+    type=click.FloatRange(0.2, 86_400),
+    help=f"Print it again every SECONDS ({WATCH_SECONDS:g} if left out: --watch, --watch=10), until Ctrl-C.",
+)
+yes_option = click.option(
+    "--yes", is_flag=True, help="Do not ask for confirmation. Required if stdin is not a terminal."
+)
+allow_short_option = click.option("--allow-short", is_flag=True, help="Allow ages shorter than an hour.")
+type_option = click.option(
+    "--type", "task_type", metavar="TYPE", shell_complete=completes("type"), help="Only of this task type."
+)
+type_argument = click.argument("task_type", metavar="TYPE", shell_complete=completes("type"))
 name_argument = click.argument("name")
+queue_argument = click.argument("name", shell_complete=completes("queue"))
 
 
 def queue_option(text: str = "Only of this queue.") -> Callable[[Function], Function]:
     """``--queue`` of commands about tasks."""
-    return click.option("--queue", metavar="NAME", help=text)
+    return click.option("--queue", metavar="NAME", shell_complete=completes("queue"), help=text)
 
 
 def limit_option(default: int) -> Callable[[Function], Function]:
@@ -73,7 +124,9 @@ def limit_option(default: int) -> Callable[[Function], Function]:
     )
 
 
-cursor_option = click.option("--cursor", metavar="TEXT", help="The next page: what the page before said.")
+cursor_option = click.option(
+    "--cursor", metavar="TEXT", help="Where the next page begins: the cursor that the previous page printed."
+)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -84,7 +137,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody can answer here: confirm with --yes", click.get_current_context())
+        raise click.UsageError(f"{question} stdin is not a terminal: confirm with --yes", click.get_current_context())
     click.confirm(question, abort=True, err=True)
 
 
@@ -102,7 +155,7 @@ def read_json(context: click.Context, parameter: click.Parameter | None, given: 
     except RecursionError:
         problem = "the JSON is nested too deeply"
     except ValueError as error:
-        problem = f"this is no JSON: {error}"
+        problem = f"invalid JSON: {error}"
     raise click.BadParameter(problem, context, parameter)
 
 
@@ -130,7 +183,7 @@ def _shown(value: object, longest: int = 50) -> str:
 
 
 def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON value")
+    raise ValueError(f"{constant} is not a JSON value")
 
 
 def read_ids(context: click.Context, parameter: click.Parameter, given: str | None) -> list[int] | None:
@@ -140,28 +193,7 @@ def read_ids(context: click.Context, parameter: click.Parameter, given: str | No
     ids = []
     for word in given.split(","):
         if not word.strip().isdecimal() or not 1 <= (task_id := int(word)) <= MAX_ID:
-            problem = f"{word.strip()!r} is no id of a task: write them as 1,2"
+            problem = f"{word.strip()!r} is not the id of a task: write ids as 1,2"
             raise click.BadParameter(problem, context, parameter)
         ids.append(task_id)
     return ids
-
-
-def read_moment(context: click.Context, parameter: click.Parameter, given: str | None) -> datetime | None:
-    """Read an option's ISO 8601 time; without an offset it is naive."""
-    if given is None:
-        return None
-    try:
-        return datetime.fromisoformat(given.strip())
-    except ValueError:
-        problem = f"{given!r} is no time in ISO 8601, as 2026-03-29T08:00Z"
-        raise click.BadParameter(problem, context, parameter) from None
-
-
-def instant(moment: datetime, timezone: str | None) -> datetime:
-    """Return the instant of a time; a naive one is wall-clock time in ``timezone``, or UTC if that is None."""
-    try:
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-        return instant_of(moment, load_zone(timezone or "UTC"))
-    except OverflowError:
-        raise click.UsageError(f"{moment.isoformat()} is not between the years 1 and 9999 in UTC") from None

@@ -1,4 +1,4 @@
-"""Output of commands: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON and CSV for programs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from pgsched.cli.times import moment
 from pgsched.domain.interval import Interval
 
 GAP = "  "
@@ -21,16 +22,28 @@ NARROWEST = 5
 Columns = Mapping[str, str | Callable[[Any], object]]
 """Maps each header to its value: an attribute of the record, or a function of it."""
 
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+TABLE, JSON, CSV = OUTPUTS = ("table", "json", "csv")
+_COLOURS: Final = {
+    **dict.fromkeys(("dead", "failed", "timed_out", "lost", "crashed", "offline", "error"), "red"),
+    **dict.fromkeys(("blocked", "paused", "draining", "disabled", "warning", "cancelled"), "yellow"),
+    **dict.fromkeys(("completed", "online", "ok"), "green"),
+    **dict.fromkeys(("running", "active"), "cyan"),
+}
+"""The colours of states, on terminals."""
+_COLOURED: Final = ("STATUS", "STATE")
+"""Columns whose cells have a colour."""
 
 
 # Tables.
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None) -> str:
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None, coloured: bool = False
+) -> str:
     """Align the rows under their headers, numbers to the right.
 
     With ``width`` no line is longer: the widest columns shrink first, and truncated text ends in an ellipsis.
+    ``coloured`` tables have bold headers and coloured states.
     """
     values = [list(row) for row in rows]
     cells = [[cell(value) for value in row] for row in values]
@@ -42,7 +55,21 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: in
         for at in range(len(headers))
     ]
     lines = [_line(line, widths, to_right) for line in [list(headers), *cells]]
-    return "\n".join(line if width is None else _cut(line, width) for line in lines)
+    lines = [line if width is None else _cut(line, width) for line in lines]
+    if coloured:
+        at = next((at for at, name in enumerate(headers) if name in _COLOURED), None)
+        begin = None if at is None else sum(widths[:at]) + at * len(GAP)
+        lines = [click.style(lines[0], bold=True), *(_coloured(line, begin) for line in lines[1:])]
+    return "\n".join(lines)
+
+
+def _coloured(line: str, begin: int | None) -> str:
+    """Colour the state that begins in this column of the terminal."""
+    if begin is None or not line.isascii():  # wide letters: its place in the text is another one
+        return line
+    state = line[begin:].split(GAP)[0]
+    colour = _COLOURS.get(state.split(",")[0].strip())
+    return line if colour is None else line[:begin] + click.style(state, fg=colour) + line[begin + len(state) :]
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> str:
@@ -110,35 +137,7 @@ def _cut(text: str, width: int) -> str:
     return text + "…"
 
 
-# Times.
-
-
-def moment(at: datetime, *, now: datetime | None = None) -> str:
-    """Return a time in UTC, to the second, and its distance from now: ``2026-03-29T06:00:00Z (in 5 m)``."""
-    try:
-        exact = at.astimezone(UTC)
-    except (OverflowError, ValueError):
-        return str(at)
-    return f"{exact.replace(tzinfo=None).isoformat(timespec='seconds')}Z ({_distance(exact, now)})"
-
-
-def _distance(at: datetime, now: datetime | None) -> str:
-    seconds = (at - (now or datetime.now(UTC))).total_seconds()
-    if abs(seconds) < 1:
-        return "now"
-    size = span(abs(seconds))
-    return f"in {size}" if seconds > 0 else f"{size} ago"
-
-
-def span(seconds: float) -> str:
-    """Return a duration in its largest unit, rounded down (``90`` is ``1 m``); below a second in ms."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
-    return f"{int(seconds // size)} {unit}"
-
-
-# JSON.
+# JSON and CSV.
 
 
 def plain(value: Any) -> Any:
@@ -155,6 +154,23 @@ def say_json(value: Any) -> None:
     click.echo(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
 
 
+def say_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print dictionaries as CSV, with their keys as the header; nothing if there are none.
+
+    The rules are those of exports: no cell begins as a spreadsheet's formula does.
+    """
+    from pgsched.domain.task_export import csv_line  # imported late: seldom needed
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if rows:
+        lines = [csv_line(names), *(csv_line(_csv_value(row.get(name)) for name in names) for row in rows)]
+        click.echo("".join(lines), nl=False)
+
+
+def _csv_value(value: Any) -> Any:
+    return plain(value) if isinstance(value, datetime | timedelta) else value
+
+
 # Printing.
 
 
@@ -163,30 +179,51 @@ def say(text: str = "") -> None:
     click.echo(text)
 
 
+def say_done(text: str) -> None:
+    """Print what a command has changed; nothing with ``--quiet``."""
+    if not is_quiet():
+        click.echo(text)
+
+
+def say_aside(text: str) -> None:
+    """Print a line about the output to stderr; nothing with ``--quiet``."""
+    if not is_quiet():
+        click.echo(text, err=True)
+
+
+def is_quiet() -> bool:
+    """Whether ``--quiet`` was given."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(getattr(context.find_root().obj, "quiet", False))
+
+
 def say_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
     """Print a table, truncated to the terminal's width if there is one; print ``empty`` if there are no rows."""
     found = list(rows)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    say(table(headers, found, width=width) if found else empty)
+    on_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if on_terminal else None
+    say(table(headers, found, width=width, coloured=on_terminal) if found else empty)
 
 
-def say_records(records: Sequence[Any], columns: Columns, *, as_json: bool = False, empty: str = "") -> None:
-    """Print records as a table, or as a JSON array for programs."""
-    if as_json:
-        say_json([record.as_dict() for record in records])
-        return
-    values = [[getattr(one, of) if isinstance(of, str) else of(one) for of in columns.values()] for one in records]
-    say_table(list(columns), values, empty=empty)
+def say_records(records: Sequence[Any], columns: Columns, *, output: str = TABLE, empty: str = "") -> None:
+    """Print records as a table, as one JSON array, or as CSV with the keys of the JSON objects as its header."""
+    if output == TABLE:
+        values = [[getattr(one, of) if isinstance(of, str) else of(one) for of in columns.values()] for one in records]
+        say_table(list(columns), values, empty=empty)
+    else:
+        (say_json if output == JSON else say_csv)([record.as_dict() for record in records])
     if (cursor := getattr(records, "next_cursor", None)) is not None:
-        click.echo(f"there may be more: --cursor {cursor}", err=True)
+        say_aside(f"there may be more: --cursor {cursor}")
 
 
-def say_record(record: Any, in_words: Callable[[Any], None], *, as_json: bool) -> None:
-    """Print a record by ``in_words`` for people, or as a JSON object for programs."""
-    if as_json:
+def say_record(record: Any, in_words: Callable[[Any], None], *, output: str = TABLE) -> None:
+    """Print a record by ``in_words`` for people, as a JSON object, or as CSV with one row."""
+    if output == TABLE:
+        in_words(record)
+    elif output == JSON:
         say_json(record.as_dict())
     else:
-        in_words(record)
+        say_csv([record.as_dict()])
 
 
 def count(number: int, noun: str) -> str:

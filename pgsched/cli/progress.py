@@ -1,4 +1,4 @@
-"""One line on stderr that says how far a command has come that changes many tasks."""
+"""A line on stderr that shows the progress of a command that changes many tasks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import click
 
 TERMINAL_SECONDS = 0.1
 OTHER_SECONDS = 5.0
-"""How often the line is written anew, and where stderr is no terminal another one is."""
+"""Time between updates of the line on a terminal, and between lines on anything else."""
 
 
 class ProgressLine:
-    """Tells how many tasks were changed so far, and at an interruption that these stay changed."""
+    """Shows how many tasks have been changed; after an interruption, says that these stay changed."""
 
     def __init__(
         self,
@@ -26,24 +26,24 @@ class ProgressLine:
         stream: TextIO | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """``done_words``: what was done, as "dead tasks retried"; ``total``: of how many, where that is known."""
+        """``done_words``: what was done, as "dead tasks retried"; ``total``: how many there are, if that is known."""
         self._words = done_words
         self._total = total
         self._stream = stream or sys.stderr
         self._clock = clock
         self._is_terminal = self._stream.isatty()
-        self._told_at = clock()
+        self._updated_at = clock()
         self._shown = 0
-        """Characters of the line that stands there."""
+        """Length of the line that is shown now."""
         self.done = 0
 
     def __call__(self, done: int) -> None:
-        """Take the number of tasks that are changed."""
+        """Show the number of tasks that have been changed, if the last update was long enough ago."""
         self.done = done
         now = self._clock()
-        if now - self._told_at < (TERMINAL_SECONDS if self._is_terminal else OTHER_SECONDS):
+        if now - self._updated_at < (TERMINAL_SECONDS if self._is_terminal else OTHER_SECONDS):
             return
-        self._told_at = now
+        self._updated_at = now
         text = self._text()
         if self._is_terminal:
             self._stream.write("\r" + text.ljust(self._shown))
@@ -64,6 +64,4 @@ class ProgressLine:
             self._stream.write("\r" + " " * self._shown + "\r")
             self._stream.flush()
         if kind is not None and self.done:
-            click.echo(
-                f"pgsched: interrupted: {self._text()}, and they stay so; run it again to go on", file=self._stream
-            )
+            click.echo(f"pgsched: interrupted: {self._text()}; run the command again to continue", file=self._stream)

@@ -1,22 +1,25 @@
-"""``pgsched queue``: pauses, resumes, limits and configures queues."""
+"""``pgsched queue``: lists, shows, pauses, resumes, limits and configures queues."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
-from pgsched.cli.options import confirm, name_argument, yes_option
-from pgsched.cli.output import Columns, cell, count, say, span
+from pgsched.cli.names import hint_unknown, nearest
+from pgsched.cli.options import confirm, examples, queue_argument, yes_option
+from pgsched.cli.output import Columns, cell, count, fields, say, say_done
 from pgsched.cli.reasons import say_why_queue
 from pgsched.cli.session import lists, pass_client, shows
 from pgsched.cli.settings import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.cli.task_add import chosen_options, default_options
 from pgsched.cli.task_bulk import change
+from pgsched.cli.times import span
 from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.queries.settings import RETENTION
+from pgsched.domain.errors import PgschedError
 from pgsched.domain.records import QueueInfo, QueueSettings
 from pgsched.domain.waiting.reasons import WhyQueue
 
@@ -64,67 +67,113 @@ COLUMNS: Columns = {
 
 @click.group()
 def queue() -> None:
-    """List, pause, resume, limit and configure queues."""
+    """List, show, pause, limit and configure queues."""
 
 
 @queue.command("list")
 @lists(COLUMNS, empty=NONE_YET)
 def list_(client: Client) -> list[QueueInfo]:
-    """List queues that have tasks or settings."""
+    """List the queues that have tasks, settings or workers."""
     return client.queues()
 
 
+class ShownQueue(NamedTuple):
+    """A queue: how many tasks it has, and its settings."""
+
+    info: QueueInfo
+    settings: QueueSettings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON-able dictionary."""
+        return self.settings.as_dict() | self.info.as_dict()
+
+
+def _in_words(shown: ShownQueue) -> None:
+    info, settings = shown
+    defaults = ", ".join(f"{option} {cell(value)}" for option, value in (settings.defaults or {}).items())
+    say(
+        fields(
+            [
+                ("queue", info.name),
+                ("paused", info.paused),
+                *((header.lower(), of(info)) for header, of in COLUMNS.items() if callable(of)),
+                ("events", settings.events),
+                ("retention", retention_in_words(settings) or None),
+                ("defaults", defaults or None),
+            ]
+        )
+    )
+
+
 @queue.command()
-@name_argument
+@queue_argument
+@shows(_in_words)
+def show(client: Client, name: str) -> ShownQueue:
+    """Show a queue: its numbers of tasks, limits, order, retention and defaults."""
+    found = [one for one in client.queues() if one.name == name]
+    if not found:
+        near = nearest(client, "queue", name)
+        raise PgschedError(f"queue {name!r} does not exist" + (f". Did you mean {near!r}?" if near else ""))
+    return ShownQueue(found[0], client.queue(name))
+
+
+@queue.command()
+@queue_argument
 @pass_client
 def pause(client: Client, name: str) -> None:
     """Stop claiming from a queue; running tasks continue."""
+    hint_unknown(client, "queue", [name])
     client.pause_queue(name, paused_by=getpass.getuser())
-    say(f"queue {name}: paused")
+    say_done(f"queue {name}: paused")
 
 
 @queue.command()
-@name_argument
+@queue_argument
 @pass_client
 def resume(client: Client, name: str) -> None:
     """Claim from a paused queue again."""
+    hint_unknown(client, "queue", [name])
     client.resume_queue(name)
-    say(f"queue {name}: resumed")
+    say_done(f"queue {name}: resumed")
 
 
 @queue.command()
-@name_argument
+@queue_argument
 @shows(say_why_queue)
 def why(client: Client, name: str) -> WhyQueue:
-    """Say why the tasks of a queue wait, how many are due, and when the backlog is drained."""
+    """Explain why the tasks of a queue wait, how many are due, and when the backlog will be drained."""
+    hint_unknown(client, "queue", [name])
     return client.why_queue(name)
 
 
 @queue.command()
-@name_argument
+@queue_argument
 @yes_option
 @pass_client
 def clear(client: Client, name: str, yes: bool) -> None:
-    """Permanently delete every task of a queue except those that run, 1,000 in a transaction.
+    """Permanently delete every task of a queue that is not running; its settings and the history are kept.
 
-    Its settings and the history stay. What is done stays done when it is interrupted; a second call goes on.
+    Each transaction deletes up to 1,000 tasks. If the command is interrupted, run it again to continue.
     """
-    confirm(f"Delete every task of queue {name}, for good?", yes=yes)
-    say(f"queue {name}: {count(change(client, 'delete', {'queue': [name]}), 'task')} deleted")
+    hint_unknown(client, "queue", [name])
+    confirm(f"Delete every task of queue {name} permanently?", yes=yes)
+    say_done(f"queue {name}: {count(change(client, 'delete', {'queue': [name]}), 'task')} deleted")
 
 
 @queue.command()
-@name_argument
+@queue_argument
 @click.argument("switch", metavar="on|off", type=click.Choice(["on", "off"]))
 @pass_client
 def events(client: Client, name: str, switch: str) -> None:
-    """Publish events about a queue's tasks to other programs, or stop."""
+    """Publish the events of a queue's tasks, for `pgsched event follow` and other programs; or stop."""
     client.set_queue_events(name, switch == "on")
-    say(f"queue {name}: events {switch}")
+    say_done(f"queue {name}: events {switch}")
 
 
-@queue.command()
-@name_argument
+@queue.command(
+    epilog=examples("pgsched queue limit mail --concurrency 5 --rate 100 --per 1m", "pgsched queue limit mail --none")
+)
+@queue_argument
 @click.option(
     "--concurrency", metavar="N", type=LIMIT, help="Maximum number of its tasks that run at once, across all workers."
 )
@@ -146,30 +195,34 @@ def events(client: Client, name: str, switch: str) -> None:
 @click.option("--none", "no_limits", is_flag=True, help="Remove all limits.")
 @pass_client
 def limit(client: Client, /, name: str, no_limits: bool, **given: Any) -> None:
-    """Limit a queue across all workers; replaces its previous limits."""
+    """Limit a queue across all workers. The given limits replace the previous ones."""
     limits = cast(QueueLimits, {limit: value for limit, value in given.items() if value is not None})
     if no_limits:
         if limits:
-            raise click.UsageError("--none excludes the other options")
+            raise click.UsageError("--none excludes the other options.", click.get_current_context())
         client.unlimit_queue(name)
-        say(f"queue {name}: no limits")
+        say_done(f"queue {name}: no limits")
         return
     if not set(limits) - {"per"}:
-        raise click.UsageError("give --concurrency, --per-key, --rate or --rate-per-key, or --none")
+        raise click.UsageError(
+            "Give --concurrency, --per-key, --rate, --rate-per-key or --none.", click.get_current_context()
+        )
     client.limit_queue(name, **limits)
     (one,) = [found for found in client.queues() if found.name == name]
-    say(f"queue {name}: {limits_in_words(one)}")
+    say_done(f"queue {name}: {limits_in_words(one)}")
 
 
-@queue.command("set")
-@name_argument
+@queue.command("set", epilog=examples("pgsched queue set mail --ordering lifo --retention 7d"))
+@queue_argument
 @click.option(
     "--ordering",
     type=click.Choice(ORDERINGS),
     help="Run the task that has been due longest first (fifo) or last (lifo).",
 )
 @click.option(
-    "--ageing", metavar="DURATION", help="Waiting tasks gain one priority level per this much time; none: off."
+    "--ageing",
+    metavar="DURATION",
+    help="Raise the priority of a waiting task by one each time this has passed; none: off.",
 )
 @retention_options
 @clear_option(RETENTION)
@@ -192,25 +245,29 @@ def set_(
     if ageing is not None:
         options["ageing"] = None if ageing.strip().lower() == "none" else ageing
     if not options:
-        raise click.UsageError("nothing to set: give an option, as --ordering, --ageing or --retention")
+        raise click.UsageError(
+            "Give at least one setting, as --ordering, --ageing or --retention.", click.get_current_context()
+        )
     options["allow_short"] = allow_short
     confirm_change(client.database.address(), options, set_queue(name, options), yes=yes)
     client.set_queue(name, **options)
     now = client.queue(name)
     words = retention_in_words(now)
-    say(f"queue {name}: {ordering_in_words(now)}" + (f"; {words}" if words else ""))
+    say_done(f"queue {name}: {ordering_in_words(now)}" + (f"; {words}" if words else ""))
 
 
-@queue.command()
-@name_argument
+@queue.command(epilog=examples("pgsched queue defaults mail --max-attempts 5 --timeout 30s"))
+@queue_argument
 @default_options
 @click.option("--none", "no_defaults", is_flag=True, help="Remove all defaults.")
 @pass_client
 def defaults(client: Client, /, name: str, no_defaults: bool, **given: Any) -> None:
-    """Set the options that tasks of a queue have unless they or their handlers say otherwise; replaces those it had."""
+    """Set the options of a queue's tasks that neither the task nor its handler sets; replaces the previous ones."""
     options = chosen_options(given)
     if no_defaults == bool(options):
-        raise click.UsageError("give options, as --max-attempts 5, or --none")
+        raise click.UsageError("Give options, as --max-attempts 5, or --none.", click.get_current_context())
     client.set_queue(name, defaults=options or None)
     now = client.queue(name).defaults or {}
-    say(f"queue {name}: " + (", ".join(f"{option} {cell(value)}" for option, value in now.items()) or "no defaults"))
+    say_done(
+        f"queue {name}: " + (", ".join(f"{option} {cell(value)}" for option, value in now.items()) or "no defaults")
+    )

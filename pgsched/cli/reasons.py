@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pgsched.cli.output import cell, moment, say
+from pgsched.cli.output import cell, say
+from pgsched.cli.times import moment
 from pgsched.domain.waiting.reasons import Reason, Why, WhyQueue
 
 

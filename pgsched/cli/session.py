@@ -1,27 +1,33 @@
-"""What every command shares: the global options, the database and a client on it."""
+"""What all commands share: the options of the program, the database and a client for it."""
 
 from __future__ import annotations
 
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pgsched.cli.options import json_option
-from pgsched.cli.output import Columns, say_record, say_records
+from pgsched.cli.names import hint_unknown
+from pgsched.cli.options import output_option, watch_option
+from pgsched.cli.output import OUTPUTS, TABLE, Columns, say_record, say_records
 from pgsched.cli.task_name import with_task_id
+from pgsched.cli.watch import repeat
 from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.db.queries.names import Kind
 
 DEFAULT_LEVEL = "info"
+FILTERS_BY_NAME: Final[Mapping[Kind, str]] = {"queue": "queue", "type": "task_type"}
+"""The filters that name something, and what."""
 Printer = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -35,6 +41,10 @@ class Session:
     """Whether it is from ``--dsn``."""
     level: str | None = None
     """From ``--log-level`` or ``PGSCHED_LOG_LEVEL``; None: the command's default."""
+    zone: tzinfo | None = UTC
+    """From ``--tz`` or ``PGSCHED_TZ``: the zone in which times are shown; None: that of the machine."""
+    quiet: bool = False
+    """From ``--quiet``: print data and errors only."""
 
     @property
     def debug(self) -> bool:
@@ -43,7 +53,7 @@ class Session:
 
     @property
     def given_dsn(self) -> str | None:
-        """The one that was given; None: none was."""
+        """The DSN that was given last; None if none was."""
         return self.given_dsns[-1] if self.given_dsns else None
 
     @property
@@ -65,23 +75,38 @@ def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.pass_obj(with_client)
 
 
-def lists(columns: Columns, *, empty: str) -> Printer:
-    """Turn a function of a client that returns records into a command that prints them, as JSON with ``--json``."""
-    return _prints(lambda found, as_json: say_records(found, columns, as_json=as_json, empty=empty))
+def lists(columns: Columns, *, empty: str, then: Callable[[Any], None] | None = None) -> Printer:
+    """Turn a function of a client that returns records into a command that prints them as ``--output`` says.
+
+    ``then`` prints what follows a table. If nothing is found, names of queues and types among the filters that do not
+    exist are pointed out.
+    """
+
+    def say_it(client: Client, found: Any, output: str, given: Mapping[str, Any]) -> None:
+        say_records(found, columns, output=output, empty=empty)
+        if then is not None and output == TABLE:
+            then(found)
+        if not found:
+            for kind, name in FILTERS_BY_NAME.items():
+                value = given.get(name)
+                hint_unknown(client, kind, [value] if isinstance(value, str) else value or ())
+
+    return _prints(say_it)
 
 
 def shows(in_words: Callable[[Any], None]) -> Printer:
-    """Turn a function of a client that returns a record into a command that prints it, as JSON with ``--json``."""
-    return _prints(lambda found, as_json: say_record(found, in_words, as_json=as_json))
+    """Turn a function of a client that returns a record into a command that prints it as ``--output`` says."""
+    return _prints(lambda _client, found, output, _given: say_record(found, in_words, output=output))
 
 
-def _prints(say_it: Callable[[Any, bool], None]) -> Printer:
+def _prints(say_it: Callable[[Client, Any, str, Mapping[str, Any]], None]) -> Printer:
     def decorate(find: Callable[..., Any]) -> Callable[..., Any]:
-        @json_option
+        @output_option(*OUTPUTS)
+        @watch_option
         @pass_client
         @functools.wraps(find)
-        def command(client: Client, as_json: bool, **given: Any) -> None:
-            say_it(find(client, **given), as_json)
+        def command(client: Client, output: str, watch: float | None, **given: Any) -> None:
+            repeat(lambda: find(client, **given), lambda found: say_it(client, found, output, given), every=watch)
 
         return command
 

@@ -1,4 +1,4 @@
-"""``pgsched settings``, and the options about how long finished tasks are kept, in one queue or all of them."""
+"""``pgsched settings``, and the options for how long finished tasks are kept, in one queue or in all of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from pgsched.cli.options import Function, allow_short_option, confirm, option_group, yes_option
-from pgsched.cli.output import count, fields, say
+from pgsched.cli.options import Function, allow_short_option, confirm, examples, option_group, yes_option
+from pgsched.cli.output import count, fields, say, say_done
 from pgsched.cli.session import pass_client, shows
 from pgsched.db.queries.settings import RETENTION, UNKNOWN_TYPES, SettingsOptions, set_settings
 from pgsched.db.query import Command
@@ -30,14 +30,14 @@ retention_options = option_group(
     click.option(
         "--retention",
         metavar="DURATION",
-        help="Delete completed and cancelled tasks that ended longer ago: 7d, 12h; forever: never; of a queue, 0: as"
-        " soon as they are completed.",
+        help="Delete completed and cancelled tasks that ended longer ago than this: 7d, 12h; forever: never. For a "
+        "queue, 0: as soon as they are completed.",
     ),
     click.option(
         "--retention-count", metavar="N", help="Keep the latest N completed and cancelled tasks; forever: all."
     ),
     click.option(
-        "--dead-retention", metavar="DURATION", help="Delete dead tasks that died longer ago; forever: never."
+        "--dead-retention", metavar="DURATION", help="Delete dead tasks that died longer ago than this; forever: never."
     ),
     click.option("--dead-retention-count", metavar="N", help="Keep the latest N dead tasks; forever: all."),
     archive_option,
@@ -65,13 +65,13 @@ def chosen(given: dict[str, Any], clear: Sequence[str]) -> dict[str, Any]:
     for word in clear:
         name = word.replace("-", "_")
         if name in options:
-            raise click.UsageError(f"--clear {word} and --{word} exclude each other")
+            raise click.UsageError(f"Give either --{word} or --clear {word}.", click.get_current_context())
         options[name] = None
     return options
 
 
 def retention_in_words(settings: QueueSettings | Settings) -> str:
-    """Describe the settings: ``keeps finished tasks for 7d; archives what goes``; empty if none is set."""
+    """Describe the settings: ``keeps finished tasks for 7d; archives what is deleted``; empty if none is set."""
     leaving = settings.retention == LEAVING
     kept = [
         "" if leaving else _age("finished tasks", settings.retention),
@@ -82,7 +82,7 @@ def retention_in_words(settings: QueueSettings | Settings) -> str:
     words = ", ".join(filter(None, kept))
     parts = ["deletes tasks when they are completed" if leaving else "", f"keeps {words}" if words else ""]
     if settings.archive is not None and (settings.archive or isinstance(settings, QueueSettings)):
-        parts.append("archives what goes" if settings.archive else "archives nothing")
+        parts.append("archives what is deleted" if settings.archive else "archives nothing")
     if isinstance(settings, Settings) and settings.history_retention is not None:
         parts.append(f"keeps the history for {age(settings.history_retention)}")
     return "; ".join(filter(None, parts))
@@ -99,7 +99,7 @@ def confirm_change(dsn: str, options: Mapping[str, Any], change: Command[None], 
         return
     found = preview(dsn, change)
     if goes(found):
-        confirm(f"Workers would delete {in_words(found)} at once. Change the settings?", yes=False)
+        confirm(f"Workers would delete {in_words(found)} immediately. Change the settings?", yes=False)
 
 
 def goes(found: Pruned) -> bool:
@@ -112,9 +112,9 @@ def in_words(found: Pruned) -> str:
     """Describe what is deleted: ``120 completed, 3 dead tasks and 2 partitions of the history``."""
     kinds = ("completed", "cancelled", "dead")
     numbers = [(sum(getattr(queue, kind) for queue in found.queues), kind) for kind in kinds]
-    told = [f"{number:,} {kind}" for number, kind in numbers if number]
+    named = [f"{number:,} {kind}" for number, kind in numbers if number]
     total = sum(number for number, _kind in numbers)
-    parts = [f"{', '.join(told)} task{'' if total == 1 else 's'}"] if told else []
+    parts = [f"{', '.join(named)} task{'' if total == 1 else 's'}"] if named else []
     if found.history:
         parts.append(f"{count(len(found.history), 'partition')} of the history")
     words = " and ".join(parts) or "finished tasks or old history"
@@ -133,7 +133,10 @@ def _number(what: str, number: int | None) -> str:
 
 @click.group()
 def settings() -> None:
-    """Show and change how long finished tasks and the history are kept, unless a queue overrides it."""
+    """Show and change how long tasks and the history are kept.
+
+    The settings apply to finished tasks of all queues that have no settings of their own.
+    """
 
 
 def _say(settings: Settings) -> None:
@@ -148,9 +151,11 @@ def show(client: Client) -> Settings:
     return client.settings()
 
 
-@settings.command("set")
+@settings.command("set", epilog=examples("pgsched settings set --retention 30d --history-retention 90d"))
 @retention_options
-@click.option("--history-retention", metavar="DURATION", help="Drop days of history that ended longer ago: 30d.")
+@click.option(
+    "--history-retention", metavar="DURATION", help="Drop days of history that ended longer ago than this: 30d."
+)
 @click.option(
     "--unknown-types", type=click.Choice(UNKNOWN_TYPES), help="What to do with tasks of a type that is not registered."
 )
@@ -160,10 +165,12 @@ def set_(client: Client, /, clear: tuple[str, ...], yes: bool, allow_short: bool
     """Change the given settings, and no others."""
     options = cast(SettingsOptions, chosen(given, clear))
     if not options:
-        raise click.UsageError("nothing to set: give an option, as --retention or --history-retention")
+        raise click.UsageError(
+            "Give at least one setting, as --retention or --history-retention.", click.get_current_context()
+        )
     options["allow_short"] = allow_short
     confirm_change(client.database.address(), options, set_settings(options), yes=yes)
     client.set_settings(**options)
     now = client.settings()
     said = [] if now.unknown_types == "tell" else [f"unknown types: {now.unknown_types}"]
-    say("; ".join([retention_in_words(now) or "nothing is deleted", *said]))
+    say_done("; ".join([retention_in_words(now) or "nothing is deleted", *said]))

@@ -34,8 +34,9 @@ def number_of(one: StatusCount) -> str:
 @click.command()
 @shows(_say)
 def stats(client: Client) -> Stats:
-    """Show the number of tasks in each status, every queue, every worker, and due tasks without a handler.
+    """Show the numbers of tasks, queues and workers.
 
-    Numbers that begin with "about" are estimates: there are too many to count.
+    Also lists due tasks that no worker has a handler for. Numbers that begin with "about" are estimates, because there
+    are too many tasks to count.
     """
     return client.stats()

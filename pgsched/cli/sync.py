@@ -1,4 +1,4 @@
-"""``pgsched sync``: what an app says of its handlers and schedules, written into the database by a deployment."""
+"""``pgsched sync``: registers the handlers and schedules of an app, as a step of its deployment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 import click
 
 from pgsched.app.loading import load_app
-from pgsched.cli.options import json_option, program_option
-from pgsched.cli.output import count, say_json, say_table
+from pgsched.cli.options import examples, output_option, program_option
+from pgsched.cli.output import JSON, TABLE, count, say_json, say_table
 from pgsched.cli.schedule import SAID as SCHEDULE_SAID
 from pgsched.cli.session import Session, server
 from pgsched.db.migrations.runner import check_schema
@@ -18,7 +18,7 @@ from pgsched.worker.registration import Registered, sync_handlers
 
 SAID = {
     "written": "registered",
-    "unchanged": "in step",
+    "unchanged": "unchanged",
     "gone": "no longer in the code: --prune retires it",
     "retired": "no longer in the code: retired",
 }
@@ -29,18 +29,19 @@ def _in_words(one: Registered) -> str:
     return f"{said}, {count(one.waiting, 'waiting task')} changed" if one.waiting else said
 
 
-@click.command()
+@click.command(epilog=examples("pgsched sync --app shop.tasks:app --prune"))
 @program_option("--app", metavar="MODULE:APP", required=True, help="The app.")
-@click.option("--prune", is_flag=True, help="Retire handlers and disable schedules that the code no longer has.")
+@click.option("--prune", is_flag=True, help="Retire handlers and disable schedules that are no longer in the code.")
 @click.option(
-    "--waiting", is_flag=True, help="Change waiting tasks, too, where they have what their handler said before."
+    "--waiting", is_flag=True, help="Also change waiting tasks that still have the former defaults of their handler."
 )
-@json_option
+@output_option(TABLE, JSON)
 @click.pass_obj
-def sync(session: Session, app: str, prune: bool, waiting: bool, as_json: bool) -> None:
-    """Register an app's handlers and declared schedules, as its workers do at start.
+def sync(session: Session, app: str, prune: bool, waiting: bool, output: str) -> None:
+    """Register an app's handlers and declared schedules.
 
-    For a deployment, before its workers start. Types that a running worker has are never retired.
+    Workers do this when they start; a deployment can do it before. Types that a running worker serves are never
+    retired.
     """
     registry = load_app(app).registry
     with server(session.dsn) as dsn:
@@ -48,7 +49,7 @@ def sync(session: Session, app: str, prune: bool, waiting: bool, as_json: bool) 
         handlers = asyncio.run(sync_handlers(dsn=dsn, registry=registry, retire=prune, waiting=waiting))
         schedules = asyncio.run(sync_schedules(dsn=dsn, registry=registry, prune=prune))
     refused = [one for one in schedules if one.outcome == "refused"]
-    if as_json:
+    if output == JSON:
         say_json(
             {
                 "handlers": [one._asdict() for one in handlers],

@@ -5,48 +5,49 @@ from __future__ import annotations
 import functools
 import getpass
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from pgsched.cli.errors import say_error
+from pgsched.cli.former import former
 from pgsched.cli.options import (
     MAX_ID,
     confirm,
     cursor_option,
-    instant,
-    json_option,
+    examples,
     limit_option,
     queue_option,
     read_json_object,
-    read_moment,
     yes_option,
 )
-from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_json, say_records, say_table, span
+from pgsched.cli.output import Columns, cell, count, fields, say, say_done, say_json, say_records
 from pgsched.cli.reasons import say_why
 from pgsched.cli.session import lists, pass_client, shows
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_bulk import bulk
-from pgsched.cli.task_durable import durable_of, emit, restart, say_durable, wait_in_words
+from pgsched.cli.task_durable import Durable, durable_of, emit, restart, say_durable, wait_in_words
 from pgsched.cli.task_export import export
 from pgsched.cli.task_filters import filter_options, filters_of
 from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
+from pgsched.cli.task_next import next_
 from pgsched.cli.task_payloads import edit_payloads
 from pgsched.cli.task_tree import tree
+from pgsched.cli.times import span
 from pgsched.db.queries.task_search import MAX_FOUND
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Task
-from pgsched.domain.scheduling.preview import MAX_TICKS, explain, schedule_of, ticks_of
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.records import LogEntry
     from pgsched.domain.task_status import TaskStatus
     from pgsched.domain.waiting.reasons import Why
 
 
-def _schedule(one: Task) -> str:
+def schedule_in_words(one: Task) -> str:
+    """Describe when a task runs: ``once``, ``every 1h``, ``cron 0 7 * * * Europe/Berlin``."""
     if one.cron_expression is not None:
         zone = "" if one.timezone == "UTC" else f" {one.timezone}"
         return f"cron {one.cron_expression}{zone}"
@@ -62,7 +63,7 @@ COLUMNS: Columns = {
     "QUEUE": "queue",
     "PRIORITY": "priority",
     "STATUS": lambda one: one.status if one.enabled else f"{one.status}, disabled",
-    "SCHEDULE": _schedule,
+    "SCHEDULE": schedule_in_words,
     "NEXT RUN": "next_run_at",
     "ATTEMPTS": lambda one: f"{one.attempts}/{one.max_attempts}",
 }
@@ -72,7 +73,7 @@ UPCOMING: Columns = {
     "TYPE": "task_type",
     "NAME": "task_name",
     "QUEUE": "queue",
-    "SCHEDULE": _schedule,
+    "SCHEDULE": schedule_in_words,
 }
 EXECUTIONS: Columns = {
     "ATTEMPT": lambda one: one.attempt or "uncounted",
@@ -98,11 +99,19 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
+task.add_command(former(next_, "pgsched task next", now="pgsched schedule next"))
 for command in (add, bulk, edit, edit_payloads, emit, export, restart, tree):
     task.add_command(command)
 
 
-@task.command("list")
+@task.command(
+    "list",
+    epilog=examples(
+        "pgsched task list --status running --watch",
+        "pgsched task list --type invoice --created-by shop --since 2h --error timeout",
+        "pgsched task list --where 'tag:import payload.order = 50123' --output json",
+    ),
+)
 @filter_options
 @limit_option(50)
 @click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
@@ -127,29 +136,31 @@ def list_(client: Client, /, limit: int, before_id: int | None, cursor: str | No
 @cursor_option
 @lists(UPCOMING, empty="no upcoming tasks")
 def upcoming(client: Client, within: str, **given: Any) -> list[Task]:
-    """List what will run from now on, the first one first; a schedule once, by its next run."""
+    """List the tasks that will run from now on, the next one first; a schedule once, by its next run."""
     return client.upcoming(within, **given)
 
 
-@task.command()
-@task_argument()
-@limit_option(10)
-@json_option
-@pass_client
-def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
-    """Show everything about a task: its schedule in words, next runs, last executions and log lines.
+class Shown(NamedTuple):
+    """Everything about a task."""
 
-    Of a durable task also what it waits for, the steps of its latest run, and the events that were sent to it.
-    """
-    status = client.status(task_id, limit=limit)
-    logs = client.logs(task_id, limit=limit)
-    if as_json:
-        say_json(status.as_dict() | {"logs": [one.as_dict() for one in logs]} | durable_of(client, task_id))
-        return
+    status: TaskStatus
+    why: Why | None
+    logs: list[LogEntry]
+    durable: Durable
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON-able dictionary."""
+        why = None if self.why is None else self.why.as_dict()
+        logs = [one.as_dict() for one in self.logs]
+        return self.status.as_dict() | {"why": why, "logs": logs} | self.durable.as_dict()
+
+
+def _say_task(shown: Shown) -> None:
+    status = shown.status
     say(fields((name, getattr(status.task, name)) for name in status.task.as_dict()))
     say()
-    if status.task.status in ("pending", "blocked"):
-        say_why(client.why(task_id))
+    if shown.why is not None:
+        say_why(shown.why)
         say()
     last = status.last_execution
     about: list[tuple[str, object]] = [
@@ -165,11 +176,27 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     say()
     by_hand = any(one.run_by is not None for one in status.executions)
     say_records(status.executions, {**EXECUTIONS, **BY_HAND} if by_hand else EXECUTIONS, empty="no executions yet")
-    say_durable(client, task_id)
-    for records, columns in ((status.missed, MISSED), (logs, LOGS)):
+    say_durable(shown.durable)
+    for records, columns in ((status.missed, MISSED), (shown.logs, LOGS)):
         if records:
             say()
-            say_records(records, columns)
+            say_records([*records], columns)
+
+
+@task.command(epilog=examples("pgsched task show 4711", "pgsched task show nightly-report --watch=5"))
+@task_argument()
+@limit_option(10)
+@shows(_say_task)
+def show(client: Client, task_id: int, limit: int) -> Shown:
+    """Show everything about a task: why it waits, its schedule and next runs, its last executions and log lines.
+
+    For a durable task, also what it waits for, the steps of its latest run and the events that it was sent.
+    """
+    status = client.status(task_id, limit=limit)
+    waits = status.task.status in ("pending", "blocked")
+    return Shown(
+        status, client.why(task_id) if waits else None, client.logs(task_id, limit=limit), durable_of(client, task_id)
+    )
 
 
 def _user() -> str | None:
@@ -190,7 +217,7 @@ def _running(status: TaskStatus) -> object:
 @task_argument()
 @shows(say_why)
 def why(client: Client, task_id: int) -> Why:
-    """Say why a task waits, and what would end that."""
+    """Explain why a task waits, and what would make it run."""
     return client.why(task_id)
 
 
@@ -199,9 +226,9 @@ def why(client: Client, task_id: int) -> Why:
 @click.option("--timeout", metavar="DURATION", help="Maximum time to wait: 30s, 5m.  [default: forever]")
 @pass_client
 def wait(client: Client, task_id: int, timeout: str | None) -> None:
-    """Wait until a task is completed and print its result; for a schedule, the result of its next tick.
+    """Wait until a task is completed and print its result as JSON; for a schedule, the result of its next tick.
 
-    Exits with 1 if the task is dead, is cancelled, or does not complete in time.
+    Exits with 1 if the task dies, is cancelled or does not complete in time.
     """
     try:
         say_json(client.wait(task_id, timeout))
@@ -209,70 +236,16 @@ def wait(client: Client, task_id: int, timeout: str | None) -> None:
         raise PgschedError(str(error)) from None
 
 
-@task.command("next")
-@click.argument("expression", metavar="[EXPR]", required=False)
-@click.option("--every", metavar="DURATION", help="An interval instead of a cron expression: 15m, 1mo.")
-@click.option("--timezone", metavar="ZONE", default="UTC", show_default=True, help="The schedule's IANA time zone.")
-@click.option(
-    "--from", "from_", metavar="TIME", callback=read_moment, help="Ticks after this time (ISO 8601).  [default: now]"
-)
-@click.option(
-    "--start", metavar="TIME", callback=read_moment, help="No tick before this time; intervals are counted from it."
-)
-@click.option("--end", metavar="TIME", callback=read_moment, help="No tick after this time.")
-@click.option(
-    "-n", "--number", type=click.IntRange(1, MAX_TICKS), default=5, show_default=True, help="Number of ticks to show."
-)
-@click.option(
-    "--explain", "in_words", is_flag=True, help="Explain the schedule in words, and how clock changes affect it."
-)
-@json_option
-@pass_client
-def next_(
-    client: Client,
-    expression: str | None,
-    every: str | None,
-    timezone: str,
-    from_: datetime | None,
-    start: datetime | None,
-    end: datetime | None,
-    number: int,
-    in_words: bool,
-    as_json: bool,
-) -> None:
-    """Show the next ticks of a cron expression or of --every. With --json: an array of UTC instants.
-
-    Needs a database only for calendars, as in except=@holidays.
-    """
-    if (expression is None) == (every is None):
-        raise click.UsageError("Give either a cron expression or --every.", click.get_current_context())
-    after, start, end = (None if moment is None else instant(moment, timezone) for moment in (from_, start, end))
-    calendars = client.calendar_days(expression)  # connects only for an expression that names a calendar
-    schedule = schedule_of(expression, every=every, timezone=timezone, start=start, end=end, calendars=calendars)
-    ticks = ticks_of(schedule, after=after or datetime.now(UTC), n=number)
-    if as_json:
-        instants = [tick.at for tick in ticks]
-        say_json({"explanation": explain(schedule), "ticks": instants} if in_words else instants)
-        return
-    if in_words:
-        say(f"{explain(schedule)}\n")
-    say_table(
-        ("UTC", timezone, "THE CLOCKS"),
-        [(plain(tick.at), tick.local.isoformat(sep=" "), tick.note) for tick in ticks],
-        empty="no more ticks",
-    )
-
-
 # Changing tasks: one line of output per id.
 
 
 def change_each(client: Client, names: tuple[Name, ...], change: Callable[[Client, int], str]) -> None:
-    """Change tasks one by one and print the outcomes; continue after a refusal, and exit with 1 in the end."""
+    """Change tasks one by one and print each outcome; continue after an error, and then exit with 1."""
     refused = False
     for name in names:
         try:
             task_id = id_of(client, name)
-            say(f"task {task_id}: {change(client, task_id)}")
+            say_done(f"task {task_id}: {change(client, task_id)}")
         except (InvalidTask, TaskNotFound, TransitionRefused) as error:
             say_error(error)
             refused = True
@@ -294,7 +267,7 @@ def for_each_id(change: Callable[..., str]) -> Callable[..., None]:
 
 @task.command()
 @for_each_id
-@click.option("--by", "run_by", metavar="NAME", help="Who runs it.  [default: you, as this machine knows you]")
+@click.option("--by", "run_by", metavar="NAME", help="Who runs it.  [default: your user name on this machine]")
 def run(client: Client, task_id: int, run_by: str | None) -> str:
     """Run a task now: a waiting one-time task itself, or a copy of any other task."""
     runs = client.run_now(task_id, run_by=run_by or _user())
@@ -303,16 +276,16 @@ def run(client: Client, task_id: int, run_by: str | None) -> str:
 
 @task.command()
 @for_each_id
-@click.option("--no-catch-up", is_flag=True, help="Do not run ticks that passed while it was disabled.")
+@click.option("--no-catch-up", is_flag=True, help="Do not run the ticks that it missed while it was disabled.")
 def enable(client: Client, task_id: int, no_catch_up: bool) -> str:
-    """Let a disabled task run again."""
+    """Enable a disabled task: it may run again."""
     return "enabled" if client.enable(task_id, catch_up=not no_catch_up) else "was enabled already"
 
 
 @task.command()
 @for_each_id
 def disable(client: Client, task_id: int) -> str:
-    """Pause a task: it is not claimed until it is enabled again."""
+    """Disable a task: workers do not claim it until it is enabled again."""
     return "disabled" if client.disable(task_id) else "was disabled already"
 
 
@@ -326,9 +299,7 @@ def cancel(client: Client, task_id: int) -> str:
 
 @task.command()
 @for_each_id
-@click.option(
-    "--payload", metavar="JSON", callback=read_json_object, help="Its payload from now on: JSON, @FILE or - for stdin."
-)
+@click.option("--payload", metavar="JSON", callback=read_json_object, help="A new payload: JSON, @FILE or - for stdin.")
 def retry(client: Client, task_id: int, payload: dict[str, Any] | None) -> str:
     """Run a dead or cancelled task again now, with its full number of attempts."""
     client.retry(task_id, payload=payload)
@@ -340,7 +311,7 @@ def retry(client: Client, task_id: int, payload: dict[str, Any] | None) -> str:
 @yes_option
 @pass_client
 def delete(client: Client, names: tuple[Name, ...], yes: bool) -> None:
-    """Delete a task."""
+    """Permanently delete tasks."""
     confirm(f"Delete {count(len(names), 'task')}?", yes=yes)
     change_each(client, names, _delete)
 

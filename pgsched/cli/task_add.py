@@ -1,30 +1,28 @@
-"""``pgsched task add`` and ``pgsched task edit``, and the options of a task, most of which a group has too."""
+"""``pgsched task add`` and ``pgsched task edit``, and the options of tasks and groups."""
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
-from click.shell_completion import CompletionItem
 
 from pgsched.cli.errors import say_error
 from pgsched.cli.options import (
-    instant,
+    examples,
     json_option,
     option_group,
     queue_option,
     read_ids,
     read_json_object,
-    read_moment,
+    type_argument,
 )
-from pgsched.cli.output import first_line, say, say_json
+from pgsched.cli.output import say, say_done, say_json
 from pgsched.cli.session import pass_client
 from pgsched.cli.task_name import task_argument
-from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, shown
+from pgsched.cli.times import instant, read_moment
+from pgsched.domain.errors import InvalidTask, TaskNotFound, shown
 from pgsched.domain.scheduled import OnConflict, Scheduled
-from pgsched.domain.settings import dsn_from
 from pgsched.domain.task_filters import STATUSES
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.unique import Unique
@@ -34,12 +32,14 @@ if TYPE_CHECKING:
     from pgsched.client.client import Client
 
 retry_options = option_group(
-    click.option("--max-attempts", type=int, help="Number of attempts before the task is dead."),
-    click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
-    click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
-    click.option("--backoff-max", metavar="DURATION", help="The maximum delay; at least the first."),
-    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff; 2."),
-    click.option("--backoff-jitter", type=float, help="Random spread of the delays, as a fraction; 0.2, 0 for none."),
+    click.option("--max-attempts", type=int, help="Number of attempts after which the task is dead."),
+    click.option(
+        "--backoff", metavar="POLICY", help="How the delay between attempts grows: exponential, linear or fixed."
+    ),
+    click.option("--backoff-delay", metavar="DURATION", help="The delay after the first attempt."),
+    click.option("--backoff-max", metavar="DURATION", help="The maximum delay, not shorter than the first."),
+    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff, as 2."),
+    click.option("--backoff-jitter", type=float, help="Random spread of the delays as a fraction, as 0.2; 0 for none."),
     click.option("--timeout", metavar="DURATION", help="Maximum duration of one attempt."),
 )
 """How often and when attempts are repeated, and how long one may take."""
@@ -48,13 +48,13 @@ group_options = option_group(
         "--at",
         metavar="TIME",
         callback=read_moment,
-        help="Run once at this time (ISO 8601; without an offset in --timezone).",
+        help="Run once at this time: ISO 8601 (without an offset: in --timezone), or +2h.",
     ),
     click.option("--delay", metavar="DURATION", help="Run once after this delay: 90s, 15m, 2h, 1d."),
     click.option(
         "--cron",
         metavar="EXPRESSION",
-        help="Run by a cron expression: 5 fields, or 6 with seconds first, and options such as days=both.",
+        help="Run on a cron schedule: 5 fields, or 6 with seconds first, and options such as days=both.",
     ),
     click.option("--every", metavar="DURATION", help="Run at this interval."),
     click.option("--times", type=int, help="With --every: the number of runs."),
@@ -63,24 +63,26 @@ group_options = option_group(
     click.option("--end", metavar="TIME", callback=read_moment, help="No tick after this time."),
     queue_option("The queue."),
     click.option("--priority", type=int, help="1 to 10; 10 runs first."),
-    click.option("--key", help="Idempotency key, unique among tasks; adding a known one prints the existing task."),
+    click.option("--key", help="Idempotency key, unique among tasks. If a task has it, that task's id is printed."),
     click.option("--name", help="A label for people."),
     click.option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
     click.option(
-        "--metadata", metavar="JSON", callback=read_json_object, help="A JSON object with additional information."
+        "--metadata", metavar="JSON", callback=read_json_object, help="Additional information: a JSON object."
     ),
     click.option("--tenant", help="The organisation that the task belongs to."),
     click.option("--user", help="The person that the task belongs to."),
     retry_options,
     click.option("--on-missed", metavar="POLICY", help="What to do with missed ticks: once, skip or all."),
     click.option("--catchup-window", metavar="DURATION", help="Do not run missed ticks older than this."),
-    click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
+    click.option(
+        "--overlap", metavar="POLICY", help="What to do with a tick while the previous one runs: skip or allow."
+    ),
     click.option("--jitter", metavar="DURATION", help="Delay each start by a random time up to this."),
     click.option("--depends-on", metavar="IDS", callback=read_ids, help="Run after these tasks: 1,2."),
     click.option(
         "--dependency-mode",
         metavar="MODE",
-        help="Wait for all of them or any; each: follow one schedule, tick by tick.",
+        help="Wait for all of them or any of them; each: run after every tick of one schedule.",
     ),
     click.option(
         "--on-dependency-dead", metavar="POLICY", help="What to do if one of them is dead: cancel, run or wait."
@@ -101,62 +103,66 @@ default_options = option_group(
     click.option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
     retry_options,
     click.option("--on-missed", metavar="POLICY", help="What to do with missed ticks: once, skip or all."),
-    click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
+    click.option(
+        "--overlap", metavar="POLICY", help="What to do with a tick while the previous one runs: skip or allow."
+    ),
     click.option(
         "--on-dependency-dead", metavar="POLICY", help="What to do if a dependency is dead: cancel, run or wait."
     ),
     click.option("--concurrency-key", metavar="KEY", help="The key of the queue's per-key limits."),
 )
-"""Options that a queue may say for all of its tasks."""
+"""Options that a queue may set for all of its tasks."""
 task_options = option_group(
     click.option(
         "--payload",
         metavar="JSON",
         callback=read_json_object,
-        help="The handler's arguments: a JSON object, @file, or - for stdin.",
+        help="The arguments of the handler: a JSON object, @FILE, or - for stdin.",
     ),
     group_options,
 )
 """Every option of a task."""
-disabled_option = click.option("--disabled", is_flag=True, help="Add it disabled.")
+disabled_option = click.option("--disabled", is_flag=True, help="Add it disabled: it does not run until it is enabled.")
 
 conflict_option = click.option(
     "--on-conflict",
     type=click.Choice(get_args(OnConflict)),
     default="return",
-    help="What to do with the task that already has the --key: return it as it is (or keep), update it to the given "
-    "options, replace it by a new task, or raise an error.",
+    help="What to do if a task already has the --key: return it unchanged (or keep), update it to the given options, "
+    "replace it by a new task, or raise an error.",
 )
 
 unique_options = option_group(
-    click.option("--unique", is_flag=True, help="Add no task if one of the same type and payload waits or runs."),
+    click.option("--unique", is_flag=True, help="Add no task while one of the same type and payload waits or runs."),
     click.option(
         "--unique-by",
         "unique_by",
         metavar="PART",
         multiple=True,
-        help="What makes two tasks of a type alike: payload (the default), payload.KEY or queue; may be repeated.",
+        help="What makes two tasks of a type equal: payload (the default), payload.KEY or queue; may be repeated.",
     ),
     click.option(
-        "--within", metavar="DURATION", help="Add none for this long after one was added, even if it is over."
+        "--within",
+        metavar="DURATION",
+        help="Add no task within this time after an equal one was added, even if that one has finished.",
     ),
     click.option(
         "--unique-state",
         "unique_states",
         type=click.Choice(STATUSES),
         multiple=True,
-        help="Add none while one has this status; may be repeated. The defaults are pending, blocked and running.",
+        help="Add no task while an equal one has this status; may be repeated.  [default: pending, blocked, running]",
     ),
     click.option(
         "--debounce",
         metavar="DURATION",
-        help="Run this long after the last call; each call changes the task that waits.",
+        help="Run this long after the last call; each call updates the waiting task.",
     ),
     click.option(
-        "--max-wait", metavar="DURATION", help="With --debounce: run at the latest this long after the first."
+        "--max-wait", metavar="DURATION", help="With --debounce: run at the latest this long after the first call."
     ),
 )
-"""When a task is not added because there is one like it."""
+"""When a task is not added because an equal one exists."""
 
 _COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
 _WORDS = {column: word for word, column in _COLUMNS.items()}
@@ -191,25 +197,14 @@ def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOpt
     return cast("TaskOptions", chosen)  # one option of the command for each
 
 
-def _complete_type(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Offer the registered types; none where the database cannot be asked."""
-    from pgsched.client.client import Client  # imported late: help needs no database
-
-    dsn = context.find_root().params.get("dsn")
-    try:
-        with Client(dsn_from(os.environ, dsn)) as client:
-            found = client.handlers()
-    except PgschedError:
-        return []
-    return [
-        CompletionItem(one.task_type, help=first_line(one.description))
-        for one in found
-        if one.task_type.startswith(begun) and one.retired_at is None
-    ]
-
-
-@click.command()
-@click.argument("task_type", metavar="TYPE", shell_complete=_complete_type)
+@click.command(
+    epilog=examples(
+        """pgsched task add invoice --payload '{"order": 17}' --key invoice-17""",
+        "pgsched task add reminder --at +2h",
+        "pgsched task add report --cron '0 7 * * mon-fri' --timezone Europe/Berlin --key daily-report",
+    )
+)
+@type_argument
 @task_options
 @disabled_option
 @conflict_option
@@ -219,11 +214,10 @@ def _complete_type(context: click.Context, _parameter: click.Parameter, begun: s
 def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_conflict: OnConflict, **given: Any) -> None:
     """Add a task and print its id.
 
-    Without --at, --delay, --cron or --every it is due immediately. Omitted options have the defaults of the
-    handler, the queue or the table. If a task already has the --key, and other values of the given options, it
-    says so on stderr. With --on-conflict update or replace it also prints whether the task was created, updated,
-    unchanged or replaced. With --unique, or any of the options beside it, it also prints whether the task was created,
-    existing or updated.
+    Without --at, --delay, --cron or --every the task is due immediately. Options that are left out have the defaults of
+    the handler, the queue or the table. If a task already has the --key but other options, a line on stderr names them.
+    With --on-conflict update or replace, the outcome is printed after the id: created, updated, unchanged or replaced;
+    with --unique, --within or --debounce: created, existing or updated.
     """
     _refuse_key_as_type(client, task_type)
     unique = take_unique(given)
@@ -238,7 +232,7 @@ def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_confl
 
 
 def take_unique(given: dict[str, Any]) -> Unique | None:
-    """Return the rule of the unique options, and take them from the others; None if none was given."""
+    """Remove the unique options from the given ones and return their rule; None if none was given."""
     wanted = given.pop("unique")
     by, states = given.pop("unique_by"), given.pop("unique_states")
     rule = {
@@ -250,17 +244,17 @@ def take_unique(given: dict[str, Any]) -> Unique | None:
 
 
 def say_outcome(scheduled: Scheduled, on_conflict: OnConflict, unique: Unique | None) -> None:
-    """Print the id, and what became of the task where something else than returning a known one was asked for."""
-    tells = unique is not None or on_conflict in ("update", "replace")
-    say(f"{scheduled} {scheduled.outcome}" if tells else str(scheduled))
+    """Print the id; also the outcome if the options do more than return an existing task."""
+    has_outcome = unique is not None or on_conflict in ("update", "replace")
+    say(f"{scheduled} {scheduled.outcome}" if has_outcome else str(scheduled))
 
 
 def say_differs(scheduled: Scheduled, key: str | None) -> None:
-    """Say on stderr that a task was there already, with another definition than the given one."""
+    """Say on stderr that the task already existed, and which options differ from the given ones."""
     if scheduled.differs:
         differs = ", ".join(map(_word_of, scheduled.differs))
-        known = "is there already" if key is None else f"has the key {shown(key)} already"
-        say_error(f"task {scheduled} {known} and stays as it is; it differs in {differs}")
+        known = "already exists" if key is None else f"already has the key {shown(key)}"
+        say_error(f"task {scheduled} {known} and is left unchanged; it differs in {differs}")
 
 
 def _word_of(name: str) -> str:
@@ -268,7 +262,7 @@ def _word_of(name: str) -> str:
 
 
 def _refuse_key_as_type(client: Client, task_type: str) -> None:
-    """Refuse the key of a task where its type should stand: that would make a task that nobody runs."""
+    """Refuse the key of a task in place of a type: that would add a task that no handler runs."""
     checked("task_type", task_type)
     try:
         known = client.get(key=task_type)
@@ -283,7 +277,7 @@ def _refuse_key_as_type(client: Client, task_type: str) -> None:
     raise InvalidTask(f"{shown(task_type)} {rule}", field="task_type")
 
 
-@click.command()
+@click.command(epilog=examples("pgsched task edit nightly-report --cron '0 6 * * *' --clear timeout"))
 @task_argument("--task-key")
 @task_options
 @click.option(
@@ -292,7 +286,7 @@ def _refuse_key_as_type(client: Client, task_type: str) -> None:
 @click.option(
     "--if-version",
     metavar="VERSION",
-    help="Change nothing if somebody has edited the task since it had this version, as 'task show' prints it.",
+    help="Change nothing if the task was edited after it had this version, which 'task show' prints.",
 )
 @json_option
 @pass_client
@@ -308,8 +302,8 @@ def edit(
 ) -> None:
     """Change the given options of a task, and no others. An edited schedule is replanned.
 
-    A running attempt is not disturbed; the next run uses the new values. A time without an offset is in --timezone, or
-    else in the task's zone.
+    A running attempt keeps the old values; the next one has the new ones. A time without an offset is in --timezone, or
+    else in the time zone of the task.
     """
     for name in clear:
         if given[name.replace("-", "_")] is not None:
@@ -320,4 +314,4 @@ def edit(
     if as_json:
         say_json(client.get(task_id).as_dict())
     else:
-        say(f"task {task_id}: changed")
+        say_done(f"task {task_id}: changed")

@@ -1,4 +1,4 @@
-"""``pgsched task bulk``: one action on all tasks that fit, in batches."""
+"""``pgsched task bulk``: one action on all matching tasks, in batches."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pgsched.cli.options import confirm, json_option, yes_option
-from pgsched.cli.output import count, say, say_json
+from pgsched.cli.options import confirm, examples, json_option, yes_option
+from pgsched.cli.output import count, say, say_done, say_json
 from pgsched.cli.progress import ProgressLine
 from pgsched.cli.session import pass_client
 from pgsched.cli.task_filters import filter_options, filters_of, in_words
@@ -27,7 +27,7 @@ DONE: Final = {
 }
 
 
-@click.command("bulk")
+@click.command("bulk", epilog=examples("pgsched task bulk cancel --queue mail --tag newsletter --dry-run"))
 @click.argument("action", type=click.Choice(ACTIONS))
 @filter_options
 @click.option("--dry-run", is_flag=True, help="Only report how many tasks would be changed.")
@@ -35,9 +35,9 @@ DONE: Final = {
 @yes_option
 @pass_client
 def bulk(client: Client, /, action: str, dry_run: bool, as_json: bool, yes: bool, **given: Any) -> None:
-    """Change all tasks that match the filters and allow the action, 1,000 per transaction.
+    """Change all tasks that match the filters and allow the action.
 
-    If it is interrupted, what was changed stays changed; run it again to go on.
+    Each transaction changes up to 1,000 tasks. If the command is interrupted, run it again to continue.
     """
     filters = filters_of(given)
     if dry_run or not yes:
@@ -55,11 +55,11 @@ def bulk(client: Client, /, action: str, dry_run: bool, as_json: bool, yes: bool
     if as_json:
         say_json({"action": action, "dry_run": False, "changed": changed, "more": False})
     else:
-        say(f"{count(changed, 'task')} {DONE[action]}")
+        say_done(f"{count(changed, 'task')} {DONE[action]}")
 
 
 def change(client: Client, action: str, filters: TaskFilters) -> int:
-    """Change them in batches and show how far it is; how many."""
+    """Change the tasks in batches, show the progress and return their number."""
     with ProgressLine(f"tasks {DONE[action]}") as progress:
         for done in client.change_in_batches(action, **filters):
             progress(done.changed)

@@ -1,4 +1,4 @@
-"""``pgsched task export``: all tasks that fit, as CSV or JSON lines."""
+"""``pgsched task export``: all matching tasks, as CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgsched.cli.options import examples
 from pgsched.cli.session import pass_client
 from pgsched.cli.task_filters import filter_options, filters_of
 from pgsched.domain.task_export import FORMATS, lines_of
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
     from pgsched.client.client import Client
 
 
-@click.command("export")
+@click.command("export", epilog=examples("pgsched task export --status dead --since 7d > dead.csv"))
 @filter_options
 @click.option(
     "--format", "kind", type=click.Choice(FORMATS), default="csv", show_default=True, help="CSV or JSON lines."
 )
 @pass_client
 def export(client: Client, /, kind: str, **given: Any) -> None:
-    """Write all tasks that fit the filters to stdout, the latest first, however many there are.
+    """Write all tasks that match the filters to stdout, the latest first, without a limit.
 
-    In CSV a text that a spreadsheet would take for a formula has an apostrophe in front.
+    In CSV, text that a spreadsheet would read as a formula begins with an apostrophe.
     """
     head, line_of = lines_of(kind)
     out = sys.stdout.buffer

@@ -1,4 +1,4 @@
-"""The filters of lists of tasks and of changes to many, as options."""
+"""The filters of tasks, for lists and for changes to many tasks, as options."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ from typing import Any, Final, cast
 
 import click
 
-from pgsched.cli.options import TASK_ID, instant, option_group, read_moment
+from pgsched.cli.names import completes
+from pgsched.cli.options import TASK_ID, option_group
+from pgsched.cli.times import instant, read_past
 from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES, TaskFilters
 
 _MOMENTS: Final = {
-    "created": "made",
+    "created": "created",
     "due": "next due",
     "started": "last claimed",
     "ended": "completed, cancelled or dead",
 }
 
 
-def _moments() -> tuple[Callable[[Any], Any], ...]:
+_WHEN: Final = {"after": "at this time or later", "before": "before this time"}
+_SHORT: Final = {"after": "since", "before": "until"}
+
+
+def _moments(*, is_short_created: bool) -> tuple[Callable[[Any], Any], ...]:
+    """Return the options for times; ``--since`` and ``--until`` are short for those of the creation or not."""
     return tuple(
         click.option(
             f"--{name}-{when}",
+            *((f"--{_SHORT[when]}",) if name == "created" and is_short_created else ()),
             metavar="TIME",
-            callback=read_moment,
-            help=f"Only {what} {'at this time or later' if when == 'after' else 'before this time'} (ISO 8601, UTC).",
+            callback=read_past,
+            help=f"Only {what} {_WHEN[when]}: ISO 8601 (UTC), or 2h for two hours ago.",
         )
         for name, what in _MOMENTS.items()
         for when in ("after", "before")
@@ -37,15 +45,28 @@ _which = option_group(
         "--where",
         "query",
         metavar="TERMS",
-        help="Only what fits all terms, as 'type:bill payload.order = 50123 \"no luck\"'; see docs/search.md.",
+        help="Only tasks that match all terms, as 'type:bill payload.order = 50123 \"no luck\"'; see docs/search.md.",
     ),
     click.option("--id", "ids", type=TASK_ID, multiple=True, help="Only these tasks; may be repeated."),
-    click.option("--queue", metavar="NAME", multiple=True, help="Only of this queue; may be repeated."),
-    click.option("--type", "task_type", metavar="TYPE", multiple=True, help="Only of this task type; may be repeated."),
+    click.option(
+        "--queue",
+        metavar="NAME",
+        multiple=True,
+        shell_complete=completes("queue"),
+        help="Only of this queue; may be repeated.",
+    ),
+    click.option(
+        "--type",
+        "task_type",
+        metavar="TYPE",
+        multiple=True,
+        shell_complete=completes("type"),
+        help="Only of this task type; may be repeated.",
+    ),
 )
 _more = option_group(
     click.option(
-        "--schedule-type", type=click.Choice(SCHEDULE_TYPES), multiple=True, help="Only with such a schedule."
+        "--schedule-type", type=click.Choice(SCHEDULE_TYPES), multiple=True, help="Only with a schedule of this kind."
     ),
     click.option(
         "--priority", type=click.IntRange(1, 10), multiple=True, help="Only of this priority; may be repeated."
@@ -53,26 +74,28 @@ _more = option_group(
     click.option("--tag", help="Only with this tag."),
     click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant."),
     click.option("--user", "user_id", metavar="ID", help="Only of this user."),
-    click.option("--created-by", metavar="WHO", help="Only made by this person or program."),
+    click.option("--created-by", metavar="WHO", help="Only created by this person or program."),
     click.option("--key", "idempotency_key", metavar="KEY", help="Only the one with this idempotency key."),
     click.option("--concurrency-key", metavar="KEY", help="Only with this concurrency key."),
     click.option("--parent", "parent_id", type=TASK_ID, help="Only children of this task."),
-    click.option("--depends-on", type=TASK_ID, help="Only what waits, or waited, for this task."),
+    click.option("--depends-on", type=TASK_ID, help="Only tasks that wait, or waited, for this one."),
     click.option("--worker", "locked_by", metavar="ID", help="Only held by this worker."),
     click.option("--enabled/--paused", default=None, help="Only enabled tasks, or only disabled ones."),
     click.option("--name", metavar="TEXT", help="Only with this text in the name."),
     click.option("--search", metavar="TEXT", help="Only with this text in the payload."),
     click.option("--payload", metavar="JSON", help="Only with a payload that contains this JSON object."),
     click.option("--error", metavar="TEXT", help="Only with this text in the last error."),
-    *_moments(),
 )
 filter_options = option_group(
     _which,
     click.option("--status", type=click.Choice(STATUSES), multiple=True, help="Only in this status; may be repeated."),
     _more,
+    *_moments(is_short_created=True),
 )
-dead_filter_options = option_group(_which, _more)
-"""Those of the dead letters."""
+schedule_filter_options = filter_options
+"""The filters of schedules: those of tasks."""
+dead_filter_options = option_group(_which, _more, *_moments(is_short_created=False))
+"""The filters of dead tasks, which have no status to choose."""
 
 
 def filters_of(given: Mapping[str, Any]) -> TaskFilters:

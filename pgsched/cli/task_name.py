@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pgsched.cli.names import completes, nearest
 from pgsched.cli.options import TASK_ID, option_group
+from pgsched.domain.errors import TaskNotFound
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -21,23 +23,26 @@ _NAME, _KEY = "task_name", "task_key"
 
 
 def read_name(context: click.Context, parameter: click.Parameter | None, word: str) -> Name:
-    """Digits alone are an id; every other word is a key."""
+    """Read digits as an id and every other word as a key."""
     is_id = word.isascii() and word.isdigit()
     return int(TASK_ID(word, parameter, context)) if is_id else word
 
 
-def _read_optional(context: click.Context, parameter: click.Parameter, word: str | None) -> Name | None:
+def read_optional(context: click.Context, parameter: click.Parameter, word: str | None) -> Name | None:
+    """Read the name of a task that may be left out."""
     return None if word is None else read_name(context, parameter, word)
 
 
 def task_argument(option: str = "--key") -> Callable[[Function], Function]:
     """Let a command take one task. With ``pass_client`` it gets its ``task_id``.
 
-    The option is for keys that are made of digits only.
+    The option takes a key of digits only, which would otherwise be read as an id.
     """
     return option_group(
-        click.argument(_NAME, metavar="ID|KEY", required=False, callback=_read_optional),
-        click.option(option, _KEY, metavar="KEY", help="The task by its idempotency key, whatever the key looks like."),
+        click.argument(
+            _NAME, metavar="ID|KEY", required=False, callback=read_optional, shell_complete=completes("key")
+        ),
+        click.option(option, _KEY, metavar="KEY", help="The task by its idempotency key, also if the key is a number."),
     )
 
 
@@ -46,7 +51,9 @@ def tasks_argument(*, required: bool = True) -> Callable[[Function], Function]:
 
     def decorate(command: Function) -> Function:
         return option_group(
-            click.argument("names", metavar="ID|KEY...", nargs=-1, callback=_all_names),
+            click.argument(
+                "names", metavar="ID|KEY...", nargs=-1, callback=_all_names, shell_complete=completes("key")
+            ),
             click.option(
                 "--key",
                 _KEY,
@@ -55,7 +62,7 @@ def tasks_argument(*, required: bool = True) -> Callable[[Function], Function]:
                 is_eager=True,
                 expose_value=False,
                 callback=_keep_keys,
-                help="A task by its idempotency key, whatever the key looks like; may be repeated.",
+                help="A task by its idempotency key, also if the key is a number; may be repeated.",
             ),
         )(command)
 
@@ -72,12 +79,19 @@ def tasks_argument(*, required: bool = True) -> Callable[[Function], Function]:
 
 
 def id_of(client: Client, name: Name) -> int:
-    """Return the id of a task. Raises TaskNotFound for a key that no task has."""
-    return name if isinstance(name, int) else client.task_id(name)
+    """Return the id of a task. Raises TaskNotFound for a key that no task has, with the nearest key of a schedule."""
+    if isinstance(name, int):
+        return name
+    try:
+        return client.task_id(name)
+    except TaskNotFound as error:
+        if near := nearest(client, "key", name):
+            raise TaskNotFound(f"{error}. Did you mean {near!r}?") from None
+        raise
 
 
 def with_task_id(client: Client, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what a command was given, with the id of the task that a ``task_argument`` names."""
+    """Replace the name that a ``task_argument`` has read by the ``task_id`` of that task."""
     if _NAME not in given:
         return given
     name, key = given.pop(_NAME), given.pop(_KEY)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgsched.cli.output import first_line, say, say_table, span
+from pgsched.cli.output import first_line, say, say_table
 from pgsched.cli.session import shows
 from pgsched.cli.task_name import task_argument
+from pgsched.cli.times import span
 from pgsched.domain.task_tree import TaskNode
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def say_tree(root: TaskNode) -> None:
         ],
     )
     if any(one.cut for _, one in lines):
-        say("… and more that is not shown")
+        say("… and more tasks that are not shown")
 
 
 def _took(seconds: float | None) -> str | None:

@@ -12,8 +12,8 @@ from time import monotonic
 
 import click
 
-from pgsched.cli.options import json_option
-from pgsched.cli.output import say, say_json
+from pgsched.cli.options import output_option
+from pgsched.cli.output import JSON, TABLE, say, say_json
 from pgsched.cli.session import Session, server
 from pgsched.db.database import Database
 from pgsched.db.dsn import describe_dsn
@@ -35,21 +35,21 @@ PLAIN_WIDTH = 120
     help="Time between updates.",
 )
 @click.option("--once", is_flag=True, help="Print one snapshot and exit; the default if stdout is not a terminal.")
-@json_option
+@output_option(TABLE, JSON)
 @click.pass_context
-def top(context: click.Context, interval: float, once: bool, as_json: bool) -> None:
-    """Watch queues, workers and running tasks, live. Keys: ? lists them, q quits.
+def top(context: click.Context, interval: float, once: bool, output: str) -> None:
+    """Watch queues, workers and running tasks, live. Press ? for help, q to quit.
 
-    --json prints everything once, for programs.
+    --output json prints one snapshot, for programs.
     """
-    if not as_json and importlib.util.find_spec("rich") is None:
+    if output != JSON and importlib.util.find_spec("rich") is None:
         raise ConfigError(MISSING)
     session: Session = context.obj
     with server(session.dsn) as dsn:
         database = Database(dsn=dsn, pool_size=1)
         try:
             first = read_activity(database)
-            if as_json:
+            if output == JSON:
                 say_json(first.as_dict())
             elif once or not (sys.stdout.isatty() and sys.stdin.isatty()):
                 _say(first, describe_dsn(dsn))

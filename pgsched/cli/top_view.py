@@ -15,7 +15,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pgsched.cli.output import cell, count, span
+from pgsched.cli.output import cell, count
+from pgsched.cli.times import span
 from pgsched.cli.top_state import PANELS, View
 from pgsched.db.queries.activity import MAX_RUNNING, RunningTask
 from pgsched.db.queries.dashboard import CAP

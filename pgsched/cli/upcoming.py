@@ -1,4 +1,4 @@
-"""``pgsched upcoming``: a timeline of what will run."""
+"""``pgsched upcoming``: a timeline of the tasks that will run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pgsched.cli.options import limit_option, queue_option
-from pgsched.cli.output import say, say_table
+from pgsched.cli.options import examples, limit_option, queue_option
+from pgsched.cli.output import say, say_aside, say_table
 from pgsched.cli.session import shows
+from pgsched.cli.times import shown_in
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -26,13 +27,13 @@ def _in_words(found: Timeline) -> None:
     width = min(shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDEST, _WIDEST)
     columns = _columns(found, width)
     unit = "≤ " if max(columns, default=0) > 1 else ""
-    say(f"{found.since:%a %Y-%m-%d %H:%M} UTC to {found.until:%a %Y-%m-%d %H:%M} UTC")
+    say(f"{shown_in(found.since):%a %Y-%m-%d %H:%M %Z} to {shown_in(found.until):%a %Y-%m-%d %H:%M %Z}")
     more = "" if found.tasks_complete else "+"
     say(f"{found.runs} runs of {found.number_of_schedules} schedules, {found.tasks}{more} one-time tasks")
     if found.gap is not None:
-        say(f"longest gap: {found.gap.since:%a %H:%M} to {found.gap.until:%a %H:%M}")
+        say(f"longest gap: {shown_in(found.gap.since):%a %H:%M} to {shown_in(found.gap.until):%a %H:%M}")
     for one in [one for one in found.buckets if one.pile_up or one.over][:5]:
-        say(f"{one.at:%a %H:%M}: {_said(one)}")
+        say(f"{shown_in(one.at):%a %H:%M}: {_said(one)}")
     say()
     say(f"{_bars(columns)}  {unit}{max(columns, default=0)}")
     say(_axis(found.buckets[0].at, found.until, len(columns)))
@@ -44,16 +45,16 @@ def _in_words(found: Timeline) -> None:
     say_table(("ID", "SCHEDULE", "QUEUE", "STATE", "NEXT RUN", "RUNS", "WHEN"), rows, empty="no schedules")
     left = found.number_of_schedules - len(found.schedules)
     if left:
-        click.echo(f"{left} more schedules: --limit", err=True)
+        say_aside(f"{left} more schedules: raise --limit")
 
 
 def _said(one: Bucket) -> str:
-    words = f"{one.runs} begin at once" if one.pile_up else f"{one.runs} begin"
-    return f"{words}, more than the rate of {', '.join(one.over)} lets start" if one.over else words
+    words = f"{one.runs} start at once" if one.pile_up else f"{one.runs} start"
+    return f"{words}, more than the rate limit of {', '.join(one.over)} allows" if one.over else words
 
 
 def _clock(one: UpcomingSchedule) -> str | None:
-    return None if one.next_tick is None else f"{one.next_tick:%a %H:%M:%S}"
+    return None if one.next_tick is None else f"{shown_in(one.next_tick):%a %H:%M:%S}"
 
 
 def _columns(found: Timeline, width: int) -> list[int]:
@@ -71,7 +72,7 @@ def _axis(since: datetime, until: datetime, width: int) -> str:
     text = ""
     for place in range(0, max(width - 8, 1), 16):
         at = since + (until - since) * place / width
-        text += f"{at:%a %H:%M}".ljust(16)
+        text += f"{shown_in(at):%a %H:%M}".ljust(16)
     return text.rstrip()
 
 
@@ -88,11 +89,16 @@ def _track(found: Timeline, one: UpcomingSchedule, width: int) -> str:
     return "".join(marks)
 
 
-@click.command()
-@click.option("--within", metavar="DURATION", default="24h", show_default=True, help="How far: 1m to 31d.")
+@click.command(epilog=examples("pgsched upcoming --within 7d --queue reports"))
+@click.option(
+    "--within", metavar="DURATION", default="24h", show_default=True, help="How far to look ahead: 1m to 31d."
+)
 @queue_option()
 @limit_option(50)
 @shows(_in_words)
 def upcoming(client: Client, within: str, queue: str | None, limit: int) -> Timeline:
-    """Show when everything will run: a timeline of schedules and of one-time tasks that are due later."""
+    """Show a timeline of the tasks that will run.
+
+    It has the ticks of schedules, and the one-time tasks that are due later.
+    """
     return client.upcoming_timeline(within, queue=queue, limit=limit)

@@ -1,4 +1,4 @@
-"""``pgsched view``: searches of tasks that have a name."""
+"""``pgsched view``: saved searches of tasks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgsched.cli.options import confirm, name_argument, yes_option
-from pgsched.cli.output import say
+from pgsched.cli.options import confirm, examples, name_argument, yes_option
+from pgsched.cli.output import say_done
 from pgsched.cli.session import lists, pass_client
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def view() -> None:
-    """List, set and delete saved views: searches of tasks that have a name, for all who look at the database."""
+    """Manage saved views: named searches of tasks.
+
+    Everyone with access to the database can use them.
+    """
 
 
 @view.command("list")
@@ -27,13 +30,13 @@ def list_(client: Client) -> list[SavedView]:
     return client.views()
 
 
-@view.command("set")
+@view.command("set", epilog=examples('pgsched view set dead-bills "type:bill status:dead ended_after:24h"'))
 @name_argument
 @click.argument("query", metavar="TERMS")
 @pass_client
 def set_(client: Client, name: str, query: str) -> None:
-    """Save a view or replace its query: pgsched view set dead-bills "type:bill status:dead ended_after:24h"."""
-    say(f"view {name}: {client.set_view(name, query)}")
+    """Save a view or replace its query. TERMS are in the language of searches: see docs/search.md."""
+    say_done(f"view {name}: {client.set_view(name, query)}")
 
 
 @view.command()
@@ -41,7 +44,7 @@ def set_(client: Client, name: str, query: str) -> None:
 @yes_option
 @pass_client
 def delete(client: Client, name: str, yes: bool) -> None:
-    """Delete a saved view; its tasks stay."""
+    """Delete a saved view; its tasks are kept."""
     confirm(f"Delete the view {name}?", yes=yes)
     client.delete_view(name)
-    say(f"view {name}: deleted")
+    say_done(f"view {name}: deleted")

@@ -1,4 +1,4 @@
-"""``pgsched web``: the dashboard and the REST API."""
+"""``pgsched web``: serves the dashboard and the REST API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pgsched.cli.options import PORT, program_option
+from pgsched.cli.options import PORT, examples, program_option
 from pgsched.cli.session import Session, server
 from pgsched.cli.web_oidc import NO_OIDC, oidc_options, oidc_settings
 from pgsched.domain.errors import ConfigError
@@ -22,10 +22,10 @@ def is_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in NEEDED)
 
 
-@click.command()
+@click.command(epilog=examples("pgsched web --host 0.0.0.0 --port 8080"))
 @program_option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to bind.")
 @program_option(
-    "--port", metavar="N", type=PORT, default=8080, show_default=True, help="The port to bind; 0 takes a free one."
+    "--port", metavar="N", type=PORT, default=8080, show_default=True, help="The port to bind; 0: any free port."
 )
 @program_option("--path-prefix", metavar="PATH", default="", help="Serve everything below this path: /jobs.")
 @program_option(
@@ -34,21 +34,18 @@ def is_installed() -> bool:
     default="",
     help="Trust X-Forwarded-For and -Proto from these addresses or networks, separated by commas.",
 )
-@program_option("--viewer-token", metavar="TOKEN", help="Token for read access. Better set as PGSCHED_VIEWER_TOKEN.")
-@program_option(
-    "--operator-token", metavar="TOKEN", help="Token for full access. Better set as PGSCHED_OPERATOR_TOKEN."
-)
-@program_option(
-    "--metrics-token", metavar="TOKEN", help="Token for /metrics only. Better set as PGSCHED_METRICS_TOKEN."
-)
+@program_option("--viewer-token", metavar="TOKEN", help="Token for read access. Prefer PGSCHED_VIEWER_TOKEN.")
+@program_option("--operator-token", metavar="TOKEN", help="Token for full access. Prefer PGSCHED_OPERATOR_TOKEN.")
+@program_option("--metrics-token", metavar="TOKEN", help="Token for /metrics only. Prefer PGSCHED_METRICS_TOKEN.")
 @oidc_options
 @program_option("--hide-payloads", is_flag=True, help="Hide payloads, results and errors from viewers.")
 @click.pass_context
 def web(context: click.Context, /, **given: Any) -> None:
-    """Serve the dashboard and the REST API until SIGTERM or Ctrl-C.
+    """Serve the dashboard and the REST API.
 
-    Without tokens it serves only this machine. For remote access set PGSCHED_OPERATOR_TOKEN, PGSCHED_VIEWER_TOKEN or
-    both. With `pgsched --dsn [NAME=]DSN --dsn [NAME=]DSN … web` it serves several databases, each below its name.
+    It runs until SIGTERM or Ctrl-C. Without tokens it accepts requests from this machine only. For remote access set
+    PGSCHED_OPERATOR_TOKEN, PGSCHED_VIEWER_TOKEN or both. `pgsched --dsn [NAME=]DSN --dsn [NAME=]DSN … web` serves
+    several databases, each below its name.
     """
     if not is_installed():
         raise ConfigError(MISSING)

@@ -12,30 +12,32 @@ if TYPE_CHECKING:
 NO_OIDC = "the login by an identity provider is not installed: pip install 'pgsched[oidc]'"
 
 oidc_options = option_group(
-    program_option("--oidc-issuer", metavar="URL", help="Let people log in at this OpenID Connect provider."),
-    program_option("--oidc-client-id", metavar="ID", help="The client id that is registered there."),
-    program_option("--oidc-client-secret", metavar="SECRET", help="Better set as PGSCHED_OIDC_CLIENT_SECRET."),
+    program_option("--oidc-issuer", metavar="URL", help="Let people log in through this OpenID Connect provider."),
+    program_option("--oidc-client-id", metavar="ID", help="The client id that is registered with the provider."),
+    program_option(
+        "--oidc-client-secret", metavar="SECRET", help="The client secret. Prefer PGSCHED_OIDC_CLIENT_SECRET."
+    ),
     program_option(
         "--oidc-roles-claim",
         metavar="CLAIM",
         default="groups",
         show_default=True,
-        help="The claim that holds roles or groups, nested as realm_access.roles.",
+        help="The claim that holds roles or groups; a nested one as realm_access.roles.",
     ),
     program_option(
-        "--oidc-operator", metavar="VALUES", default="", help="Its values for operators, separated by commas."
+        "--oidc-operator", metavar="VALUES", default="", help="The claim's values for operators, separated by commas."
     ),
     program_option(
         "--oidc-viewer",
         metavar="VALUES",
         default="",
-        help="Its values for viewers; * for everybody who logs in there.",
+        help="The claim's values for viewers, separated by commas; * for everybody who logs in.",
     ),
     program_option(
         "--oidc-name-claim",
         metavar="CLAIM",
         default="",
-        help="The claim that the audit log names people by.  [default: preferred_username, email, name or sub]",
+        help="The claim whose value names people in the audit log.  [default: preferred_username, email, name or sub]",
     ),
     program_option(
         "--oidc-scopes",
@@ -45,13 +47,16 @@ oidc_options = option_group(
         help="Scopes to ask for.",
     ),
     program_option(
-        "--public-url", metavar="URL", default="", help="Where people reach the web face; the login needs it."
+        "--public-url",
+        metavar="URL",
+        default="",
+        help="The URL at which people open the dashboard; required for the login.",
     ),
 )
 
 
 def oidc_settings(given: dict[str, Any]) -> OidcSettings | None:
-    """Take the options of the provider out of those that were given; None: no provider."""
+    """Remove the provider's options from the given ones and return them; None if no provider is given."""
     from pgsched.web.auth.oidc_settings import OidcSettings  # imported late: help needs no web face
 
     mine = {name.removeprefix("oidc_"): given.pop(name) for name in list(given) if name.startswith("oidc_")}

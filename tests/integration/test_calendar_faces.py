@@ -259,7 +259,7 @@ def test_previews_read_the_calendars(client: Client, dsn: str) -> None:
     assert client.preview(every="1h", after=EVE, n=1) == [EVE]
     with pytest.raises(InvalidCron, match=r'a calendar that is not in pgsched\.calendars, got "@gone"$'):
         client.preview("0 9 * * * except=@holidays,@gone")
-    command = ("task", "next", CHRISTMAS, "--from", EVE.isoformat(), "-n", "2", "--json")
+    command = ("schedule", "next", CHRISTMAS, "--from", EVE.isoformat(), "-n", "2", "--json")
     assert pgsched(*command, dsn=dsn).json() == ["2040-12-26T09:00:00Z", "2040-12-27T09:00:00Z"]
     nowhere = pgsched(*command, dsn="host=127.0.0.1 port=1 connect_timeout=1")
     assert (nowhere.code, nowhere.error.startswith("cannot connect to PostgreSQL")) == (1, True)

@@ -54,7 +54,7 @@ def test_the_command_line_takes_and_previews_them(dsn: str) -> None:
     refused = pgsched("task", "add", "mail", "--cron", WRONG, dsn=dsn)
     assert (refused.code, RULE in refused.stderr) == (1, True)
     zone = ("--timezone", "Europe/Berlin", "--from", SINCE.isoformat())
-    assert pgsched("task", "next", OPTIONS, *zone, "-n", "3", "--json").json() == FIRST
+    assert pgsched("schedule", "next", OPTIONS, *zone, "-n", "3", "--json").json() == FIRST
     assert kept(dsn) == [OPTIONS + " "]
 
 

@@ -25,7 +25,7 @@ from pgsched.worker.worker import Worker
 from tests.support.doc_examples import PAGES, Block, Story, blocks, table, tables
 from tests.support.doc_programs import programs
 from tests.support.engine import handlers, nothing
-from tests.support.processes import PgschedRunner
+from tests.support.processes import CHECKOUT, PgschedRunner
 from tests.support.tables import database, insert_task, set_dead, set_running
 from tests.support.waiting import wait_until, wait_until_async
 
@@ -38,8 +38,17 @@ DEAD = {
 }
 """Tasks that a page makes fail for good, by their types."""
 
+PEERS = CHECKOUT / "tests" / "support" / "peers"
+
 LEFT = {"from_cron.md": {"mail.txt": "To: ops@example.com\nSubject: shell 10 failed\n"}}
 """What examples of a page leave in a file."""
+
+TABLES_OF_OTHERS = {
+    "from_procrastinate.md": "procrastinate.sql",
+    "from_pgqueuer.md": "pgqueuer.sql",
+    "from_oban.md": "oban.sql",
+}
+"""Files of tests/support/peers whose tables are in the database of a page before its first example."""
 
 FROM_NOTHING = ("README.md", "getting_started.md", "index.md")
 """Pages that begin with `pgsched migrate`."""
@@ -66,6 +75,9 @@ def test_examples_of_a_page_run_in_their_order(
     dsn = request.getfixturevalue("empty_dsn" if page.name in FROM_NOTHING else "dsn")
     runner = PgschedRunner(folder=tmp_path, dsn=dsn)
     story = Story(folder=tmp_path, dsn=dsn, run_pgsched=runner, programs=doc_programs)
+    if page.name in TABLES_OF_OTHERS:
+        with database(dsn) as connection:
+            connection.execute((PEERS / TABLES_OF_OTHERS[page.name]).read_text(encoding="utf-8"))
     try:
         for block in blocks(page):
             if block.runs:
@@ -102,7 +114,7 @@ def _due(connection: psycopg.Connection[Row]) -> list[Row]:
         ("python", "import nothing_of_that_name\n"),
         ("sh", "pgsched task show 4711\n"),
         ("sh", "python -c 'raise SystemExit(1)'\n"),
-        ("console", "$ pgsched task next @daily -n 1 --from 2030-01-01T00:00Z --json\n[]\n"),
+        ("console", "$ pgsched schedule next @daily -n 1 --from 2030-01-01T00:00Z --json\n[]\n"),
         ("sql", "select 1 / 0\n"),
         ("sql", "select 1\n-- ERROR: there is none\n"),
     ],

@@ -141,8 +141,8 @@ def test_the_command_says_it_by_its_exit_code(run_pgsched: PgschedRunner, db: Co
     assert check.wait() == 1, check
     assert check.stdout.splitlines()[1:] == [
         f" {ids[0]}  mail  default  pending  to must be text, got 0",
-        "and 1 more: --limit says how many are named",
-        "no handler for 'gone': 1 task of it, the first is 1",
+        "and 1 more: raise --limit to list them",
+        "no handler for 'gone': 1 task, the first is 1",
         "3 waiting tasks checked, 2 payloads would not fit",
     ]
     check = run_pgsched("check", "--app", "tasks:app", "--json")

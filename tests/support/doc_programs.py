@@ -79,10 +79,10 @@ def _serve(address: str) -> None:
     import pgsched.ops.doctor.doctor
     import pgsched.ops.prune
     import pgsched.web.app  # noqa: F401
-    from pgsched.cli import COMMANDS, main
+    from pgsched.cli import COMMANDS, PLACES, main
 
     for command in COMMANDS:
-        importlib.import_module(f"pgsched.cli.{command}")
+        importlib.import_module(f"pgsched.cli.{PLACES.get(command, command).partition(':')[0]}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended: it says so itself
     with socket.socket(socket.AF_UNIX) as calls:
         calls.bind(address)

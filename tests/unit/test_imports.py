@@ -73,6 +73,18 @@ PATHS = {
         HELP | {"pgsched.client", "pgsched.cli.task", "pgsched.cli.worker"},
     ),
     "pgsched --version": ("run('--version')", "click", HELP | {"pgsched.client", "pgsched.cli.task"}),
+    "pgsched completion": (
+        "run('completion', 'bash')",
+        "pgsched.cli.completion",
+        HELP | {"pgsched.client", "pgsched.cli.task", "pgsched.cli.worker"},
+    ),
+    "completing a command": (
+        "import os\n"
+        "os.environ |= {'_PGSCHED_COMPLETE': 'bash_complete', 'COMP_WORDS': 'pgsched ta', 'COMP_CWORD': '1'}\n"
+        "try: run()\nexcept SystemExit: pass",
+        "click.shell_completion",
+        HELP | {"pgsched.client", "pgsched.cli.task", "pgsched.cli.worker"},
+    ),
     "pgsched worker --help": (
         "run('worker', '--help')",
         "pgsched.cli.worker",

@@ -14,17 +14,19 @@ from tools.docs.markdown import anchor, code, page, table
 INTRODUCTION = """\
 # Command line reference
 
-Written by `make docs` from the program itself. Options that set up a program have an environment variable, and a flag
-wins over it; an option that may be repeated takes several values there, separated by spaces. Options about tasks,
-filters and settings of the database, and `--yes`, come from the command line only. How the commands are used is in
-[operations.md](operations.md). An error is one line on stderr. `--help` (`-h`) after a command shows the same.
+`make docs` writes this page from the program itself; `pgsched COMMAND --help` (`-h`) shows the same. How the commands
+work together is in [cli.md](cli.md): output formats, times, filters, completion.
+
+Options that set up a program can also be set by an environment variable; the command line takes precedence. There,
+spaces separate the values of an option that may be repeated. Options about tasks, filters and settings of the database,
+and `--yes`, are read from the command line only.
 """
 
 ENDS = {
     DONE: "done",
-    REFUSED: "refused, not found, or something is wrong",
-    USAGE: "wrong usage: an option, an argument or a setting that makes no sense",
-    INTERRUPTED: "ended by Ctrl-C",
+    REFUSED: "refused, not found, or failed; of `doctor` and `check`: a problem was found",
+    USAGE: "wrong usage: an invalid command, option, argument or setting",
+    INTERRUPTED: "interrupted by Ctrl-C",
 }
 """What each exit code means."""
 
@@ -57,12 +59,12 @@ def walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command
 
 
 def inner_commands(command: click.Command) -> dict[str, click.Command]:
-    """The commands of a group by their names; none of any other command."""
+    """The commands of a group by their names, without hidden ones; none of any other command."""
     if not isinstance(command, click.Group):
         return {}
     context = click.Context(command)
     found = {name: command.get_command(context, name) for name in command.list_commands(context)}
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: one for name, one in found.items() if one is not None and not one.hidden}
 
 
 def _does_something(command: click.Command) -> bool:
@@ -80,9 +82,16 @@ def _command(path: str, command: click.Command) -> list[str]:
         f"## {path}",
         code(f"{path} {usage}"),
         _paragraphs(command.help or ""),
+        _examples(command.epilog or ""),
         table(("option", "environment", "default", "meaning"), [_row(one) for one in options]),
         "" if not any(one.nargs == -1 for one in arguments) else "An argument with `...` may be repeated.",
     ]
+
+
+def _examples(epilog: str) -> str:
+    """The examples of a command, as a block that is shown: a test of the command line parses each."""
+    begin, _, lines = epilog.partition("\n")
+    return "```text\n" + "\n".join(line.strip() for line in lines.split("\n")[1:]) + "\n```" if begin == "\b" else ""
 
 
 def _paragraphs(text: str) -> str:

@@ -9,13 +9,13 @@ from tests.support.durable import record_steps
 from tests.support.retained import finished, left
 from tests.support.tables import database, insert_task, set_dead
 
-NOBODY = "Nobody can answer here: confirm with --yes"
+NOBODY = "stdin is not a terminal: confirm with --yes"
 
 ASKING = [
-    pytest.param(("dead", "purge"), "Delete 3 dead tasks of all queues, for good?", id="purge"),
+    pytest.param(("dead", "purge"), "Delete 3 dead tasks of all queues permanently?", id="purge"),
     pytest.param(
         ("dead", "purge", "--queue", "mail", "--type", "greet", "--older-than", "1d"),
-        "Delete 1 dead task of queue mail of type greet that died more than 1d ago, for good?",
+        "Delete 1 dead task of queue mail of type greet that died more than 1d ago permanently?",
         id="purge-filtered",
     ),
     pytest.param(("dead", "retry"), "Run 3 dead tasks of all queues again?", id="retry"),
@@ -23,17 +23,17 @@ ASKING = [
     pytest.param(("prune", "--dead-keep", "0", "--queue", "mail"), "Delete 2 dead tasks?", id="prune-dead"),
     pytest.param(
         ("settings", "set", "--retention", "7d"),
-        "Workers would delete 2 completed, 1 cancelled tasks at once. Change the settings?",
+        "Workers would delete 2 completed, 1 cancelled tasks immediately. Change the settings?",
         id="settings",
     ),
     pytest.param(
         ("queue", "set", "mail", "--dead-retention-count", "1"),
-        "Workers would delete 1 dead task at once. Change the settings?",
+        "Workers would delete 1 dead task immediately. Change the settings?",
         id="queue",
     ),
     pytest.param(
         ("task", "restart", "3", "--from", "charge"),
-        "Restart task 3 and forget what it has recorded from charge on?",
+        "Restart task 3 and discard its records from charge on?",
         id="restart",
     ),
     pytest.param(("task", "delete", "1", "2"), "Delete 2 tasks?", id="delete"),
@@ -170,7 +170,7 @@ def test_environment_changes_no_task(dsn: str) -> None:
     edited = pgsched("task", "edit", other.strip(), "--priority", "7", dsn=dsn, env=exported)
     assert edited == Ended(0, f"task {other.strip()}: changed\n", "")
     own = {"id", "priority", "version", "created_at", "updated_at", "scheduled_for", "next_run_at"}
-    own |= {"next_runs", "planned_from"}
+    own |= {"next_runs", "planned_from", "why"}
     one, two = (pgsched("task", "show", task_id.strip(), "--json", dsn=dsn).json() for task_id in (plain, other))
     assert two["priority"] == 7
     assert {name: two[name] for name in two.keys() - own} == {name: one[name] for name in one.keys() - own}

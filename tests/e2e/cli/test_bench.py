@@ -151,11 +151,11 @@ def test_server_that_is_in_use_is_measured_only_when_somebody_says_so(dsn: str) 
         insert_task(connection)
         ended = pgsched("bench", "--tasks", 300, dsn=dsn)
         assert ended.code == 2
-        assert "the server is in use: 1 workers live, 1 tasks are due" in ended.stderr
-        assert "Nobody can answer here: confirm with --yes" in ended.error
+        assert "The server is in use: 1 workers live, 1 tasks are due" in ended.stderr
+        assert "stdin is not a terminal: confirm with --yes" in ended.error
         ended = pgsched("bench", "--tasks", 300, dsn=dsn, typed="n\n")
         assert ended.code == 1
-        assert "Measure it all the same?" in ended.stderr
+        assert "Measure it anyway?" in ended.stderr
         assert _counts(connection)["tasks"] == 1
 
 

@@ -117,8 +117,8 @@ def test_stopped_worker_ends_its_commands(run_pgsched: PgschedRunner, client: Cl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "Missing option '--app': there is no built-in handler to serve either; name one by --http, --allow-sql"),
-        (("--no-http", "--http-allow-private"), "Missing option '--app': there is no built-in handler"),
+        ((), "Missing option '--app': there is no handler to serve; give it, or --http, --allow-sql"),
+        (("--no-http", "--http-allow-private"), "Missing option '--app': there is no handler to serve"),
         (("--allow-shell", "nonsense"), "allow-shell must be NAME=COMMAND, a JSON object or @FILE, got 'nonsense'"),
         (("--allow-shell", "@/no/such/file"), "allow-shell @/no/such/file cannot be read"),
         (("--http-allow", "http://x"), "http-allow must be a network, an address or a host, got 'http://x'"),

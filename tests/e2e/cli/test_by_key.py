@@ -77,7 +77,8 @@ def test_add_says_that_a_key_is_known_and_what_would_differ(dsn: str) -> None:
     other = pgsched("task", "add", "post", "--key", "k", "--backoff-delay", "1m", "--cron", "@daily", dsn=dsn)
     assert (other.code, other.stdout) == (0, f"{task_id}\n")
     assert other.stderr == (
-        f"pgsched: task {task_id} has the key 'k' already and stays as it is; it differs in backoff-delay, cron, type\n"
+        f"pgsched: task {task_id} already has the key 'k' and is left unchanged; "
+        "it differs in backoff-delay, cron, type\n"
     )
     listed = pgsched("task", "add", "post", "--key", "k", "--json", dsn=dsn)
     assert '"outcome": "existing"' in listed.stdout
@@ -90,7 +91,7 @@ def test_a_group_says_it_too(dsn: str, tmp_path: Path) -> None:
     assert pgsched("group", "add", plan, "--key", "g", dsn=dsn).stderr == ""
     plan.write_text('{"steps": [{"task_type": "b"}]}')
     ended = pgsched("group", "add", plan, "--key", "g", dsn=dsn)
-    assert "has the key 'g' already and stays as it is; it differs in payload\n" in ended.stderr
+    assert "already has the key 'g' and is left unchanged; it differs in payload\n" in ended.stderr
 
 
 def test_add_refuses_a_key_where_the_type_should_stand(dsn: str) -> None:

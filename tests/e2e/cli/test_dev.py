@@ -40,7 +40,7 @@ def test_first_look_runs_a_task_and_ends_in_order_when_its_time_is_over(run_pgsc
     process.wait_for_output(r"first task done")
     assert process.wait() == 0, process.output
     assert "Traceback" not in process.output
-    assert "ended in order" in process.stdout
+    assert "stopped; the data is kept" in process.stdout
 
 
 def test_demonstration_shows_every_kind_of_task(run_pgsched: PgschedRunner, dsn: str) -> None:

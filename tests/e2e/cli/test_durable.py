@@ -53,7 +53,7 @@ def test_emit_sends_an_event_with_a_payload_and_a_key(dsn: str, tmp_path: Path) 
         ((1,), 2, "Give the task, the name of the event, and its payload if it has one."),
         ((1, "a", "1", "2"), 2, "Give the task, the name of the event, and its payload if it has one."),
         (("--task-key", "1"), 2, "Give the name of the event, and its payload if it has one."),
-        ((1, "a", "yes"), 2, "this is no JSON: Expecting value: line 1 column 1 (char 0)"),
+        ((1, "a", "yes"), 2, "invalid JSON: Expecting value: line 1 column 1 (char 0)"),
         ((99, "a"), 1, "task 99 does not exist"),
         (("nobody", "a"), 1, "a task with the key 'nobody' does not exist"),
         ((1, "a"), 1, "task 1 is completed: no wait of it can take event 'a'"),
@@ -76,11 +76,11 @@ def test_restart_asks_and_goes_on_from_a_step(dsn: str) -> None:
     with Client(dsn) as client:
         task_id = dead_order(client, app)
         declined = pgsched("task", "restart", task_id, dsn=dsn, typed="n\n")
-        assert f"Restart task {task_id} and forget all that it has recorded?" in declined.stderr
+        assert f"Restart task {task_id} and discard all of its records?" in declined.stderr
         assert client.get(task_id).status == "dead"
         unanswered = pgsched("task", "restart", task_id, "--from", "book", "--from-key", "b", dsn=dsn)
         assert unanswered.code == 2
-        assert f"Restart task {task_id} and forget what it has recorded from book [b] on?" in unanswered.stderr
+        assert f"Restart task {task_id} and discard its records from book [b] on?" in unanswered.stderr
         ended = pgsched("task", "restart", task_id, "--from", "book", "--from-key", "b", "--yes", dsn=dsn)
         assert (ended.code, ended.stdout) == (0, f"task {task_id}: will run again\n")
         client.update(task_id, {"order_id": 7})

@@ -116,7 +116,7 @@ def test_ids_that_cannot_be_read_are_wrong_usage(dsn: str, ids: str) -> None:
     ended = pgsched("task", "add", "load", f"--depends-on={ids}", dsn=dsn)
     assert ended.code == 2
     assert "Invalid value for '--depends-on'" in ended.error
-    assert "is no id of a task: write them as 1,2" in ended.error
+    assert "is not the id of a task: write ids as 1,2" in ended.error
 
 
 def test_tree_shows_what_a_task_needs_and_what_comes_then(dsn: str) -> None:
@@ -203,7 +203,7 @@ def test_group_with_a_failed_step_tells_why(dsn: str, run_pgsched: PgschedRunner
         ('{"steps": []}', 1, "steps must be between 1 and 10000, got 0"),
         ('{"steps": [{"task_type": "a", "colour": 1}]}', 1, "step 'a': 'colour' is no key of a step"),
         ('{"steps": [{"task_type": "a", "after": ["a"]}]}', 1, "payload of a group: step 'a' waits for itself"),
-        ("{steps", 2, "Invalid value for 'FILE': this is no JSON"),
+        ("{steps", 2, "Invalid value for 'FILE': invalid JSON"),
     ],
 )
 def test_plan_that_makes_no_sense_is_refused_in_one_line(dsn: str, plan: str, code: int, message: str) -> None:

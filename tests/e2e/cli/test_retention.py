@@ -27,7 +27,7 @@ def test_settings_are_set_shown_and_cleared(dsn: str) -> None:
         "settings", "set", "--retention", "7d", "--dead-retention-count", "5", "--history-retention", "30d",
         "--archive", dsn=dsn,
     )  # fmt: skip
-    words = "keeps finished tasks for 7d, at most 5 dead tasks; archives what goes; keeps the history for 30d\n"
+    words = "keeps finished tasks for 7d, at most 5 dead tasks; archives what is deleted; keeps the history for 30d\n"
     assert ended == Ended(0, words, "")
     assert pgsched("settings", "show", "--json", dsn=dsn).json() == NOTHING | {
         "retention": "7 days",
@@ -71,9 +71,13 @@ def test_queue_says_how_long_its_finished_tasks_are_kept(dsn: str) -> None:
 @pytest.mark.parametrize(
     ("command", "code", "error"),
     [
-        (("settings", "set"), 2, "nothing to set"),
-        (("queue", "set", "mail"), 2, "nothing to set"),
-        (("queue", "set", "mail", "--retention", "1d", "--clear", "retention"), 2, "exclude each other"),
+        (("settings", "set"), 2, "Give at least one setting"),
+        (("queue", "set", "mail"), 2, "Give at least one setting"),
+        (
+            ("queue", "set", "mail", "--retention", "1d", "--clear", "retention"),
+            2,
+            "Give either --retention or --clear retention",
+        ),
         (("queue", "set", "mail", "--retention", "soon"), 1, "retention: "),
         (("settings", "set", "--retention-count", "many"), 1, "retention_count must be a whole number between 0 and"),
         (("settings", "set", "--history-retention", "1h"), 1, "history_retention must be at least a day, got 1h"),

@@ -53,10 +53,10 @@ def words_of(text: str) -> list[list[str]]:
 
 
 def test_next_shows_each_tick_in_utc_on_the_wall_clock_and_what_the_clocks_do() -> None:
-    ended = pgsched("task", "next", "30 2 * * *", *IN_BERLIN, *BEFORE_SPRING, "-n", 2)
+    ended = pgsched("schedule", "next", "30 2 * * *", *IN_BERLIN, *BEFORE_SPRING, "-n", 2)
     assert ended.stderr == ""
     assert words_of(ended.stdout) == [
-        ["UTC", "Europe/Berlin", "THE CLOCKS"],
+        ["UTC", "Europe/Berlin", "CLOCK CHANGE"],
         [
             "2026-03-29T01:00:00Z",
             "2026-03-29 03:00:00+02:00",
@@ -67,58 +67,58 @@ def test_next_shows_each_tick_in_utc_on_the_wall_clock_and_what_the_clocks_do() 
 
 
 def test_next_json_is_an_array_of_instants_in_utc() -> None:
-    ended = pgsched("task", "next", "30 2 * * *", *IN_BERLIN, "--from", "2026-10-24T12:00Z", "-n", 2, "--json")
+    ended = pgsched("schedule", "next", "30 2 * * *", *IN_BERLIN, "--from", "2026-10-24T12:00Z", "-n", 2, "--json")
     assert ended.json() == ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
 
 
 def test_next_of_a_rhythm_has_no_tick_in_the_skipped_hour() -> None:
-    ended = pgsched("task", "next", "*/20 2 * * *", *IN_BERLIN, *BEFORE_SPRING, "-n", 1, "--json")
+    ended = pgsched("schedule", "next", "*/20 2 * * *", *IN_BERLIN, *BEFORE_SPRING, "-n", 1, "--json")
     assert ended.json() == ["2026-03-30T00:00:00Z"]
 
 
 def test_next_shows_five_ticks_after_now() -> None:
-    found = [datetime.fromisoformat(tick) for tick in pgsched("task", "next", "* * * * *", "--json").json()]
+    found = [datetime.fromisoformat(tick) for tick in pgsched("schedule", "next", "* * * * *", "--json").json()]
     assert len(found) == 5
     assert datetime.now(UTC) < found[1]
 
 
 def test_next_explain_says_it_in_words_first() -> None:
-    ended = pgsched("task", "next", "30 2 * * mon-fri", *IN_BERLIN, "--explain")
+    ended = pgsched("schedule", "next", "30 2 * * mon-fri", *IN_BERLIN, "--explain")
     first, empty, header, *ticks = ended.stdout.splitlines()
     assert first.startswith("at 02:30 on Monday to Friday, Europe/Berlin time; fixed times: ")
     assert (empty, header.split()[0], len(ticks)) == ("", "UTC", 5)
 
 
 def test_next_explain_json_has_the_words_beside_the_ticks() -> None:
-    found = pgsched("task", "next", "--every", "1h", *BEFORE_SPRING, "-n", 1, "--explain", "--json").json()
+    found = pgsched("schedule", "next", "--every", "1h", *BEFORE_SPRING, "-n", 1, "--explain", "--json").json()
     assert found == {"explanation": "every hour, in elapsed time", "ticks": ["2026-03-28T12:00:00Z"]}
 
 
 def test_next_takes_an_interval_from_its_start() -> None:
     options = ("--every", "1mo", "--start", "2030-01-31T09:00", *IN_BERLIN, "-n", 3)
-    found = pgsched("task", "next", *options, "--json").json()
+    found = pgsched("schedule", "next", *options, "--json").json()
     assert found == ["2030-01-31T08:00:00Z", "2030-02-28T08:00:00Z", "2030-03-31T07:00:00Z"]
 
 
 def test_next_reads_times_without_an_offset_in_the_zone() -> None:
     options = ("--from", "2030-07-01T08:00", "--end", "2030-07-03T08:00", *IN_BERLIN)
-    found = pgsched("task", "next", "0 8 * * *", *options, "--json").json()
+    found = pgsched("schedule", "next", "0 8 * * *", *options, "--json").json()
     assert found == ["2030-07-02T06:00:00Z", "2030-07-03T06:00:00Z"]
 
 
 def test_next_of_a_schedule_that_is_over_says_never_again() -> None:
     options = ("--from", "2030-07-01T00:00", "--end", "2030-06-01T00:00")
-    assert pgsched("task", "next", "0 8 * * *", *options) == Ended(0, "no more ticks\n", "")
-    assert pgsched("task", "next", "0 8 * * *", *options, "--json").json() == []
+    assert pgsched("schedule", "next", "0 8 * * *", *options) == Ended(0, "no more ticks\n", "")
+    assert pgsched("schedule", "next", "0 8 * * *", *options, "--json").json() == []
 
 
 def test_next_at_the_end_of_the_calendar_says_never_again() -> None:
-    ended = pgsched("task", "next", "0 8 * * *", "--from", "9999-12-31T23:59:59.999999Z")
+    ended = pgsched("schedule", "next", "0 8 * * *", "--from", "9999-12-31T23:59:59.999999Z")
     assert ended == Ended(0, "no more ticks\n", "")
 
 
 def test_next_needs_no_database() -> None:
-    assert pgsched("task", "next", "0 8 * * *", "--json", dsn=NO_DATABASE).code == 0
+    assert pgsched("schedule", "next", "0 8 * * *", "--json", dsn=NO_DATABASE).code == 0
     assert pgsched("task", "list", dsn=NO_DATABASE).code == 1
 
 
@@ -130,11 +130,11 @@ def test_next_needs_no_database() -> None:
         (("0", "8", "*", "*", "*"), "unexpected extra arguments"),
         (("0 8 * * *", "-n", "0"), "0 is not in the range 1<=x<=10000"),
         (("0 8 * * *", "-n", "many"), "'many' is not a valid integer"),
-        (("0 8 * * *", "--from", "tomorrow"), "'tomorrow' is no time in ISO 8601"),
+        (("0 8 * * *", "--from", "tomorrow"), "'tomorrow' is not a time: write it in ISO 8601"),
     ],
 )
 def test_next_with_wrong_usage_exits_with_2(arguments: tuple[str, ...], words: str) -> None:
-    ended = pgsched("task", "next", *arguments)
+    ended = pgsched("schedule", "next", *arguments)
     assert ended.code == 2
     assert words in ended.error
 
@@ -155,7 +155,7 @@ def test_next_with_wrong_usage_exits_with_2(arguments: tuple[str, ...], words: s
     ],
 )
 def test_next_of_what_the_rules_refuse_exits_with_1(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
-    ended = pgsched("task", "next", *arguments)
+    ended = pgsched("schedule", "next", *arguments)
     assert ended.code == 1
     assert all(word in ended.error for word in words), ended.error
 
@@ -310,8 +310,8 @@ def test_edit_that_is_refused_exits_with_1_and_changes_nothing(
     ("options", "words"),
     [
         (("--clear", "queue"), "Invalid value for '--clear'"),
-        (("--start", "soon"), "'soon' is no time in ISO 8601"),
-        (("--payload", "{"), "this is no JSON"),
+        (("--start", "soon"), "'soon' is not a time: write it in ISO 8601"),
+        (("--payload", "{"), "invalid JSON"),
         (("--end", "2030-01-01", "--clear", "end"), "Give either --end or --clear end."),
         (("--catchup-window", "1d", "--clear", "catchup-window"), "Give either --catchup-window or --clear"),
     ],
@@ -403,7 +403,7 @@ def test_show_json_has_the_status_beside_the_columns(dsn: str) -> None:
         "missed_ticks",
         "version",
     }
-    beside |= {"alerts", "logs", "awaits", "wakes_at", "durable_steps", "durable_events"}
+    beside |= {"why", "alerts", "logs", "awaits", "wakes_at", "durable_steps", "durable_events"}
     assert task.keys() - added.keys() == beside
     assert (len(task["next_runs"]), task["is_running"], task["last_execution"]) == (5, False, None)
 
@@ -492,7 +492,7 @@ def the_row(dsn: str) -> dict[str, Any]:
 def test_sync_adds_a_schedule_and_finds_it_in_step_the_next_time(dsn: str, declare: Declare) -> None:
     app = declare(', cron="0 8 * * mon", timezone="Europe/Berlin"')
     said = [pgsched("schedule", "sync", "--app", app, dsn=dsn) for _ in range(2)]
-    assert [words_of(ended.stdout)[1:] for ended in said] == [[["digest", "added"]], [["digest", "in step"]]]
+    assert [words_of(ended.stdout)[1:] for ended in said] == [[["digest", "added"]], [["digest", "unchanged"]]]
     row = the_row(dsn)
     assert (row["cron_expression"], row["timezone"]) == ("0 8 * * mon", "Europe/Berlin")
 
@@ -609,7 +609,7 @@ def test_replan_books_all_schedules_from_now(dsn: str) -> None:
     booked = show(dsn, schedules[0])["next_run_at"]
     for schedule in schedules:
         plan(dsn, schedule, datetime(2098, 1, 1, 8, tzinfo=UTC))
-    assert pgsched("schedule", "replan", "--all", dsn=dsn) == Ended(0, "2 schedules planned anew\n", "")
+    assert pgsched("schedule", "replan", "--all", dsn=dsn) == Ended(0, "2 schedules replanned\n", "")
     assert [show(dsn, schedule)["next_run_at"] for schedule in schedules] == [booked] * 2
 
 

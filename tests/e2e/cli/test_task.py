@@ -147,13 +147,13 @@ def test_add_refuses_in_one_line_what_the_rules_refuse(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--payload", "{name: 1}"), "Invalid value for '--payload': this is no JSON"),
-        (("--payload", '{"n": NaN}'), "NaN is no JSON value"),
-        (("--payload", '{"a": {"n": 1, "n": 2}}'), "this is no JSON: an object has the key 'n' twice"),
-        (("--metadata", '{"n": 1, "n": 2}'), "this is no JSON: an object has the key 'n' twice"),
+        (("--payload", "{name: 1}"), "Invalid value for '--payload': invalid JSON"),
+        (("--payload", '{"n": NaN}'), "NaN is not a JSON value"),
+        (("--payload", '{"a": {"n": 1, "n": 2}}'), "invalid JSON: an object has the key 'n' twice"),
+        (("--metadata", '{"n": 1, "n": 2}'), "invalid JSON: an object has the key 'n' twice"),
         (("--payload", "@no-such-file"), "no-such-file cannot be read: No such file or directory"),
-        (("--payload", "-"), "this is no JSON"),
-        (("--at", "tomorrow"), "'tomorrow' is no time in ISO 8601"),
+        (("--payload", "-"), "invalid JSON"),
+        (("--at", "tomorrow"), "'tomorrow' is not a time: write it in ISO 8601"),
         (("--priority", "high"), "Invalid value for '--priority'"),
     ],
 )

@@ -237,9 +237,9 @@ def test_the_command_follows_events(dsn: str, run_pgsched: PgschedRunner) -> Non
         "\n@app.task('fail', max_attempts=1)\ndef fail(): raise ValueError('no luck')\n"
     )
     assert pgsched("queue", "events", "default", "on", dsn=dsn).stdout == "queue default: events on\n"
-    people = run_pgsched("events")
-    programs = run_pgsched("events", "--json", "--type", "fail", "--count", "1")
-    elsewhere = run_pgsched("events", "--queue", "other")
+    people = run_pgsched("event", "follow")
+    programs = run_pgsched("event", "follow", "--json", "--type", "fail", "--count", "1")
+    elsewhere = run_pgsched("event", "follow", "--queue", "other")
     people.wait_for_output("listening")
     elsewhere.wait_for_output("listening")
     with database(dsn) as db:
@@ -260,7 +260,7 @@ def test_the_command_follows_events(dsn: str, run_pgsched: PgschedRunner) -> Non
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where application_name = 'pgsched events' and datname = current_database()"
         )
-        people.wait_for_output("events are missed until the database is back")
+        people.wait_for_output("events are missed until the connection is restored")
         wait_until(lambda: len(_followers(db)) == 2, message="both listen again")
         again = insert_task(db, "greet")
         people.wait_for_output(f"task {again}  ")
@@ -277,7 +277,7 @@ def _followers(db: psycopg.Connection[dict[str, Any]]) -> list[Any]:
 
 
 def test_the_command_without_a_schema_says_what_to_do(empty_dsn: str) -> None:
-    ended = pgsched("events", dsn=empty_dsn)
+    ended = pgsched("event", "follow", dsn=empty_dsn)
     assert (ended.code, ended.error) == (1, "the database has no pgsched schema: run 'pgsched migrate'")
 
 

@@ -195,13 +195,13 @@ def test_the_command_line_sets_a_queue_up(dsn: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
-        (["limit", "mail"], 2, "give --concurrency, --per-key, --rate or --rate-per-key, or --none"),
-        (["limit", "mail", "--per", "1m"], 2, "give --concurrency"),
+        (["limit", "mail"], 2, "Give --concurrency, --per-key, --rate, --rate-per-key or --none"),
+        (["limit", "mail", "--per", "1m"], 2, "Give --concurrency"),
         (["limit", "mail", "--none", "--rate", 5], 2, "--none excludes the other options"),
         (["limit", "mail", "--rate", 0], 2, "0 is not in the range"),
         (["limit", "mail", "--rate", 5, "--per", "soon"], 1, 'per: interval "soon"'),
         (["limit", "mail", "--concurrency", 5, "--per", "1m"], 1, "per is the time of a rate"),
-        (["set", "mail"], 2, "nothing to set: give an option"),
+        (["set", "mail"], 2, "Give at least one setting"),
         (["set", "mail", "--ageing", "soon"], 1, 'ageing: interval "soon"'),
     ],
 )

@@ -326,7 +326,7 @@ async def test_every_face_means_the_same(dsn: str, db: Database) -> None:
     assert pgsched(*typed, dsn=dsn).stdout == f"{first} existing\n"
     said = pgsched(*typed, "--priority", "9", "--json", dsn=dsn)
     assert (json.loads(said.stdout)["outcome"], json.loads(said.stdout)["differs"]) == ("existing", ["priority"])
-    assert said.stderr.strip().endswith(f"task {first} is there already and stays as it is; it differs in priority")
+    assert said.stderr.strip().endswith(f"task {first} already exists and is left unchanged; it differs in priority")
     async with web(dsn) as http:
         body = {"task_type": "index", "payload": {"shop": 1}, "unique": {"by": ["payload.shop"], "within": "1h"}}
         answer = await http.post("/api/v1/tasks", json=body)

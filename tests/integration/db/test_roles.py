@@ -691,7 +691,7 @@ def test_roles_are_made_once_and_rights_are_brought_in_step(dsn: str) -> None:
         connection.execute("grant delete on pgsched.tasks to pgsched_producer")
         connection.execute("revoke select on pgsched.tasks from pgsched_viewer")
     ended = pgsched("migrate", "--roles", dsn=dsn)
-    assert (ended.code, ended.stdout) == (0, "the roles are there and have their rights\n")
+    assert (ended.code, ended.stdout) == (0, "the roles exist and have their rights\n")
     with database(dsn) as connection:
         assert connection.execute(RIGHTS, (list(ROLES),)).fetchall() == before
 

@@ -8,11 +8,12 @@ import pytest
 from pgsched.cli import commands
 from tools.docs.cli_page import inner_commands
 
-ANYWHERE = {"--dsn", "--log-level"}
+ANYWHERE = {"--dsn", "--log-level", "--tz"}
 PROGRAMS = {
     "pgsched": ANYWHERE,
     "pgsched check": {"--app"},
     "pgsched dev": {"--app", "--metrics-port", "--web-port"},
+    "pgsched mcp": {"--operator-token", "--viewer-token", "--hide-payloads"},
     "pgsched migrate": {"--lock-wait"},
     "pgsched schedule sync": {"--app"},
     "pgsched sync": {"--app"},

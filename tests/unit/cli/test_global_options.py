@@ -9,7 +9,14 @@ import pytest
 
 from pgsched.cli import COMMANDS, commands, main
 
-GLOBAL = {"--dsn": "--dsn DSN", "--log-level": "--log-level LEVEL", "--version": "--version"}
+GLOBAL = {
+    "--dsn": "--dsn DSN",
+    "--log-level": "--log-level LEVEL",
+    "--tz": "--tz ZONE",
+    "--no-color": "--no-color",
+    "--quiet": "--quiet",
+    "--version": "--version",
+}
 
 
 def every_command() -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from pgsched.cli.output import cell, count, fields, moment, plain, span, table
+from pgsched.cli.output import cell, count, fields, plain, table
+from pgsched.cli.times import moment, span
 from pgsched.domain.interval import Interval
 
 NOW = datetime(2026, 3, 29, 6, 0, 0, tzinfo=UTC)

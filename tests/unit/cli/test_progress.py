@@ -48,5 +48,5 @@ def test_an_interruption_tells_what_is_done(error: type[BaseException]) -> None:
         progress(3000)
         raise error
     assert stream.getvalue() == (
-        "pgsched: interrupted: 3,000 of 9,000 dead tasks retried, and they stay so; run it again to go on\n"
+        "pgsched: interrupted: 3,000 of 9,000 dead tasks retried; run the command again to continue\n"
     )
