@@ -246,7 +246,7 @@ async def test_pages_list_edit_and_delete(dsn: str, client: Client) -> None:
 
 def test_preview_takes_the_days_of_calendars() -> None:
     assert preview(CHRISTMAS, after=EVE, n=2, calendars={"holidays": ["12-25"], "more": ["12-26"]}) == TICKS
-    with pytest.raises(InvalidTask, match=r"ask Client\.preview there, or pgsched\.next_ticks"):
+    with pytest.raises(InvalidTask, match=r"use Client\.preview or pgsched\.next_ticks"):
         preview(CHRISTMAS)
     with pytest.raises(InvalidCron, match=r"except=@holidays.*: its options leave no day"):
         preview("0 9 25 12 * except=@holidays", calendars={"holidays": ["12-25"]})
