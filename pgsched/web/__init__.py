@@ -1,4 +1,4 @@
-"""The web face: a dashboard and a REST API. Needs the extra ``web``."""
+"""The dashboard and the REST API. Needs the extra ``web``."""
 
 from __future__ import annotations
 

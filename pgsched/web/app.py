@@ -33,9 +33,9 @@ from pgsched.web.static_files import NamedFiles
 
 POOL_SIZE = 8
 MIN_COMPRESSED = 1_000
-"""Bytes; a shorter answer is sent as it is."""
+"""Bytes; a shorter answer is not compressed."""
 COMPRESSION = 4
-"""A third of the time of the highest level, for a few percent more bytes."""
+"""Takes a third of the time of the highest level, for a few percent more bytes."""
 
 
 def create_app(
@@ -43,8 +43,8 @@ def create_app(
 ) -> FastAPI:
     """Return the ASGI app on a database; connections are opened at the first request.
 
-    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. An app that mounts it gives tokens
-    in ``settings``: without them only requests of this machine are answered. It closes ``app.state.web`` at its end.
+    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. An app that mounts it sets tokens
+    in ``settings``: without them only requests from this machine are answered. It closes ``app.state.web`` at its end.
     """
     known = settings or WebSettings()
     client = AsyncClient(dsn, pool_size=pool_size)
@@ -62,7 +62,7 @@ def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        state.bulk.start()  # a change may be open that another one's death has left
+        state.bulk.start()  # A crashed process may have left an open change.
         try:
             yield
         finally:
@@ -73,7 +73,7 @@ def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
         version=program(),
         description=DESCRIPTION,
         lifespan=lifespan,
-        # The outermost first. What FastAPI serves by itself is open to all and loads from elsewhere: none of that.
+        # The outermost first. FastAPI's own documentation pages are public and load from other sites: they are off.
         middleware=[
             Middleware(Root, prefix=prefix),
             Middleware(KeyInPath),

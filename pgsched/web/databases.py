@@ -1,4 +1,4 @@
-"""What the databases of a site are called."""
+"""The names of the databases of a site."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgsched.domain.errors import ConfigError
 
 MAX_NAME: Final = 40
 RESERVED: Final = frozenset({"api", "static", "login", "logout", "healthz", "readyz", "metrics"})
-"""The first parts of paths that are the site's own."""
+"""Names that are paths of the site itself."""
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -26,9 +26,9 @@ def check_name(name: str) -> None:
 
 
 def read_databases(given: Sequence[str]) -> dict[str, str]:
-    """Return the DSNs by name; each is written as ``NAME=DSN``, or is a DSN that is called as its database.
+    """Return the DSNs by name; each is written as ``NAME=DSN``, or is a DSN that is named after its database.
 
-    Raises ConfigError for a name that cannot be part of a path, that two have, or that is missing.
+    Raises ConfigError for a name that cannot be part of a path, that is used twice, or that is missing.
     """
     found: dict[str, str] = {}
     for text in given:
@@ -36,9 +36,9 @@ def read_databases(given: Sequence[str]) -> dict[str, str]:
         if not mark or not re.fullmatch(_NAME, name) or is_keyword(name):
             name, dsn = database_of(text) or "", text
             if not name:
-                raise ConfigError("one of several --dsn names no database: call it something, as NAME=DSN")
+                raise ConfigError("one of several --dsn names no database: give it a name, as NAME=DSN")
         check_name(name)
         if name in found:
-            raise ConfigError(f"two --dsn are called {name}: give them different names, as NAME=DSN")
+            raise ConfigError(f"two --dsn have the name {name}: give them different names, as NAME=DSN")
         found[name] = dsn
     return found

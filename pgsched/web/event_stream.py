@@ -18,19 +18,19 @@ from pgsched.web.auth.access import AccessDenied, Actor
 from pgsched.web.services.streams import Place, TooManyStreams
 
 QUIET_SECONDS: Final = 15.0
-"""After so long without an event a comment is sent: proxies end connections that are silent."""
+"""After this time without an event a comment is sent: proxies close idle connections."""
 
 LONGEST_OF_SESSION: Final = 900.0
-"""A stream of somebody who logged in ends then; the browser comes again, and is asked again who it is."""
+"""Maximum duration of a logged-in user's stream; then the browser reconnects, and authenticates again."""
 RETRY_SECONDS: Final = 30
-"""After which somebody who had no place for a stream may ask again."""
+"""When a client that got no place for a stream may retry."""
 
 Source = AbstractAsyncContextManager[Callable[[], Awaitable[str | None]]]
-"""Gives, while a stream lasts, what waits for the text of the next event; None ends the stream."""
+"""Open while a stream lasts; its function waits for the text of the next event, and None ends the stream."""
 
 
 def as_text(kind: str, data: Any) -> str:
-    """Return an event as it is sent."""
+    """Return the encoded event."""
     return f"event: {kind}\ndata: {json.dumps(data)}\n\n"
 
 
@@ -45,10 +45,10 @@ def take_place(actor: Actor) -> Place:
 
 
 class _Stream(StreamingResponse):
-    """Gives its place back at the end, however it comes."""
+    """Releases its place at the end, however the stream ends."""
 
     def __init__(self, texts: AsyncIterator[str], place: Place) -> None:
-        # nginx is asked not to hold them back.
+        # nginx is asked not to buffer them.
         super().__init__(texts, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
         self._place = place
 
@@ -60,7 +60,7 @@ class _Stream(StreamingResponse):
 
 
 def respond(actor: Actor, source: Source, *, opening: str = "", longest: float = math.inf) -> StreamingResponse:
-    """Return the answer that streams the texts of a source to somebody, no longer than his session.
+    """Return the answer that streams the texts of a source, until the session expires at the latest.
 
     Raises AccessDenied and HTTPException when there are too many streams.
     """
@@ -73,7 +73,7 @@ def respond(actor: Actor, source: Source, *, opening: str = "", longest: float =
 async def events_of(
     source: Source, *endings: asyncio.Event, opening: str = "", longest: float = math.inf
 ) -> AsyncIterator[str]:
-    """Yield the texts of a source, until it ends, one of ``endings`` is set, or ``longest`` seconds are over."""
+    """Yield the texts of a source, until it ends, one of ``endings`` is set, or ``longest`` seconds have passed."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + longest
     async with source as next_text:
@@ -91,7 +91,7 @@ async def events_of(
                     yield text
                 elif not any(stop.done() for stop in stops):
                     yield ": still here\n\n"
-        finally:  # also when whoever listened has left
+        finally:  # Also when the client has disconnected.
             for stop in stops:
                 stop.cancel()
             coming.cancel()

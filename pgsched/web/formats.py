@@ -1,4 +1,4 @@
-"""How pages write values: times, spans, numbers, JSON. Pure, but for the filters' names in templates."""
+"""How pages format values: times, spans, numbers, JSON. Pure, except for the filters' names in templates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgsched.domain.scheduling.time_zones import load_zone
 from pgsched.domain.task_spec import FOLLOWS
 
 COUNTED = 10_000
-"""Counts end here; what is more is shown as ``10,000+``."""
+"""Counting stops here; more is shown as ``10,000+``."""
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _INSERTED = (
     "task_type", "task_name", "queue", "priority", "payload", "metadata", "tags", "tenant_id", "user_id", "created_by",
@@ -36,7 +36,7 @@ _DEFAULTS: Mapping[str, Any] = {
 
 
 def when(at: datetime | None) -> Markup:
-    """A time in UTC, to the second; a script shows it in the viewer's zone and keeps UTC as the title."""
+    """Return a time in UTC, to the second; a script shows it in the viewer's zone and keeps UTC as the title."""
     if at is None:
         return Markup('<span class="none">–</span>')
     exact = at.astimezone(UTC)
@@ -45,9 +45,9 @@ def when(at: datetime | None) -> Markup:
 
 
 def wall(text: str, timezone: str = "") -> str:
-    """A time of a form as a field for times has it: on the wall clock of ``timezone``, UTC when that is empty.
+    """Return a form's time for an input of times: in the local time of ``timezone``, UTC when that is empty.
 
-    One without an offset is there already; what is no time is left out, as the field could not have it.
+    One without an offset is already local; an invalid time becomes empty, because the input cannot hold it.
     """
     try:
         at = datetime.fromisoformat(text)
@@ -59,12 +59,12 @@ def wall(text: str, timezone: str = "") -> str:
 
 
 def count(number: int) -> str:
-    """A number with thousands apart; one that was counted to the cap as ``10,000+``."""
+    """Return a number with thousands separators; one that was counted to the cap as ``10,000+``."""
     return f"{number:,}" if number <= COUNTED else f"{COUNTED:,}+"
 
 
 def span(seconds: float | None) -> str:
-    """A length of time in its two largest units: ``1 h 30 m``; under a second in ms."""
+    """Return a duration in its two largest units: ``1 h 30 m``; under a second in ms."""
     if seconds is None:
         return "–"
     if seconds < 1:
@@ -80,14 +80,14 @@ def span(seconds: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A part of a whole in per cent."""
+    """Return a fraction in per cent."""
     if value is None:
         return "–"
     return "0 %" if value == 0 else "<0.1 %" if value < 0.001 else f"{value * 100:.1f} %"
 
 
 def rate(per_second: float) -> str:
-    """How much ends, in a unit in which the number is no fraction: ``12.5 / s``, ``3.0 / min``, ``2.0 / h``."""
+    """Return a rate in a unit in which the number is at least one: ``12.5 / s``, ``3.0 / min``, ``2.0 / h``."""
     for unit, seconds in (("s", 1), ("min", 60)):
         if per_second * seconds >= 1:
             return f"{per_second * seconds:,.1f} / {unit}"
@@ -95,17 +95,17 @@ def rate(per_second: float) -> str:
 
 
 def duration(interval: Interval | None) -> str:
-    """An interval as forms take it: ``1h30m``; empty for None, and for none at all."""
+    """Return an interval in the notation of forms: ``1h30m``; empty for None and for zero."""
     return "" if interval is None or not any(interval) else interval.to_short_text()
 
 
 def pretty(value: Any) -> str:
-    """A value as indented JSON."""
+    """Return a value as indented JSON."""
     return json.dumps(value, default=to_json_able, ensure_ascii=False, indent=2)
 
 
 def limits(value: Mapping[str, Any], per: Interval | None = None) -> str:
-    """The limits of a queue in words; ``per`` is the time of its rates."""
+    """Return the limits of a queue in words; ``per`` is the period of its rates."""
     span_of_rates = duration(per) or str(value.get("per", "1s"))
     words = {
         "concurrency": "{} at once",
@@ -117,10 +117,10 @@ def limits(value: Mapping[str, Any], per: Interval | None = None) -> str:
 
 
 def insert_text(task: Task, said: Container[str], *, key: str | None = None) -> str:
-    """The INSERT that makes a task like this one; what it has by default is left out.
+    """Return the INSERT that creates a task like this one; default values are left out.
 
-    ``said``: the columns of which its handler or its queue says something, so that they have other defaults. ``key``
-    is for the new one: the key of the task is its own.
+    ``said``: the columns with other defaults, set by its handler or its queue. ``key`` is for the new task: the key of
+    this one is taken.
     """
     columns: dict[str, str] = {}
     for name in _INSERTED:
@@ -146,12 +146,12 @@ def _literal(value: Any) -> str:
         return f"array[{inner}]"
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(to_json_able(value))
     quoted = text.replace("'", "''")
-    # With standard_conforming_strings off a backslash would escape: E'' reads it alike in both.
+    # With standard_conforming_strings off a backslash would escape: E'' means the same in both.
     return "e'" + quoted.replace("\\", "\\\\") + "'" if "\\" in quoted else f"'{quoted}'"
 
 
 class Share(NamedTuple):
-    """How far something is."""
+    """Progress with its text."""
 
     done: float
     of: float
@@ -159,7 +159,7 @@ class Share(NamedTuple):
 
 
 def as_share(progress: Any) -> Share | None:
-    """Return progress as a share: of ``{done, of}``, or of a number from 0 to 1; None for anything else."""
+    """Return progress as a fraction: of ``{done, of}``, or of a number from 0 to 1; None for anything else."""
     if isinstance(progress, dict) and progress.keys() >= {"done", "of"}:
         done, of = progress["done"], progress["of"]
         if _is_number(done) and _is_number(of) and of > 0 and done >= 0:
@@ -174,7 +174,7 @@ def _is_number(value: Any) -> bool:
 
 
 def urlquery(fields: Mapping[str, str], *without: str) -> str:
-    """The fields of a form as the query of an address, without those that are named."""
+    """Return the fields of a form as a query string, without the named ones."""
     return urlencode({name: text for name, text in fields.items() if text and name not in without})
 
 

@@ -1,4 +1,4 @@
-"""HEAD and OPTIONS, of every route: what GET would say without its content, and which methods there are."""
+"""HEAD and OPTIONS for every route: GET's answer without its content, and the allowed methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def allowed(request: Request) -> str:
-    """Return the methods that the path of a request takes, for the header Allow."""
+    """Return the methods of a request's path, for the header Allow."""
     if route_path(request.scope).startswith("/static/"):
         return "GET, HEAD, OPTIONS"
     routes = request.app.router.routes
@@ -29,7 +29,7 @@ def allowed(request: Request) -> str:
 
 
 class Head(HttpLayer):
-    """Answers HEAD as GET, without the content. A stream ends with its headers."""
+    """Answers HEAD like GET, without the content. A stream ends after its headers."""
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -50,7 +50,7 @@ class Head(HttpLayer):
                     ended = True
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                 if is_stream:
-                    raise OSError("nobody reads the content of an answer to HEAD")  # as if the client had left
+                    raise OSError("nobody reads the content of an answer to HEAD")  # As if the client had disconnected.
 
         try:
             await self._app({**scope, "method": "GET"}, receive, without_content)

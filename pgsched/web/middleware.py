@@ -1,4 +1,4 @@
-"""Layers around the app, and the one that says in every answer what a browser may do with it."""
+"""Middleware around the app, and the one that sets the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ ALWAYS = {
 
 
 class HttpLayer:
-    """A layer around ``app`` that looks at its HTTP requests."""
+    """Middleware around ``app`` that processes its HTTP requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one request, or whatever else a server sends."""
+        """Handle one request, or any other message of the server."""
         await (self.request if scope["type"] == "http" else self._app)(scope, receive, send)
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one HTTP request."""
+        """Handle one HTTP request."""
         await self._app(scope, receive, send)
 
 
 class KeyInPath(HttpLayer):
-    """Leaves a task's key in a path quoted, so that it is one segment of it, whatever is in the key."""
+    """Keeps a task's key in a path percent-encoded, so that it is one segment whatever characters it contains."""
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -56,9 +56,9 @@ class KeyInPath(HttpLayer):
 
 
 class Headers(HttpLayer):
-    """Puts the headers on every answer of ``app``.
+    """Sets the headers on every answer of ``app``.
 
-    A browser keeps nothing but static files: :mod:`pgsched.web.static_files`.
+    A browser caches only static files: :mod:`pgsched.web.static_files`.
     """
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,7 @@
-"""The live parts of a page: each has a version, and a browser that names those it has gets the ones that differ.
+"""The live parts of a page: each has a version, and a browser that sends its versions gets the parts that differ.
 
-A part is an element with an id and ``data-live``. The value says what it shows: names of tables, ``task:ID``; without
-one it may be anything. Parts are not within each other.
+A part is an element with an id and ``data-live``. The value lists what it depends on: names of tables, ``task:ID``;
+without a value it may depend on anything. Parts are not nested.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 HEADER: Final = "X-Live-Parts"
-"""The parts that are asked for and the versions of them that the browser has: ``live-head=1f… live-log=``."""
+"""The requested parts and the versions of them that the browser has: ``live-head=1f… live-log=``."""
 MAX_PARTS: Final = 50
 
-# Values are escaped, so that neither < nor > is in a tag but at its ends.
+# Values are escaped, so that < and > occur only at the ends of tags.
 _OPENING = re.compile(r"<([a-z]+)\s[^<>]*?\bdata-live(?=[\s=>])[^<>]*>")
 _ID = re.compile(r'\sid="([^"]+)"')
 
 
 class Part(NamedTuple):
-    """One live part of a page, as it stands in its text."""
+    """One live part of a page, with its position in the text."""
 
     id: str
     start: int
     opened: int
-    """Where the ``>`` of its opening tag is."""
+    """The position of the ``>`` of its opening tag."""
     end: int
     version: str
 
@@ -48,7 +48,7 @@ def parts_of(html: str) -> Iterator[Part]:
 
 
 def stamp(html: str) -> str:
-    """Return a page whose live parts have their versions."""
+    """Return a page with the versions of its live parts."""
     pieces, at = [], 0
     for part in parts_of(html):
         pieces += [html[at : part.start], part.stamped(html)]
@@ -57,12 +57,12 @@ def stamp(html: str) -> str:
 
 
 def differing(html: str, known: Mapping[str, str]) -> str:
-    """Return those of the known parts of a page whose versions differ; empty when none does."""
+    """Return the known parts of a page whose versions differ; empty when none does."""
     return "".join(part.stamped(html) for part in parts_of(html) if known.get(part.id, part.version) != part.version)
 
 
 def read_known(header: str) -> dict[str, str]:
-    """Read :data:`HEADER`."""
+    """Parse :data:`HEADER`."""
     pairs = (one.partition("=") for one in header.split()[:MAX_PARTS])
     return {id: version for id, _, version in pairs}
 

@@ -1,4 +1,4 @@
-"""Paths of our own, below whatever prefix all of it is served under."""
+"""Paths of the web server, below any prefix that all of it is served under."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _SITE = "pgsched.site"
 
 
 class AnyText(Convertor[str]):
-    """The part of a path that is a name, with any character in it: Starlette's own ``path`` stops at a line feed."""
+    """A path segment that is a name, with any character in it: Starlette's own ``path`` stops at a line feed."""
 
     regex = "(?s:.*)"
 
     def convert(self, value: str) -> str:
-        """As it is."""
+        """Return the text unchanged."""
         return value
 
     def to_string(self, value: str) -> str:
-        """As it is."""
+        """Return the text unchanged."""
         return value
 
 
@@ -30,19 +30,19 @@ register_url_convertor("text", AnyText())
 
 
 def root_of(scope: Scope) -> str:
-    """The prefix: the app's own, or where another app has mounted it; empty for none."""
+    """Return the prefix: the app's own, or where another app has mounted it; empty for none."""
     root: str = scope.get(_ROOT, "")
     return root
 
 
 def site_of(connection: HTTPConnection) -> str:
-    """The prefix of all that one login is good for: that of the site, of which a database may be a part."""
+    """Return the prefix that one login covers: that of the site, of which a database may be a part."""
     site: str = connection.scope.get(_SITE, root_of(connection.scope))
     return site
 
 
 def part_of_site(scope: Scope, prefix: str, names: Container[str]) -> tuple[str | None, Scope]:
-    """Return which part of a site below ``prefix`` a request is for, None for the site itself, and its scope there."""
+    """Return the part of a site below ``prefix`` of a request, None for the site itself, and its scope there."""
     site = scope.get("root_path", "").rstrip("/") + prefix
     path: str = scope["path"]
     below = path.removeprefix(site) if path == site or path.startswith(f"{site}/") else path
@@ -54,18 +54,18 @@ def part_of_site(scope: Scope, prefix: str, names: Container[str]) -> tuple[str 
 
 
 def route_path(scope: Scope) -> str:
-    """The path of a request below the prefix."""
+    """Return the path of a request below the prefix."""
     path: str = scope["path"]
     return path.removeprefix(root_of(scope))
 
 
 def href(connection: HTTPConnection, path: str) -> str:
-    """The path of one of our pages as a browser needs it: with the prefix."""
+    """Return the path of a page as a browser needs it: with the prefix."""
     return root_of(connection.scope) + path
 
 
 def _whole(scope: Scope, mounted: str) -> str:
-    """The path with what a proxy took off before the app that mounts ours, which then says it in its root_path."""
+    """Return the path with the prefix that a proxy removed before the app that mounts ours, given in its root_path."""
     path: str = scope["path"]
     outer = scope.get("app_root_path", "").rstrip("/")
     taken_off = outer and not f"{path}/".startswith(f"{mounted}/")
@@ -73,7 +73,7 @@ def _whole(scope: Scope, mounted: str) -> str:
 
 
 class Root:
-    """Notes the prefix, and puts it back where a proxy took it off, so that both kinds of proxies are served."""
+    """Records the prefix, and restores it where a proxy removed it, so that both kinds of proxies work."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app

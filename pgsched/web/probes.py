@@ -1,4 +1,4 @@
-"""What load balancers and Prometheus ask: does this process answer, does it reach the database, how is the table."""
+"""Endpoints for load balancers and Prometheus: liveness, readiness, the gauges of the table."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ router = APIRouter(include_in_schema=False)
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])
 async def healthz() -> Response:
-    """Say that the process answers; without a token, so nothing more."""
+    """Answer that the process runs; without a token, so no details."""
     return PlainTextResponse("ok\n")
 
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def readyz(request: Request) -> Response:
-    """Say whether the database can be used; without a token, so nothing more."""
+    """Answer whether the database is available; without a token, so no details."""
     try:
         await state_of(request).client.database.run(list_entries(limit=1))
     except PgschedError:
-        return PlainTextResponse("the database cannot be used\n", status_code=503)
+        return PlainTextResponse("the database is not available\n", status_code=503)
     return PlainTextResponse("ok\n")
 
 
 @router.api_route("/metrics", methods=["GET", "HEAD"])
 async def metrics(actor: Scraper) -> Response:
-    """Tell how the table fares."""
+    """Return the gauges of the table."""
     return Response(await actor.state.table_gauges.text(), media_type=CONTENT_TYPE_LATEST)

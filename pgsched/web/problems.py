@@ -1,4 +1,4 @@
-"""What a request that goes wrong is answered: problem+json (RFC 9457) under ``/api``, a small page elsewhere."""
+"""Error answers: problem+json (RFC 9457) under ``/api``, a small page elsewhere."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ from pgsched.web.state import remote_of
 log = get_logger("pgsched.web")
 
 PROBLEM = "application/problem+json"
-AWAY = "the database cannot be reached at the moment; the log of the server says why"
+AWAY = "the database cannot be reached at the moment; see the server's log"
 RETRY_SECONDS = 5
-"""After which a client may ask again when the database was away."""
+"""When a client may retry after the database was unavailable."""
 
 _STATUS: Mapping[type[PgschedError], int] = {
     PermissionRefused: 403,
@@ -70,18 +70,18 @@ _UNQUOTED = ("payload", "metadata", "token")
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What went wrong; raise :class:`HTTPException` or one of our errors, and it becomes one."""
+    """An error; :class:`HTTPException` and our own errors are converted to it."""
 
     status: int
     detail: str
     field: str | None = None
-    """The parameter or field that is wrong."""
+    """The wrong parameter or field."""
     rule: str | None = None
     """What it must be."""
     task_id: int | None = None
-    """The task that is in the way."""
+    """The conflicting task."""
     errors: Sequence[Mapping[str, str]] = ()
-    """Each of several fields that are wrong, with its rule."""
+    """Each of several wrong fields, with its rule."""
     headers: Mapping[str, str] | None = None
 
     @property
@@ -102,7 +102,7 @@ class Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what is said about an error; of one that nobody expected only that it happened."""
+    """Return the description of an error; of an unexpected one only that it occurred."""
     if isinstance(error, AccessDenied):
         headers = {"WWW-Authenticate": 'Bearer realm="pgsched"'} if error.status == 401 else {}
         headers |= {"Retry-After": str(error.wait)} if error.wait else {}
@@ -113,19 +113,19 @@ def problem_of(error: Exception) -> Problem:
         return Problem(status=error.status_code, detail=str(error.detail), headers=error.headers)
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
-        return Problem(status=500, detail="internal error; its cause is in the log of the server")
+        return Problem(status=500, detail="internal error; its cause is in the server's log")
     detail = AWAY if _names_the_server(error) else str(error)
     if isinstance(error, InvalidValue):
         rule = None if error.field is None else error.sentence
         task_id = error.id if isinstance(error, KeyTaken) else None
         return Problem(status=status, detail=detail, field=error.field, rule=rule, task_id=task_id)
     if isinstance(error, VersionConflict):
-        return Problem(status=status, detail=detail, field="If-Match", rule="must be the ETag that it has now")
+        return Problem(status=status, detail=detail, field="If-Match", rule="must be the current ETag")
     return Problem(status=status, detail=detail, headers={"Retry-After": str(RETRY_SECONDS)} if status == 503 else None)
 
 
 def _names_the_server(error: Exception) -> bool:
-    """Whether the text of an error is about the server of the database, which is nobody's business who asks us."""
+    """Return whether an error's text describes the database server, which clients must not see."""
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, ReadOnlyDatabase)
 
 
@@ -155,14 +155,14 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
 
 
 def answer(request: Request, error: Exception) -> Response:
-    """Return the answer to a request that went wrong."""
+    """Return the answer to a failed request."""
     problem, path = problem_of(error), route_path(request.scope)
     if problem.status == 405:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": allowed(request)})
         problem = replace(problem, headers={"Allow": allowed(request)})
     if problem.status == 500:
-        # Without the values of variables, however an app around this one has set up its logging.
+        # Without the values of variables, whatever logging an app around this one has set up.
         trace = "".join(traceback.format_exception(error)).rstrip()
         log.error("request_failed", method=request.method, path=path, exception=trace)
     elif _names_the_server(error):
@@ -180,15 +180,15 @@ def answer(request: Request, error: Exception) -> Response:
 
 
 def _login_for(request: Request, path: str) -> str:
-    """The login that leads back to the page that was asked for."""
-    if path in ("/", "/live"):  # the first page anyway, and what only scripts ask for
+    """Return the login page that leads back to the requested page."""
+    if path in ("/", "/live"):  # The first page is the default, and paths that only scripts request are left out.
         return "/login"
     query = request.url.query
     return "/login?" + urlencode({"next": quote(path, safe="/:@!$&'()*+,;=~%") + (f"?{query}" if query else "")})
 
 
 def register_problems(app: FastAPI) -> None:
-    """Answer the errors of every route; what is raised outside of routes is caught by :class:`Catcher`."""
+    """Install handlers for the errors of every route; :class:`Catcher` handles errors outside of routes."""
 
     async def handle(request: Request, error: Exception) -> Response:
         return answer(request, error)
@@ -198,10 +198,10 @@ def register_problems(app: FastAPI) -> None:
 
 
 class Catcher(HttpLayer):
-    """Answers whatever else is raised, once."""
+    """Answers all other errors, once."""
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; an error after the answer has begun ends the connection, as it should."""
+        """Handle one request; an error after the start of the answer closes the connection, as it should."""
         began = False
 
         async def noting(message: Message) -> None:
@@ -211,7 +211,7 @@ class Catcher(HttpLayer):
 
         try:
             await self._app(scope, receive, noting)
-        except ClientDisconnect:  # in the middle of its request: there is nobody to answer
+        except ClientDisconnect:  # The client disconnected in the middle of its request: nobody to answer.
             log.debug("client_left", method=scope["method"], path=route_path(scope))
         except Exception as error:
             if began:

@@ -1,4 +1,4 @@
-"""Pages made of templates, which escape all that they show."""
+"""Pages rendered from templates, which escape all values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 
 
 def make_templates() -> Jinja2Templates:
-    """Return the templates of this package; a name that is not given is an error, not nothing."""
+    """Return the templates of this package; an undefined name is an error, not empty text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
@@ -40,9 +40,9 @@ def make_templates() -> Jinja2Templates:
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
-    """Return a page, or what differs of its live parts if the browser names those that it has.
+    """Return a page, or its changed live parts if the browser sends the versions that it has.
 
-    In its template: ``href('/tasks')``, ``static('app.css')``, ``request``, and the context.
+    Available in the template: ``href('/tasks')``, ``static('app.css')``, ``request``, and the context.
     """
     templates = front_of(request).templates
     html = templates.get_template(template).render({"request": request, **context})

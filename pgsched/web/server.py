@@ -1,4 +1,4 @@
-"""Serves the web face: alone until a signal, or beside a worker in a thread."""
+"""Runs the web server: alone until a signal, or next to a worker in a thread."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from pgsched.web.timed_protocol import TimedProtocol
 log = get_logger("pgsched.web")
 
 GRACE_SECONDS = 5
-"""Requests under way get so long to end."""
+"""How long open requests may take to finish."""
 
 UNPROTECTED = (
-    "no tokens are set: whoever reaches this port is an operator, and through a proxy on this machine that is "
+    "no tokens are set: every client of this port is an operator, and a proxy on this machine makes that "
     "everyone: set PGSCHED_OPERATOR_TOKEN before you put a proxy in front"
 )
 
@@ -38,8 +38,8 @@ UNPROTECTED = (
 def run_web(*, databases: Mapping[str, str], settings: WebSettings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. ``databases`` are libpq's DSNs by their names.
 
-    A single one is served without its name. Raises ConfigError, SchemaMismatch and DatabaseUnavailable before anything
-    is served; of several databases some may be away.
+    A single one is served without its name. Raises ConfigError, SchemaMismatch and DatabaseUnavailable before it starts
+    to serve; of several databases some may be unavailable.
     """
     manager = find_manager(os.environ)
     check_databases(databases)
@@ -54,7 +54,7 @@ def run_web(*, databases: Mapping[str, str], settings: WebSettings) -> int:
 
 
 def check_databases(databases: Mapping[str, str]) -> None:
-    """Raise SchemaMismatch and DatabaseUnavailable unless all that answer can be served, and one does."""
+    """Raise SchemaMismatch and DatabaseUnavailable unless all that answer can be served, and at least one does."""
     away: dict[str, DatabaseUnavailable] = {}
     for name, dsn in databases.items():
         try:
@@ -73,7 +73,7 @@ def check_databases(databases: Mapping[str, str]) -> None:
 
 @contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens. Raises ConfigError when the address cannot be had."""
+    """Return a listening socket. Raises ConfigError when the address cannot be bound."""
     with ExitStack() as opened:
         try:
             family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -87,14 +87,14 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 class UvicornServer(uvicorn.Server):
-    """Leaves the signals to its caller, who may have streams to end first and may run in a thread."""
+    """Leaves the signals to its caller, which closes streams first and may run in a thread."""
 
     def __init__(self, config: uvicorn.Config, manager: Manager | None = None) -> None:
         super().__init__(config)
         self._manager = manager
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve, and say so."""
+        """Start to serve, and report it."""
         await super().startup(sockets)
         if self._manager is not None and self.started:
             self._manager.ready()
@@ -106,7 +106,7 @@ class UvicornServer(uvicorn.Server):
 
 
 class Server:
-    """The app on a socket that listens."""
+    """The app on a listening socket."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Server:
         listener: socket.socket,
         manager: Manager | None = None,
     ) -> None:
-        """``manager`` is told when this serves, and when it stops."""
+        """``manager`` is notified when this serves, and when it stops."""
         self._manager = manager
         app: ASGIApp
         if len(databases) == 1:
@@ -128,14 +128,14 @@ class Server:
         self._listener = listener
         host, port = listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}/"
-        """Where it is served."""
+        """The URL of the server."""
         config = uvicorn.Config(
             TrustedProxies(app, settings.proxies),
             http=TimedProtocol,
-            log_config=None,  # its records join ours
-            access_log=False,  # it would write queries
+            log_config=None,  # Its records join ours.
+            access_log=False,  # It would write queries.
             server_header=False,
-            proxy_headers=False,  # it believes every address of a network; see TrustedProxies
+            proxy_headers=False,  # It trusts every address of a network; see TrustedProxies.
             date_header=True,
             lifespan="on",
             ws="none",
@@ -147,7 +147,7 @@ class Server:
         self._ready = threading.Event()
 
     async def run_until_signalled(self) -> None:
-        """Serve until SIGTERM or SIGINT; a second one ends the requests under way."""
+        """Serve until SIGTERM or SIGINT; a second one cancels the open requests."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -155,7 +155,7 @@ class Server:
 
     @contextmanager
     def run_in_thread(self) -> Iterator[None]:
-        """Serve for the time of a ``with``, and end in order."""
+        """Serve for the time of a ``with``, and shut down gracefully."""
         thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="pgsched web", daemon=True)
         thread.start()
         self._ready.wait()
@@ -169,7 +169,7 @@ class Server:
     def _stop(self) -> None:
         if self._manager is not None:
             self._manager.stopping()
-        # Streams first: requests that would never end are otherwise waited for.
+        # Streams first: endless requests would be waited for otherwise.
         for part in self._parts:
             part.state.web.stopping.set()
         self._server.force_exit = self._server.should_exit

@@ -1,4 +1,4 @@
-"""What the web face is told: flags, then ``PGSCHED_*``, then the defaults below."""
+"""Settings of the web server: flags, then ``PGSCHED_*``, then the defaults below."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MAX_TOKEN = 500
 
 @dataclass(frozen=True, kw_only=True)
 class WebSettings:
-    """Where the web face is served, and to whom.
+    """Where the web server listens, and who may use it.
 
-    Without tokens it is served to this machine alone, and whoever sits there is an operator. With one of them nobody
-    comes in without a token, from this machine either.
+    Without tokens it serves only this machine, and all its users are operators. With any token every request needs one,
+    from this machine too.
     """
 
     host: str = "127.0.0.1"
@@ -28,22 +28,22 @@ class WebSettings:
     port: int = 8080
     """The port to bind; 0 takes a free one."""
     path_prefix: str = ""
-    """The path under which all of it is served, as ``/jobs``; empty: the root."""
+    """The path under which all of it is served, such as ``/jobs``; empty: the root."""
     trusted_proxies: str = ""
-    """Addresses and networks, with commas between them, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    """Addresses and networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
     viewer_token: str | None = None
-    """Opens everything that changes nothing."""
+    """Permits everything that changes nothing."""
     operator_token: str | None = None
     """Opens everything."""
     metrics_token: str | None = None
-    """Opens ``/metrics`` and nothing else, as the other tokens open it too."""
+    """Permits ``/metrics`` and nothing else; the other tokens permit it too."""
     oidc: OidcSettings | None = None
-    """The identity provider by which people log in; tokens go on beside it."""
+    """The identity provider by which people log in; tokens remain valid."""
     hide_payloads: bool = False
-    """Show no payload, metadata, result, progress or error's text to viewers."""
+    """Hide payloads, metadata, results, progress and error texts from viewers."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a value that makes no sense, or that would let strangers in."""
+        """Raise ConfigError for an invalid value, or one that would let strangers in."""
         if not 0 <= self.port <= 65535:
             raise ConfigError("must be between 0 and 65535", field="port", value=self.port)
         if self.path_prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.path_prefix):
@@ -66,32 +66,32 @@ class WebSettings:
 
     @property
     def proxies(self) -> list[str]:
-        """The proxies that are believed, one by one."""
+        """The trusted proxies, one by one."""
         return [part.strip() for part in self.trusted_proxies.split(",") if part.strip()]
 
     @property
     def protected(self) -> bool:
-        """Whether a token or a login is asked for."""
+        """Whether a token or a login is required."""
         return self.has_tokens or self.oidc is not None
 
     @property
     def has_tokens(self) -> bool:
-        """Whether there is a token that opens pages."""
+        """Whether there is a token that permits pages."""
         return self.viewer_token is not None or self.operator_token is not None
 
     def key(self, purpose: str) -> bytes | None:
-        """The key for one purpose that is made of all that lets somebody in; None when nothing is asked for."""
+        """Return the key for one purpose, derived from all secrets; None when nothing is required."""
         given = [secret for secret in (self.operator_token, self.viewer_token) if secret is not None]
         given += [] if self.oidc is None else [self.oidc.client_secret]
         return key_of(purpose, *given) if given else None
 
     def __repr__(self) -> str:
-        """Without the tokens: a repr ends up in logs."""
+        """Without the tokens: a repr may end up in logs."""
         return f"WebSettings(host={self.host!r}, port={self.port}, protected={self.protected})"
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether an address or the name ``localhost`` is this machine's own."""
+    """Return whether an address or the name ``localhost`` is this machine's own."""
     if host is None:
         return False
     if host.lower() == "localhost":
@@ -108,7 +108,7 @@ def _check_proxy(proxy: str) -> None:
     try:
         ipaddress.ip_network(proxy)
     except ValueError:
-        rule = "must be IP addresses or networks as 10.0.0.0/8, with commas between them"
+        rule = "must be IP addresses or networks such as 10.0.0.0/8, separated by commas"
         raise ConfigError(rule, field="trusted_proxies", value=proxy) from None
 
 

@@ -1,4 +1,4 @@
-"""Several databases on one site: each below its name, and a first page that shows how each of them fares."""
+"""Several databases on one site: each below its name, and a first page with the state of each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pgsched.web.static_files import NamedFiles
 
 
 class Site:
-    """The ASGI app of several databases. A login is good for all of them."""
+    """The ASGI app of several databases. A login is valid for all of them."""
 
     def __init__(self, first: FastAPI, parts: Mapping[str, FastAPI], *, prefix: str) -> None:
         self.first = first
@@ -38,12 +38,12 @@ class Site:
         self._prefix = prefix
 
     async def close(self) -> None:
-        """End streams and close the connections, where no server runs the lifespan of this app."""
+        """Close streams and connections, where no server runs the lifespan of this app."""
         for part in self.parts.values():
             await part.state.web.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lead a request to its database; what is not below the name of one is the site's own."""
+        """Route a request to its database; paths that are not below the name of one belong to the site."""
         name = None
         if scope["type"] == "http":
             name, scope = part_of_site(scope, self._prefix, self.parts)
@@ -53,9 +53,9 @@ class Site:
 def create_site(
     databases: Mapping[str, str], *, settings: WebSettings | None = None, pool_size: int = POOL_SIZE
 ) -> Site:
-    """Return the ASGI app on several databases, whose DSNs stand by their names; as ``create_app``.
+    """Return the ASGI app on several databases, given as DSNs by name; like ``create_app``.
 
-    Connections are opened at the first request. One that is down does not keep the others from being served. Raises
+    Connections are opened at the first request. One unavailable database does not affect the others. Raises
     ConfigError for a name that cannot be part of a path.
     """
     known = settings or WebSettings()
@@ -79,7 +79,7 @@ def _first(front: Front, states: Mapping[str, WebState]) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         for state in states.values():
-            state.bulk.start()  # a change may be open that another one's death has left
+            state.bulk.start()  # A crashed process may have left an open change.
         try:
             yield
         finally:

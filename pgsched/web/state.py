@@ -1,4 +1,4 @@
-"""What all requests share: ``request.app.state.web``."""
+"""The state that all requests share: ``request.app.state.web``."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from pgsched.web.services.watch import Look, Watch
 from pgsched.web.settings import WebSettings
 
 HANDLERS_SECONDS = 30.0
-"""Suggestions of types and tags are at most so old."""
+"""Maximum age of suggestions of types and tags."""
 DIAGNOSIS_SECONDS = 15.0
-"""How old the doctor's findings may be before they are looked for anew; twice that while somebody asks."""
+"""The age at which the doctor's findings are reloaded; twice that at most under continuous use."""
 STATS_SECONDS = 2.0
-"""Counts are at most so old."""
+"""Maximum age of counters."""
 
 
 class Front:
-    """What is asked before anything is shown: who comes in, and for how much. Several databases share it."""
+    """Access control, before anything is shown: sessions and limits. Several databases share it."""
 
     def __init__(
         self,
@@ -52,22 +52,22 @@ class Front:
         self.revocations = Revocations(databases)
         self.oidc = None if settings.oidc is None else Oidc(settings.oidc)
         self.key = settings.key("notices") or secrets.token_bytes(32)
-        """Signs what a browser keeps for a moment. All processes with the same tokens have the same."""
+        """Signs short-lived values in browsers. It is the same in all processes with the same tokens."""
 
     async def close(self) -> None:
-        """End what was begun for requests."""
+        """Cancel work that was started for requests."""
         await self.revocations.close()
 
 
 class WebState:
-    """Made with the app; connections are opened at first use."""
+    """Created with the app; connections are opened at first use."""
 
     def __init__(self, *, client: AsyncClient, front: Front, name: str = "", names: Sequence[str] = ()) -> None:
         database = client.database
         self.name = name
-        """What the database is called on a site with several; empty on one of its own."""
+        """The name of the database on a site with several; empty otherwise."""
         self.names = names
-        """All databases of the site; empty: there is this one."""
+        """All databases of the site; empty: only this one."""
         self.client = client
         self.front = front
         self.settings = front.settings
@@ -85,7 +85,7 @@ class WebState:
         self.watch = Watch(self._look)
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
-        """Set when the server is about to end: a stream that would go on for ever ends then."""
+        """Set when the server is about to stop: it ends streams."""
 
     async def _look(self, ids: Collection[int]) -> Look:
         database = self.client.database
@@ -94,7 +94,7 @@ class WebState:
         return Look(tables, tasks)
 
     async def close(self) -> None:
-        """End what was begun for requests and close the connections."""
+        """Cancel work that was started for requests and close the connections."""
         self.stopping.set()
         await self.front.close()
         shared = (self.stats, self.diagnosis, self.surveys, self.running, self.counted, self.upcoming, self.handlers)
@@ -103,13 +103,13 @@ class WebState:
 
 
 def state_of(connection: HTTPConnection) -> WebState:
-    """Return what the requests of an app share."""
+    """Return the state that the requests of an app share."""
     state: WebState = connection.app.state.web
     return state
 
 
 def front_of(connection: HTTPConnection) -> Front:
-    """Return who comes in and for how much."""
+    """Return the access control of an app."""
     front: Front = connection.app.state.front
     return front
 

@@ -1,4 +1,4 @@
-"""The files of the dashboard, below a path that names their content: a browser keeps them for ever and asks no more.
+"""The files of the dashboard, below a path that names their content: browsers cache them for ever without revalidation.
 
 All of them share one name, since scripts import one another by relative paths.
 """
@@ -23,7 +23,7 @@ _NAMED: Final = re.compile(rf"([0-9a-f]{{{DIGITS}}})/(.+)", re.DOTALL)
 
 @cache
 def content_name() -> str:
-    """Return the name of what the files hold, which changes with any of them."""
+    """Return the digest of all files, which changes with any of them."""
     digest = hashlib.sha256()
     for file in sorted(FOLDER.rglob("*")):
         if file.is_file():
@@ -34,7 +34,7 @@ def content_name() -> str:
 
 
 class NamedFiles(StaticFiles):
-    """Serves a file as ``NAME/file`` too. A page of another version gets what there is, but may not keep it."""
+    """Serves a file as ``NAME/file`` too. A page of another version gets the current file, but may not cache it."""
 
     def __init__(self) -> None:
         super().__init__(directory=FOLDER)

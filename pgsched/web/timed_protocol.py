@@ -1,7 +1,7 @@
-"""HTTP over one connection, with limits to how long a client may take.
+"""HTTP over one connection, with time limits for slow clients.
 
-uvicorn ends connections that are idle after an answer. A client that connects and says nothing, sends a request byte by
-byte, or takes no answer would be waited for without end.
+uvicorn closes connections that are idle after an answer. A client that connects and sends nothing, sends a request byte
+by byte, or reads no answer would be waited for without end.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS: Final = 10.0
-"""The head of a request is here so long after the connection, or after the answer before."""
+"""Time limit for the head of a request, after the connection or the previous answer."""
 BODY_SECONDS: Final = 120.0
-"""The body of a request is here so long after its head."""
+"""Time limit for the body of a request, after its head."""
 STALL_SECONDS: Final = 60.0
-"""A client that takes nothing of an answer for so long has left."""
+"""A client that reads nothing of an answer for this long is considered gone."""
 
 _HEAD, _BODY, _NOTHING = "head", "body", ""
 
 
 class TimedProtocol(H11Protocol):
-    """Ends a connection whose client is slower than that.
+    """Closes a connection whose client is slower than that.
 
-    What is waited for goes by the state of the client: IDLE, its head; SEND_BODY, its body; any other, nothing.
+    The timer depends on the state of the client: IDLE, its head; SEND_BODY, its body; any other, none.
     """
 
     head_seconds = HEAD_SECONDS
@@ -39,33 +39,33 @@ class TimedProtocol(H11Protocol):
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         super().connection_made(transport)
         self._follow()
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a request."""
+        """Receive a part of a request."""
         super().data_received(data)
         self._follow()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of a body that nobody wanted."""
+        """Wait for the next request, or for the rest of an unread body."""
         super().on_response_complete()
         self._follow()
 
     def pause_writing(self) -> None:
-        """The client takes less than we send."""
+        """The client reads less than we send."""
         super().pause_writing()
         if self._stalled is None:
             self._stalled = self.loop.call_later(self.stall_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has taken what it was sent."""
+        """The client has read what it was sent."""
         super().resume_writing()
         self._end_stall()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop waiting."""
         super().connection_lost(exc)
         self._await(_NOTHING)
         self._end_stall()

@@ -49,7 +49,7 @@ def test_retry_of_a_dead_task_brings_it_back(dsn: str, look: Looks) -> None:
         page = look("/dead")
         expect(page.locator("[data-row]")).to_contain_text("ValueError: no luck")
         submit(page, "Retry")
-        expect(page.locator(".notice")).to_have_text(f"Task {made} is retried, with all its attempts.")
+        expect(page.locator(".notice")).to_have_text(f"Task {made} will be retried, with all its attempts.")
         expect(page.locator("h1 .badge")).to_have_text("pending")
         assert task_row(connection, made)["attempts"] == 0
 

@@ -47,7 +47,7 @@ def test_a_change_to_many_is_of_the_fields_as_they_are_and_can_be_undone(dsn: st
         page.locator("#f-queue").fill("mail")
         expect(page.locator("[data-unapplied]")).to_be_visible()
         submit(page, "Cancel…")
-        expect(page.get_by_role("alert")).to_contain_text("The filter was changed after it had been applied")
+        expect(page.get_by_role("alert")).to_contain_text("The filter was changed after it was applied")
         submit(page, "Cancel 1 task")
         expect(page.locator("#f-queue")).to_have_value("mail")
         submit(page, "Undo")

@@ -79,7 +79,7 @@ def retry_of_a_type(desk: Desk) -> None:
     desk.hand.follow(desk.button("Retry…"))
     desk.see("type:send_email")
     desk.hand.follow(desk.button("Retry 2 tasks"))
-    desk.see("Retry 2 tasks: begins in")
+    desk.see("Retry 2 tasks: starts in")
 
 
 def taken_back(desk: Desk) -> None:

@@ -301,7 +301,7 @@ def test_times_are_in_the_zone_of_the_viewer_and_utc_when_pointed_at(
         tick = page.locator("time[datetime='2031-01-31T20:00:05.000Z']").first
         expect(tick).to_have_text("01/02/2031, 01:30:05")
         expect(tick).to_have_attribute("title", "2031-01-31 20:00:05 UTC")
-        zone = re.compile("Times are shown in Asia/(Calcutta|Kolkata); point at one to see it in UTC.")
+        zone = re.compile("Times are shown in Asia/(Calcutta|Kolkata); hover over a time to see it in UTC.")
         expect(page.locator("footer")).to_have_text(zone)
     with Looks(browser, url, timezone_id="UTC") as looks:
         page = looks(f"/tasks/{made}")

@@ -32,7 +32,7 @@ def test_schedule_that_begins_at_eight_in_berlin_begins_at_eight_in_berlin(
         page.get_by_label("Not before", exact=True).fill("2031-06-10T08:00")
         page.get_by_label("Not after", exact=True).fill("2031-10-26T02:30")
         expect(page.locator("#preview li").first).to_contain_text("Tue 2031-06-10 08:00:00 Europe/Berlin")
-        expect(page.locator("#preview")).to_contain_text("Not after 2031-10-26T02:30: this time comes twice")
+        expect(page.locator("#preview")).to_contain_text("Not after 2031-10-26T02:30: this time occurs twice")
         submit(page, "Create")
         with database(dsn) as connection:
             (row,) = connection.execute("select id, start_date, end_date from pgsched.tasks").fetchall()
@@ -82,7 +82,7 @@ def test_time_that_the_clocks_skip_is_refused_and_one_that_comes_twice_is_explai
         assert "where the clocks skip this time" in hint_of(page, "Scheduled for")
         field.fill("2031-10-26T02:30")
         assert field.evaluate("(one) => one.validationMessage") == ""
-        assert "comes twice: the first is meant, 00:30 UTC" in hint_of(page, "Scheduled for")
+        assert "occurs twice: the first is used, 00:30 UTC" in hint_of(page, "Scheduled for")
         page.get_by_label("Time zone", exact=True).fill("Europe/Berlin")
         page.get_by_label("Cron expression", exact=True).fill("0 8 * * *")
         page.get_by_label("Not before", exact=True).fill("2031-03-30T02:30")

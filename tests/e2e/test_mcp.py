@@ -26,7 +26,7 @@ async def test_viewer_sees_reading_tools_alone_and_changes_are_refused_in_one_li
             await one.call("show_task", id=4711)
         with pytest.raises(ToolFailed, match="the term colour:red must begin with one of"):
             await one.call("find_tasks", query="colour:red")
-        with pytest.raises(ToolFailed, match="no tool is called 'drop_table'"):
+        with pytest.raises(ToolFailed, match="unknown tool 'drop_table'"):
             await one.call("drop_table")
         for name in tools.keys() - {"show_task", "show_error", "explain_waiting", "explain_queue", "preview_schedule"}:
             await one.call(name)

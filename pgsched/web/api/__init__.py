@@ -1,4 +1,4 @@
-"""The REST API: routes for programs, under ``/api/v1``. What they do is the client's; here it becomes HTTP."""
+"""The REST API: routes under ``/api/v1``. The client does the work; these modules map it to HTTP."""
 
 from __future__ import annotations
 
@@ -35,4 +35,4 @@ ROUTES: Final[list[BaseRoute]] = [
     *by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]).routes,
     *(route for part in _PARTS for route in part.router.routes),
 ]
-"""Every operation, in the order in which they are tried."""
+"""Every operation, in the order in which routes are matched."""

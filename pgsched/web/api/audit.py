@@ -1,4 +1,4 @@
-"""The audit log: who changed what through the web."""
+"""The audit log: who changed what through the dashboard and the REST API."""
 
 from __future__ import annotations
 
@@ -42,17 +42,18 @@ ENTRY = {
 )
 async def list_audit(
     actor: Operator,
-    task_id: Annotated[int | None, Query(description="Only of this task.")] = None,
-    by: Annotated[str | None, Query(alias="actor", description="Only of who called himself so.")] = None,
+    task_id: Annotated[int | None, Query(description="Only changes of this task.")] = None,
+    by: Annotated[str | None, Query(alias="actor", description="Only changes by this actor.")] = None,
     action: Annotated[
-        str | None, Query(description="Only of this action, as `task.cancel`, or of all of a kind, as `task`.")
+        str | None,
+        Query(description="Only this action, such as `task.cancel`, or all actions of a kind, such as `task`."),
     ] = None,
-    queue: Annotated[str | None, Query(description="Only of this queue.")] = None,
+    queue: Annotated[str | None, Query(description="Only changes of this queue.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """For operators only: it names people and where they were. Without task_id a page looks at 100,000 entries and may
-    be short, even empty: go on with next_cursor until it is null.
+    """For operators only, because entries contain the names and addresses of people. Without task_id a page scans
+    100,000 entries and may be short or even empty: continue with next_cursor until it is null.
     """
     filters = {"task_id": task_id, "actor": by, "action": action, "queue": queue}
     before_id = read_cursor("audit", unsealed(cursor, filters), int)

@@ -1,4 +1,4 @@
-"""Changes to many tasks that go on in the background."""
+"""Changes to many tasks that run in the background."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ ChangeId = Annotated[int, Path(description="The id of the change.", examples=[3]
 
 
 class NewBulkChange(StrictModel):
-    """One action on all tasks that fit a filter and that it suits, however many."""
+    """One action on all tasks that match a filter and allow the action; their number is not limited."""
 
     action: StrictStr = Field(json_schema_extra={"enum": list(ACTIONS)})
     filter: BulkFilter
     delay: StrictInt = Field(
-        UNDO_SECONDS, ge=0, le=3600, description="It begins after so many seconds, and can be undone until then."
+        UNDO_SECONDS, ge=0, le=3600, description="Seconds until the change starts; it can be undone until then."
     )
 
 
@@ -45,10 +45,10 @@ class NewBulkChange(StrictModel):
     responses=answers(BulkChangeShape, examples.BULK_CHANGE, 400, status=201),
 )
 async def create_bulk_change(
-    actor: Operator, body: Annotated[NewBulkChange, json_body(retry=("Retry what is dead", examples.NEW_BULK_CHANGE))]
+    actor: Operator, body: Annotated[NewBulkChange, json_body(retry=("Retry dead tasks", examples.NEW_BULK_CHANGE))]
 ) -> Response:
-    """A dashboard makes it in batches: each is a transaction with its entry in the audit log. When that dashboard dies,
-    another one goes on, or the same when it is back.
+    """A dashboard process makes the change in batches: each is a transaction with its entry in the audit log. When that
+    process dies, another one continues, or the same one after its restart.
     """
     filters = filters_of(body.filter, actor)
     estimate = await bulk.estimate(actor.client, body.action, filters)
@@ -62,7 +62,7 @@ async def create_bulk_change(
     responses=answers(BulkChangePage, {"items": [examples.BULK_CHANGE], "next_cursor": None}),
 )
 async def list_changes(actor: Viewer, limit: Limit = 50, cursor: Cursor = None) -> Response:
-    """Those that are over stay listed."""
+    """Finished changes stay in the list."""
     before = read_cursor("bulk_changes", cursor, int)
     found = await actor.client.database.run(list_bulk_changes(limit=limit, before_id=before))
     following = write_cursor("bulk_changes", found[-1].id) if len(found) == limit else None
@@ -85,7 +85,7 @@ async def get_bulk_change(actor: Viewer, id: ChangeId) -> Response:
     responses=answers(BulkChangeShape, examples.BULK_CHANGE | {"status": "undone"}, 404, 409),
 )
 async def undo_bulk_change(actor: Operator, id: ChangeId) -> Response:
-    """Nothing is changed then. Refused once it has begun: stop it."""
+    """Nothing is changed then. Rejected once the change has started: stop it instead."""
     return _reply(actor, await bulk.end(actor, id, "undo"))
 
 
@@ -95,7 +95,7 @@ async def undo_bulk_change(actor: Operator, id: ChangeId) -> Response:
     responses=answers(BulkChangeShape, examples.BULK_CHANGE | {"status": "stopped"}, 404, 409),
 )
 async def stop_bulk_change(actor: Operator, id: ChangeId) -> Response:
-    """After the batch under way. What is done stays done: `changed` says how many."""
+    """It stops after the current batch. Changes already made remain: `changed` counts them."""
     return _reply(actor, await bulk.end(actor, id, "stop"))
 
 
@@ -105,7 +105,7 @@ async def stop_bulk_change(actor: Operator, id: ChangeId) -> Response:
     responses=answers(BulkChangeShape, examples.BULK_CHANGE | {"status": "running"}, 404, 409),
 )
 async def resume_bulk_change(actor: Operator, id: ChangeId) -> Response:
-    """With the tasks that were not looked at yet."""
+    """It continues with the tasks that it has not examined yet."""
     return _reply(actor, await bulk.end(actor, id, "resume"))
 
 

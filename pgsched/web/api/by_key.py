@@ -1,4 +1,4 @@
-"""The routes of one task once more, for whoever knows its idempotency key and not its id."""
+"""The routes of one task again, addressed by its idempotency key instead of its id."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ async def id_of_key(
         str,
         Path(
             description="The idempotency_key of the task, percent-encoded: a slash in it is %2F. "
-            "A task that has left is found by the key that it had.",
+            "A task that was deleted is found by the key that it had.",
             examples=["invoice-7"],
         ),
     ],
 ) -> int:
-    """A dependency: the id of the task with the key in the path, which is still quoted. Raises TaskNotFound."""
+    """A dependency: the id of the task with the percent-encoded key in the path. Raises TaskNotFound."""
     return await actor.client.task_id(unquote(key))
 
 
@@ -39,7 +39,7 @@ IdOfKey = Annotated[int, Depends(id_of_key)]
 
 
 def by_key(routers: Iterable[APIRouter]) -> APIRouter:
-    """Return the routes below a task's id, below its key. To be asked before them: "by-key" might be an id."""
+    """Return the routes of a task with its key in place of its id. Match them first: "by-key" could be an id."""
     known = api_router()
     for router in routers:
         for route in router.routes:

@@ -1,4 +1,4 @@
-"""Calendars: days that cron expressions leave out by name."""
+"""Calendars: named sets of days on which cron expressions do not run."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ router = api_router("calendars")
 
 CalendarName = Annotated[str, Path(description="The name of the calendar.", examples=["holidays"])]
 
-Calendars = list_of(CalendarShape, "Calendars", "Calendars by their names.")
+Calendars = list_of(CalendarShape, "Calendars", "Calendars by name.")
 
 
 class CalendarDays(StrictModel):
-    """The days of a calendar, instead of those it had."""
+    """The days of a calendar; they replace its previous days."""
 
     days: list[StrictStr] = Field(
-        description="As `12-25`, of every year, and `2030-04-19`.", json_schema_extra={"maxItems": MAX_DAYS}
+        description="Such as `12-25`, for every year, and `2030-04-19`.", json_schema_extra={"maxItems": MAX_DAYS}
     )
 
 
 @router.get("/calendars", summary="List calendars", responses=answers(Calendars, [examples.CALENDAR]))
 async def list_calendars(actor: Viewer) -> Response:
-    """Each with its days and with how many schedules name it."""
+    """Each with its days and the number of schedules that use it."""
     return reply(actor, await actor.client.calendars())
 
 
 @router.get("/calendars/{name}", summary="Read a calendar", responses=answers(CalendarShape, examples.CALENDAR, 404))
 async def get_calendar(actor: Viewer, name: CalendarName) -> Response:
-    """Its days, and how many schedules name it."""
+    """Its days, and the number of schedules that use it."""
     found = await changes.find_calendar(actor.client, name)
     if found is None:
         raise CalendarNotFound(f"calendar {name} does not exist")
@@ -54,7 +54,7 @@ async def get_calendar(actor: Viewer, name: CalendarName) -> Response:
     status_code=201,
     summary="Create a calendar or replace its days",
     responses=answers(
-        CalendarShape, examples.CALENDAR, 400, 412, status=201, also="It was there: its days are replaced."
+        CalendarShape, examples.CALENDAR, 400, 412, status=201, also="The calendar existed: its days are replaced."
     ),
 )
 async def set_calendar(
@@ -63,7 +63,7 @@ async def set_calendar(
     body: Annotated[CalendarDays, json_body(holidays=("Holidays", {"days": examples.CALENDAR["days"]}))],
     expected: IfMatch,
 ) -> Response:
-    """Schedules that name it are planned afresh."""
+    """The next ticks of schedules that use it are calculated again."""
     now, change = await changes.set_calendar(actor, name, body.days, versions=expected.versions, exists=expected.exists)
     headers = etag(changes.version_of_calendar(now))
     return reply(actor, now, status=201 if change.before is None else 200, headers=headers)
@@ -71,6 +71,6 @@ async def set_calendar(
 
 @router.delete("/calendars/{name}", status_code=204, summary="Delete a calendar", responses=empty_answer(404, 409, 412))
 async def delete_calendar(actor: Operator, name: CalendarName, expected: IfMatch) -> Response:
-    """Refused while a cron expression names it, of a task in whatever status."""
+    """Rejected while the cron expression of a task uses it, whatever the task's status."""
     await changes.delete_calendar(actor, name, versions=expected.versions)
     return Response(status_code=204)

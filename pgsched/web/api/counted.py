@@ -1,4 +1,4 @@
-"""Types and errors, from what workers have counted of the history."""
+"""Types and errors, from the counters that workers keep of the history."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ HistogramBinShape = shape_of(HistogramBin, "HistogramBin")
 ErrorShape = shape_of(ErrorStats, "ErrorStats")
 DeploymentShape = shape_of(Deployment, "Deployment")
 Types = list_of(TypeShape, "Types", "Types, those with the most attempts first.")
-TypeHistory = list_of(TypeBucketShape, "TypeHistory", "Buckets in order, the empty ones, too.")
+TypeHistory = list_of(TypeBucketShape, "TypeHistory", "Buckets in order, including empty ones.")
 TypeHistogram = list_of(HistogramBinShape, "TypeHistogram", "Bins that are not empty, in order.")
 Errors = list_of(ErrorShape, "Errors", "Groups of errors, the most frequent first.")
 Deployments = list_of(DeploymentShape, "Deployments", "Versions, the latest first.")
 
-Within = Annotated[str, Query(description='How long back: "1h", "7d"; 5 minutes to 400 days.')]
-Ago = Annotated[str | None, Query(description='The same time so long before: "1d" is yesterday.')]
-OfQueue = Annotated[str | None, Query(description="Only of this queue.")]
-OfType = Annotated[str | None, Query(description="Only of this type.")]
+Within = Annotated[str, Query(description='Length of the period until now: "1h", "7d"; 5 minutes to 400 days.')]
+Ago = Annotated[str | None, Query(description='An earlier period of the same length: "1d" shifts it back by a day.')]
+OfQueue = Annotated[str | None, Query(description="Only this queue.")]
+OfType = Annotated[str | None, Query(description="Only this type.")]
 
 
 def time_of(within: Within = "1h", ago: Ago = None, queue: OfQueue = None) -> CountedOptions:
-    """Which time and which queue."""
+    """The period and the queue."""
     return CountedOptions(within=within, ago=ago, queue=queue)
 
 
@@ -48,15 +48,15 @@ Time = Annotated[CountedOptions, Depends(time_of)]
 class ErrorAct(StrictModel):
     """What to do with the dead tasks of an error."""
 
-    dry_run: StrictBool = Field(False, description="True: only count them, up to 10,000.")
+    dry_run: StrictBool = Field(False, description="true: only count them, up to 10,000.")
 
 
 @router.get(
     "/types", summary="Read throughput, failures and durations of types", responses=answers(Types, [examples.TYPE])
 )
 async def list_types(actor: Viewer, time: Time, task_type: OfType = None) -> Response:
-    """Waits are from due to start, of first attempts, in seconds; quantiles are at most 9 % off. Workers count once a
-    minute.
+    """Waits are the seconds from due to start of first attempts; quantiles are accurate to 9 %. Workers update the
+    counters once a minute.
     """
     return reply(actor, await actor.client.type_stats(task_type, **time))
 
@@ -67,7 +67,9 @@ async def list_types(actor: Viewer, time: Time, task_type: OfType = None) -> Res
     responses=answers(TypeHistory, [examples.BUCKET]),
 )
 async def list_type_history(actor: Viewer, time: Time, task_type: OfType = None) -> Response:
-    """In buckets of 5 minutes up to 6 hours, of an hour up to a day, of 6 hours up to 7 days, else of a day."""
+    """In buckets of 5 minutes for up to 6 hours, of an hour for up to a day, of 6 hours for up to 7 days, else of a
+    day.
+    """
     return reply(actor, await actor.client.type_history(task_type, **time))
 
 
@@ -87,7 +89,7 @@ async def list_deployments(
     within: Within = "30d",
     task_type: OfType = None,
 ) -> Response:
-    """When each became the newest one of the register, with the types that it came with."""
+    """When each version became the newest in the register, with the types that it registered."""
     async with actor.client.transaction() as client:
         time = await client.counted_time(within=within)
         found = await client.deployments(since=time.since, until=time.until, task_type=task_type)
@@ -103,7 +105,9 @@ async def list_errors(
     queue: OfQueue = None,
     limit: Annotated[int, Query(description="1 to 10,000.")] = 200,
 ) -> Response:
-    """Errors are the same when exception and message are, but for numbers, ids, quoted texts and times in it."""
+    """Two errors belong to the same group when exception and message are equal except for numbers, ids, quoted texts
+    and times.
+    """
     return reply(
         actor, await actor.client.errors(task_type=task_type, within=within, ago=ago, queue=queue, limit=limit)
     )
@@ -111,7 +115,7 @@ async def list_errors(
 
 @router.get("/errors/{id}", summary="Read a group of errors", responses=answers(ErrorShape, examples.ERROR, 404))
 async def get_error(actor: Viewer, id: str, within: Within = "90d") -> Response:
-    """Its `id` is that of `GET /errors`."""
+    """Its `id` is the one in `GET /errors`."""
     return reply(actor, await actor.client.error(id, within=within))
 
 
@@ -123,7 +127,7 @@ async def get_error(actor: Viewer, id: str, within: Within = "90d") -> Response:
 async def retry_error(
     actor: Operator, id: str, body: Annotated[ErrorAct, json_body(all=("All of them", {}))]
 ) -> Response:
-    """1,000 of them in a transaction. Not for `other`."""
+    """1,000 of them per transaction. Not available for `other`."""
     return await _act(actor, "retry", id, body)
 
 
@@ -135,7 +139,7 @@ async def retry_error(
 async def delete_error(
     actor: Operator, id: str, body: Annotated[ErrorAct, json_body(all=("All of them", {}))]
 ) -> Response:
-    """1,000 of them in a transaction; their history stays. Not for `other`."""
+    """1,000 of them per transaction; their history stays. Not available for `other`."""
     return await _act(actor, "delete", id, body)
 
 

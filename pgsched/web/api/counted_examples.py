@@ -1,4 +1,4 @@
-"""What types and errors look like, for the description of the API."""
+"""Examples of types and errors for the description of the API."""
 
 from __future__ import annotations
 

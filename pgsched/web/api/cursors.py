@@ -1,6 +1,6 @@
-"""Where a page ends, as text that a caller hands back and does not read: as parameters of the API.
+"""Cursors of the API: the end of a page, as opaque text that a caller sends back.
 
-A cursor belongs to the filters that it was made with: with others it would skip or repeat what fits.
+A cursor belongs to the filters that it was created with: with others it would skip or repeat matches.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import to_json_able
 
 Limit = Annotated[int, Query(description="1 to 10,000.")]
-Cursor = Annotated[str | None, Query(description="The next_cursor of the page before, with the same filters.")]
+Cursor = Annotated[str | None, Query(description="The next_cursor of the previous page, with the same filters.")]
 _MARK: Final = "~"
 
 
 def sealed(cursor: str | None, *filters: Any) -> str | None:
-    """Return the cursor of an answer, which goes with these filters alone; None for None."""
+    """Return the cursor of an answer, bound to these filters; None for None."""
     return None if cursor is None else f"{cursor}{_MARK}{_digest(filters)}"
 
 
 def unsealed(cursor: str | None, *filters: Any) -> str | None:
-    """Return the cursor of a request. Raises InvalidTask for one that was made with other filters."""
+    """Return the cursor of a request. Raises InvalidTask for one that was created with other filters."""
     if cursor is None:
         return None
     inner, mark, digest = cursor.rpartition(_MARK)
     if not mark:
         raise InvalidTask("must be the next_cursor of a response of this very list", field="cursor")
     if digest != _digest(filters):
-        raise InvalidTask("must be given with the filters that it was made with", field="cursor")
+        raise InvalidTask("must be given with the filters that it was created with", field="cursor")
     return inner
 
 

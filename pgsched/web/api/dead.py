@@ -1,4 +1,4 @@
-"""The dead letters: listed, tried again, thrown away."""
+"""The dead letters: listed, retried, deleted."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ router = api_router("dead letters")
 
 
 class DeadFilter(StrictModel):
-    """Which dead tasks."""
+    """The dead tasks to change."""
 
     queue: StrictStr | None = None
     task_type: StrictStr | None = None
-    all: StrictBool = Field(False, description="Needed where nothing else says which: true for all of them.")
+    all: StrictBool = Field(False, description="Required when no filter is given: true selects all of them.")
 
 
 class DeadPurge(DeadFilter):
-    """Which dead tasks to delete."""
+    """The dead tasks to delete."""
 
-    older_than: Age | None = Field(None, description="Only those that have been dead for so long.")
+    older_than: Age | None = Field(None, description="Only tasks that have been dead for at least this long.")
 
 
 @router.get(
@@ -42,7 +42,7 @@ class DeadPurge(DeadFilter):
     responses=answers(TaskPage, {"items": [examples.DEAD], "next_cursor": None}),
 )
 async def list_dead(actor: Viewer, query: Annotated[DeadQuery, Query()]) -> Response:
-    """Tasks that failed for good, by when they died. All filters must fit."""
+    """Tasks that failed permanently, ordered by their time of death. All filters must match."""
     filters, fields = filters_of(query, actor), Fields.of(TaskShape, query.fields)
     found = await actor.client.dead(limit=query.limit, cursor=unsealed(query.cursor, filters), **filters)
     return reply_page(actor, found, sealed(found.next_cursor, filters), fields)

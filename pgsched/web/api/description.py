@@ -1,4 +1,4 @@
-"""The description of the API in OpenAPI 3.1, so that a client that is generated from it reads well."""
+"""The description of the API in OpenAPI 3.1, written so that generated clients have good names."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _SECURITY: Final = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A viewer's or operator's token, as `pgsched web` was given. Without any set none is needed on "
-        "the machine itself.",
+        "description": "A viewer's or operator's token, as configured for `pgsched web`. When none is configured, none "
+        "is needed on the machine itself.",
     }
 }
 _OTHER_NAMES: Final = {"BackfillShape": "BackfilledTicks", "NumberShape": "Number", "MadeShape": "MadeTask"}
-"""Where the name without "Shape" is that of a body, or says too little."""
+"""Names where the one without "Shape" is taken by a body, or is unclear."""
 
 
 @cache
 def described() -> dict[str, Any]:
-    """Return the description that FastAPI makes, with what it does not write: one for all apps, not to be changed."""
+    """Return FastAPI's description with the missing parts added: one for all apps, not to be changed."""
     found = get_openapi(title=TITLE, version=program(), description=DESCRIPTION, routes=ROUTES, servers=[{"url": "/"}])
     _, problem = models_json_schema([(ProblemShape, "serialization")], ref_template="#/components/schemas/{model}")
     components = found["components"]

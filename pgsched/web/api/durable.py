@@ -1,4 +1,4 @@
-"""Durable tasks: the steps that they have recorded, the events that are sent to them, and restarts."""
+"""Durable tasks: their recorded steps, the events that are sent to them, and restarts."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from pgsched.web.services import durable
 
 router = api_router("durable tasks")
 
-DurableSteps = list_of(DurableStepShape, "DurableSteps", "Steps in the order in which they began.")
+DurableSteps = list_of(DurableStepShape, "DurableSteps", "Steps in the order in which they started.")
 DurableEvents = list_of(DurableEventShape, "DurableEvents", "Events in the order in which they were sent.")
 
 
 class Emitting(StrictModel):
-    """What an event says."""
+    """The content of an event."""
 
-    payload: Any = Field(default=None, description="What the wait returns: any JSON value; null when left out.")
+    payload: Any = Field(default=None, description="What the wait returns: any JSON value; the default is null.")
     event_key: StrictStr | None = Field(
-        default=None, description="A second event of the same name and key is not stored: the answer is the first one."
+        default=None,
+        description="A second event with the same name and key is not stored: the answer is the first one.",
     )
 
 
 class Restarting(StrictModel):
-    """From where a task goes on."""
+    """The step from which a task continues."""
 
     from_step: StrictStr | None = Field(
-        default=None, description="The step that runs again first; all do when left out."
+        default=None, description="The first step that runs again; all do when omitted."
     )
-    from_key: StrictStr = Field(default="", description="The key of that step, where it has one.")
+    from_key: StrictStr = Field(default="", description="The key of that step, if it has one.")
 
 
 @router.get(
@@ -52,11 +53,11 @@ async def list_steps(
     actor: Viewer,
     id: TaskId,
     all_runs: Annotated[
-        bool, Query(description="true: of every run that is kept, the latest first; else of the latest run alone.")
+        bool, Query(description="true: of every run that is kept, the latest first; otherwise only of the latest run.")
     ] = False,
     limit: Limit = 1_000,
 ) -> Response:
-    """Steps, sleeps, waits and children, in the order in which they began. They outlive the task."""
+    """Steps, sleeps, waits and children, in the order in which they started. They outlive the task."""
     return await of_task(actor, id, lambda client: client.durable_steps(id, all_runs=all_runs, limit=limit))
 
 
@@ -66,7 +67,7 @@ async def list_steps(
     responses=answers(DurableEvents, [examples.DURABLE_EVENT], 404),
 )
 async def list_events(actor: Viewer, id: TaskId, limit: Limit = 100) -> Response:
-    """The last ones, in the order in which they were sent; `consumed_at` says when a wait took one."""
+    """The latest events, in the order in which they were sent; `consumed_at` is when a wait consumed the event."""
     return await of_task(actor, id, lambda client: client.durable_events(id, limit=limit))
 
 
@@ -79,12 +80,14 @@ async def list_events(actor: Viewer, id: TaskId, limit: Limit = 100) -> Response
 async def emit(
     actor: Operator,
     id: TaskId,
-    name: Annotated[str, Path(description="What the task waits for, or will wait for.", examples=["approved"])],
+    name: Annotated[
+        str, Path(description="The event that the task waits for, or will wait for.", examples=["approved"])
+    ],
     body: Annotated[Emitting | None, json_body(payload=("With a payload and a key", examples.EMIT))] = None,
 ) -> Response:
-    """It is kept until a wait takes it, whether the task waits already or not. A body is not needed.
+    """The event is stored until a wait consumes it, even when the task does not wait yet. The body is optional.
 
-    Refused for a task that is completed or cancelled.
+    Rejected for a task that is completed or cancelled.
     """
     said = body or Emitting()
     sent = await durable.emit(actor, id, name, said.payload, said.event_key)
@@ -101,10 +104,10 @@ async def restart(
     id: TaskId,
     body: Annotated[Restarting | None, json_body(step=("From a step on", examples.RESTART))] = None,
 ) -> Response:
-    """What was recorded before the step is kept, what was recorded later is forgotten; without a body all is.
+    """What was recorded before the step is kept, what was recorded later is deleted; without a body all is.
 
-    Children that it still waits for are cancelled, as a cancel would. Refused while it runs, when it is completed, and
-    when it has recorded nothing.
+    Children that the task still waits for are cancelled, as by a cancel. Rejected while the task runs, when it is
+    completed, and when it has recorded nothing.
     """
     said = body or Restarting()
     return reply(actor, await durable.restart(actor, id, said.from_step, said.from_key))

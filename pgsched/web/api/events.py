@@ -1,4 +1,4 @@
-"""What happens to tasks, as it happens: server-sent events."""
+"""Events of tasks, live: server-sent events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EXAMPLE = (
 
 _STREAM: Responses = {
     200: {
-        "description": "A stream that goes on until one of the two ends it.",
+        "description": "A stream that continues until either side closes it.",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
     }
 }
@@ -43,20 +43,20 @@ _STREAM: Responses = {
 )
 async def follow_events(
     actor: Viewer,
-    queue: Annotated[list[str] | None, Query(description="Of these queues only.")] = None,
-    task_type: Annotated[list[str] | None, Query(description="Of these types only.")] = None,
-    event: Annotated[list[str] | None, Query(description=f"Of these kinds only: {', '.join(KINDS)}.")] = None,
+    queue: Annotated[list[str] | None, Query(description="Only of these queues.")] = None,
+    task_type: Annotated[list[str] | None, Query(description="Only of these types.")] = None,
+    event: Annotated[list[str] | None, Query(description=f"Only of these kinds: {', '.join(KINDS)}.")] = None,
 ) -> Response:
-    """Of queues whose setting `events` is on.
+    """Events of queues whose setting `events` is on.
 
-    First comes `listening`, and again after the connection to the database was lost: what happened meanwhile is not
-    told, so read the tasks that matter afresh. Errors are null for viewers where payloads are hidden.
+    The first event is `listening`, sent again after the connection to the database was lost: events in between are
+    missing, so read the tasks that matter again. Errors are null for viewers when payloads are hidden.
     """
     for kind in event or ():
         _kind("event", kind)
     wanted = {"queue": queue, "task_type": task_type, "event": event}
     state = actor.state
-    await state.client.database.address()  # a database that is not there is an answer, not a stream
+    await state.client.database.address()  # An unavailable database is answered before the stream starts.
     told = _told(state.events, {key: set(values) for key, values in wanted.items() if values}, actor.sees_payloads)
     return respond(actor, told)
 

@@ -1,4 +1,4 @@
-"""What tasks did: their attempts, the lines that handlers logged, the ticks that were missed."""
+"""Executions of tasks: their attempts, the log lines of handlers, missed ticks."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from pgsched.web.services.search import find_attempts
 router = api_router("executions")
 
 LONGEST = 366 * 86_400
-"""So many seconds back the attempts of all tasks are told."""
+"""How far back attempts of all tasks are listed, in seconds."""
 
-LogEntries = list_of(LogEntryShape, "LogEntries", "Lines in their order.")
-AllMissedTicks = list_of(MissedTicksShape, "AllMissedTicks", "Rows of missed ticks, the latest first.")
+LogEntries = list_of(LogEntryShape, "LogEntries", "Lines in order.")
+AllMissedTicks = list_of(MissedTicksShape, "AllMissedTicks", "Ranges of missed ticks, the latest first.")
 
 
 @router.get(
@@ -46,14 +46,14 @@ async def list_all_executions(
     task_type: str | None = None,
     status: Annotated[str | None, Query(description=f"One of {', '.join(EXECUTION_STATUSES)}.")] = None,
     within: Annotated[
-        str, Query(description='Those that began within so long until now: "15m", or seconds; up to "366d".')
+        str, Query(description='Attempts that started within this period until now: "15m", or seconds; up to "366d".')
     ] = "1h",
     limit: Limit = 50,
     cursor: Cursor = None,
     fields: ChosenFields = None,
 ) -> Response:
-    """All filters must fit. Where they seldom do, a page may be short, even empty: go on with next_cursor until it is
-    null.
+    """All filters must match. When matches are rare, a page may be short or even empty: continue with next_cursor until
+    it is null.
     """
     seconds = math.ceil(interval_of("within", within).seconds)
     if not 1 <= seconds <= LONGEST:
@@ -80,7 +80,7 @@ async def list_all_executions(
 async def list_executions(
     actor: Viewer, id: TaskId, limit: Limit = 50, cursor: Cursor = None, fields: ChosenFields = None
 ) -> Response:
-    """They outlive the task: 404 is for one that is neither there nor in the history."""
+    """They outlive the task: the answer is 404 only when neither the task nor its history exists."""
     async with actor.client.transaction() as client:
         found = await client.executions(id, limit=limit, cursor=unsealed(cursor, id))
         if not found and cursor is None:
@@ -100,7 +100,7 @@ async def list_logs(
     level: Annotated[str | None, Query(description=f"This level and above: one of {', '.join(LEVELS)}.")] = None,
     cursor: Cursor = None,
 ) -> Response:
-    """In the order in which they were logged. Where there may be older ones, the header `X-Next-Cursor` says how to ask
+    """In the order in which they were logged. When older lines may exist, the header `X-Next-Cursor` holds the cursor
     for them.
     """
     async with actor.client.transaction() as client:
@@ -116,12 +116,12 @@ async def list_logs(
     responses=answers(AllMissedTicks, [examples.MISSED], 404),
 )
 async def list_missed_ticks(actor: Viewer, id: TaskId, limit: Limit = 50) -> Response:
-    """The latest first; one row for ticks in a row."""
+    """The latest first; consecutive ticks share one row."""
     return await of_task(actor, id, lambda client: client.missed_ticks(id, limit=limit))
 
 
 async def of_task(actor: Actor, id: int, read: Callable[[AsyncClient], Awaitable[Sequence[Record]]]) -> Response:
-    """What there is of a task. Raises TaskNotFound when there is nothing, and no such task."""
+    """Return what exists of a task. Raises TaskNotFound when nothing does and the task does not exist."""
     async with actor.client.transaction() as client:
         found = await read(client)
         if not found:

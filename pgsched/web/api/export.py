@@ -1,4 +1,4 @@
-"""All tasks that fit a filter, as a file."""
+"""All tasks that match a filter, as a file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ router = api_router("tasks")
 
 
 class ExportQuery(ListFilter):
-    """Which tasks, and as what."""
+    """The tasks and the format."""
 
     format: str = Field("csv", description="csv or jsonl.", json_schema_extra={"enum": list(FORMATS)})
 
 
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A line for each task, the latest first; of CSV a line with the names of the columns before.",
+        "description": "A line for each task, the latest first; CSV starts with a line of column names.",
         "content": {
             kind.partition(";")[0]: {"schema": {"type": "string"}, "example": lines_of(name)[1](examples.TASK)}
             for name, kind in MEDIA_TYPES.items()
@@ -43,7 +43,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
     responses=_FILE | problems(),
 )
 async def export_tasks(actor: Viewer, query: Annotated[ExportQuery, Query()]) -> Response:
-    """Streamed, however many there are. In CSV a text that begins as a formula of a spreadsheet has an apostrophe in
-    front; what is hidden from viewers is empty.
+    """Streamed, whatever their number. In CSV, text that starts like a spreadsheet formula is prefixed with an
+    apostrophe; fields that are hidden from viewers are empty.
     """
     return export(actor, query.format, filters_of(query, actor))

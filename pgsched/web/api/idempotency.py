@@ -1,7 +1,7 @@
-"""The header Idempotency-Key of requests that make a task (draft-ietf-httpapi-idempotency-key-header).
+"""The header Idempotency-Key of requests that create a task (draft-ietf-httpapi-idempotency-key-header).
 
-It is the ``idempotency_key`` of the task, so it holds for as long as the task is known, whoever asks and by whichever
-way. Another request with the key of a task that is otherwise than it asks for is refused.
+It is the ``idempotency_key`` of the task, so it is valid while the task exists, for every caller and interface. Another
+request with the key of a task that differs from the request is rejected.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def read_key(
         str | None,
         Header(
             alias=_NAME,
-            description="The idempotency_key of the task, plain or as a quoted string: the request may be sent again, "
-            "and makes no second task. With the key of a task that is otherwise than this body says it is refused.",
+            description="The idempotency_key of the task, plain or as a quoted string: the request may be sent again "
+            "without creating a second task. A key of a task that differs from this body is rejected.",
         ),
     ] = None,
 ) -> str | None:
-    """A dependency: the key of a request; None without. Raises InvalidTask."""
+    """A dependency: the key of a request; None without one. Raises InvalidTask."""
     if given is None:
         return None
     key = given.strip()
@@ -54,18 +54,18 @@ def with_key(options: dict[str, Any], key: str | None, on_conflict: str) -> dict
     if key is None:
         return options
     if options.get("idempotency_key", key) != key:
-        raise refused("idempotency_key", f"be that of the header {_NAME}, {key!r}", options["idempotency_key"])
+        raise refused("idempotency_key", f"be equal to the header {_NAME}, {key!r}", options["idempotency_key"])
     if on_conflict not in ("return", "keep"):
-        raise refused("on_conflict", f"be return beside the header {_NAME}", on_conflict)
+        raise refused("on_conflict", f"be return together with the header {_NAME}", on_conflict)
     return options | {"idempotency_key": key}
 
 
 def check_same(made: Made, key: str | None) -> Made:
-    """Return what was made. Raises InvalidTask for the key of a task that differs from what was asked for."""
+    """Return the result. Raises InvalidTask for the key of a task that differs from the request."""
     if key is not None and made.differs:
         raise InvalidTask(
             f"{key!r} was used for task {made.task.id}, which differs in {', '.join(made.differs)}: "
-            "another request needs another key",
+            "use another key for another request",
             field=_NAME,
         )
     return made

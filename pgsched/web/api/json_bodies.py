@@ -1,4 +1,4 @@
-"""The bodies of requests before anything of them is used: JSON, said to be JSON, that every reader reads alike."""
+"""Checks of request bodies before they are used: declared as JSON, and unambiguous to every parser."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pgsched.web.paths import route_path
 
 
 class JsonOnly(HttpLayer):
-    """Refuses a body under ``/api`` that is not said to be JSON, before anybody reads it."""
+    """Rejects a body under ``/api`` that is not declared as JSON, before it is read."""
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. Raises HTTPException (415)."""
+        """Handle one request. Raises HTTPException (415)."""
         headers = Headers(scope=scope)
         has_body = headers.get("content-length", "0").strip("0 ") != "" or "transfer-encoding" in headers
         if has_body and scope["method"] not in SAFE_METHODS and route_path(scope).startswith("/api/"):
@@ -30,10 +30,10 @@ class JsonOnly(HttpLayer):
 
 
 async def check_body(request: Request) -> None:
-    """Refuse a body that readers would read differently: InvalidTask says where.
+    """Reject an ambiguous body: InvalidTask names the place.
 
-    That is one with an object that has a key twice, or a number that a double does not hold. Other faults of a body are
-    FastAPI's.
+    A body is ambiguous when an object has a duplicate key, or a number does not fit a double. FastAPI reports all
+    other faults.
     """
     if request.method in SAFE_METHODS or not (body := await request.body()):
         return
@@ -43,7 +43,7 @@ async def check_body(request: Request) -> None:
         raise InvalidTask(f"{error.place or 'body'} {error.rule}", field=error.place or "body", subject="") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return
-    except ValueError:  # more digits than the interpreter reads
+    except ValueError:  # More digits than the interpreter parses.
         raise InvalidTask("must have no number of more than 4,300 digits", field="body") from None
 
 

@@ -1,4 +1,4 @@
-"""Queues: counted, paused, resumed, limited and set."""
+"""Queues: counters, pausing, limits and settings."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ router = api_router("queues")
 
 QueueName = Annotated[str, Path(description="The name of the queue.", examples=["mail"])]
 
-Queues = list_of(QueueShape, "Queues", "Queues by their names.")
+Queues = list_of(QueueShape, "Queues", "Queues by name.")
 
 
 class Limits(StrictModel):
-    """The limits of a queue over all workers; what is left out has none."""
+    """The limits of a queue over all workers; an omitted limit is removed."""
 
-    concurrency: StrictInt | None = Field(None, description="So many of its tasks run at once.")
-    concurrency_per_key: StrictInt | None = Field(None, description="So many with the same concurrency_key.")
-    rate: StrictInt | None = Field(None, description="So many start within `per`.")
-    rate_per_key: StrictInt | None = Field(None, description="So many with the same concurrency_key.")
-    per: Duration | None = Field(None, description="The time of a rate; a second when left out.")
+    concurrency: StrictInt | None = Field(None, description="Maximum number of its tasks that run at once.")
+    concurrency_per_key: StrictInt | None = Field(None, description="Maximum number with the same concurrency_key.")
+    rate: StrictInt | None = Field(None, description="Maximum number of starts within `per`.")
+    rate_per_key: StrictInt | None = Field(None, description="Maximum number with the same concurrency_key.")
+    per: Duration | None = Field(None, description="The period of a rate; the default is a second.")
 
 
 class Defaults(StrictModel):
-    """Options that a queue says for its tasks; what is left out it does not say."""
+    """Default options of a queue's tasks; an omitted option has no default of the queue."""
 
     priority: StrictInt | None = None
     max_attempts: StrictInt | None = None
@@ -66,43 +66,43 @@ class Defaults(StrictModel):
 
 
 class QueueEdit(StrictModel):
-    """Settings of a queue; what is left out stays."""
+    """Settings of a queue; an omitted setting stays unchanged."""
 
     ordering: StrictStr | None = Field(None, json_schema_extra={"enum": ["fifo", "lifo"]})
     ageing: Duration | None = Field(
-        None, description="A task that has waited so long counts as one priority higher, for each such span; null: off."
+        None, description="The priority of a waiting task rises by one for each such period; null: off."
     )
-    events: StrictBool | None = Field(None, description="Tell other programs what happens to its tasks.")
+    events: StrictBool | None = Field(None, description="Publish the events of its tasks to other programs.")
     retention: Age | Literal[0] | None = Field(
         None,
         description="Completed and cancelled tasks that ended longer ago are deleted; `forever`: none; `0`: a task"
-        " leaves when it is completed; null: as the settings say.",
+        " is deleted when it is completed; null: as in the global settings.",
     )
-    retention_count: Count | None = Field(None, description="Of completed and cancelled tasks so many are kept.")
+    retention_count: Count | None = Field(None, description="Number of completed and cancelled tasks to keep.")
     dead_retention: Age | None = Field(None, description="Dead tasks that died longer ago are deleted.")
-    dead_retention_count: Count | None = Field(None, description="Of dead tasks so many are kept.")
-    archive: StrictBool | None = Field(None, description="What is deleted is copied to pgsched.archived_tasks first.")
-    allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
+    dead_retention_count: Count | None = Field(None, description="Number of dead tasks to keep.")
+    archive: StrictBool | None = Field(None, description="Deleted tasks are first copied to pgsched.archived_tasks.")
+    allow_short: StrictBool = Field(False, description="Allows ages below an hour.")
     defaults: Defaults | None = Field(
-        None, description="What its tasks have unless they or their handlers say otherwise; null: nothing."
+        None, description="Options of its tasks unless they or their handlers set others; null: none."
     )
 
 
 def _operation(method: str, path: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
-    """Declare a route of one queue; its answer is the settings, in the example with what was changed."""
+    """Declare a route of one queue; its answer is the settings, in the example with the change applied."""
     said = answers(QueueSettingsShape, examples.SETTINGS | changed, 404, *errors)
     return router.api_route(f"/queues/{{name:text}}/{path}", methods=[method], summary=summary, responses=said)
 
 
 @router.get("/queues", summary="List queues", responses=answers(Queues, [examples.QUEUE]))
 async def list_queues(actor: Viewer) -> Response:
-    """Every queue that has settings, tasks or a worker; the counts are at most two seconds old."""
+    """Every queue that has settings, tasks or a worker; the counters are at most two seconds old."""
     return reply(actor, (await actor.state.stats.get()).queues)
 
 
 @_operation("GET", "settings", "Read the settings of a queue")
 async def get_queue(actor: Viewer, name: QueueName) -> Response:
-    """A queue that nobody told anything has the defaults."""
+    """A queue without settings has the defaults."""
     found = await actor.client.queue(name)
     return reply(actor, found, headers=_etag(actor, found))
 
@@ -114,7 +114,7 @@ async def set_queue(
     body: Annotated[QueueEdit, json_body(ageing=("Ageing and events", examples.QUEUE_EDIT))],
     expected: IfMatch,
 ) -> Response:
-    """What is left out stays as it is."""
+    """An omitted setting stays unchanged."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
     if body.defaults is not None:
         given["defaults"] = body.defaults.model_dump(exclude_unset=True)
@@ -134,13 +134,13 @@ async def set_queue(
 
 @_operation("POST", "pause", "Pause a queue", paused=True)
 async def pause_queue(actor: Operator, name: QueueName) -> Response:
-    """What runs goes on."""
+    """Running tasks continue."""
     return reply(actor, await changes.pause_queue(actor, name))
 
 
 @_operation("POST", "resume", "Resume a queue")
 async def resume_queue(actor: Operator, name: QueueName) -> Response:
-    """Nothing happens to one that is not paused."""
+    """Has no effect on a queue that is not paused."""
     return reply(actor, await changes.resume_queue(actor, name))
 
 
@@ -151,14 +151,14 @@ async def limit_queue(
     body: Annotated[Limits, json_body(both=("Slots and a rate", examples.LIMITS))],
     expected: IfMatch,
 ) -> Response:
-    """Over all workers, instead of the limits that it had."""
+    """Over all workers; they replace the previous limits."""
     limits = body.model_dump(exclude_none=True)
     return await _changed(actor, "limit", name, lambda client: client.limit_queue(name, **limits), expected)
 
 
 @_operation("DELETE", "limits", "Remove the limits of a queue", 412, limits={})
 async def unlimit_queue(actor: Operator, name: QueueName, expected: IfMatch) -> Response:
-    """Nothing happens to one without limits."""
+    """Has no effect on a queue without limits."""
     return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name), expected)
 
 

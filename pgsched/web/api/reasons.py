@@ -17,8 +17,8 @@ router = api_router("reasons")
 
 @router.get("/tasks/{id}/why", summary="Explain why a task waits", responses=answers(WhyShape, examples.WHY, 404))
 async def get_why(actor: Viewer, id: TaskId) -> Response:
-    """`is_ready`: nothing keeps it, and the next claim of a worker takes it. Each reason has a `kind` for programs, a
-    `text` for people, and what would end it as a `command` of pgsched.
+    """`is_ready`: nothing blocks it, and the next claim of a worker takes it. Each reason has a `kind` for programs, a
+    `text` for people, and the `command` of pgsched that would resolve it.
     """
     return reply(actor, await actor.client.why(id))
 
@@ -29,5 +29,5 @@ async def get_why(actor: Viewer, id: TaskId) -> Response:
     responses=answers(WhyQueueShape, examples.WHY_QUEUE),
 )
 async def get_why_of_queue(actor: Viewer, name: QueueName) -> Response:
-    """With how many are due, and a forecast of when they are drained, from the last quarter of an hour."""
+    """With the number of due tasks, and a forecast of when they are drained, based on the last quarter of an hour."""
     return reply(actor, await actor.client.why_queue(name))

@@ -1,7 +1,7 @@
-"""Where the routes of the API are declared: below ``/api/v1``, for viewers at least.
+"""Declaration of the API's routes: below ``/api/v1``, for viewers at least.
 
-Each route is whole where it is declared, with its prefix and what every request must pass. A router that is included in
-another would be analysed once more for each app, and searched once more for each request.
+Each route is declared complete, with its prefix and its guards. A nested router would be analysed once more for each
+app, and searched once more for each request.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ API: Final = "/api/v1"
 
 
 def operation_id(route: APIRoute) -> str:
-    """Return the name of an operation, which is that of its function in a generated client: ``list_tasks``."""
+    """Return the name of an operation: the name of its function in a generated client, such as ``list_tasks``."""
     return route.name
 
 
 def api_router(*tags: str) -> APIRouter:
-    """Return a router for operations of the API; those that change something require an operator themselves."""
+    """Return a router for operations of the API; those that change something additionally require an operator."""
     return APIRouter(
         prefix=API,
         tags=list(tags),

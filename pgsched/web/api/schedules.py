@@ -1,4 +1,4 @@
-"""What a schedule will do, before it is a task; and what is done to single ticks of one."""
+"""Previews of schedules, and operations on single ticks."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _ticks = whole(1, MAX_TICKS)
 async def preview_schedule(
     actor: Viewer,
     cron: Annotated[str | None, Query(description="A cron expression.", examples=["0 8 * * 1"])] = None,
-    every: Annotated[str | None, Query(description='An interval, as "15m"; seconds without a unit.')] = None,
-    timezone: Annotated[str, Query(description="An IANA zone.", examples=["Europe/Berlin"])] = "UTC",
-    after: Annotated[Moment | None, Query(description="The ticks are those after it; now when left out.")] = None,
-    start: Annotated[Moment | None, Query(description="No tick before.")] = None,
-    end: Annotated[Moment | None, Query(description="No tick after.")] = None,
-    times: Annotated[int | None, Query(description="So many ticks; with every.")] = None,
-    n: Annotated[int, Query(description="So many ticks are told, 1 to 1,000.")] = 5,
+    every: Annotated[str | None, Query(description='An interval, such as "15m"; without a unit: seconds.')] = None,
+    timezone: Annotated[str, Query(description="An IANA time zone.", examples=["Europe/Berlin"])] = "UTC",
+    after: Annotated[Moment | None, Query(description="The first ticks after this time; the default is now.")] = None,
+    start: Annotated[Moment | None, Query(description="No tick before this time.")] = None,
+    end: Annotated[Moment | None, Query(description="No tick after this time.")] = None,
+    times: Annotated[int | None, Query(description="The number of ticks; with every.")] = None,
+    n: Annotated[int, Query(description="The number of ticks to return, 1 to 1,000.")] = 5,
 ) -> Response:
-    """In words, and its next ticks: in UTC, on the wall clock of the zone, and what a change of the clocks does."""
+    """In words, and its next ticks: in UTC, in the local time of the zone, and the effect of clock changes."""
     _ticks("n", n)
     found = await schedules.preview_schedule(
         actor.client, cron, every=every, timezone=timezone, start=start, end=end, times=times, after=after, n=n
@@ -56,15 +56,15 @@ async def preview_schedule(
 )
 async def list_upcoming(
     actor: Viewer,
-    within: Annotated[str, Query(description='How far to look ahead, as "24h" or "30m".')] = "24h",
-    queue: Annotated[str | None, Query(description="Only of this queue.")] = None,
+    within: Annotated[str, Query(description='How far to look ahead, such as "24h" or "30m".')] = "24h",
+    queue: Annotated[str | None, Query(description="Only this queue.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
     fields: ChosenFields = None,
 ) -> Response:
-    """From now on, the first one first, by next_run_at: one-time tasks and schedules, each schedule once.
+    """Ordered by next_run_at, the next one first: one-time tasks and schedules, each schedule once.
 
-    Not what is due already, waits for others or is paused.
+    Tasks that are already due, blocked or paused are not included.
     """
     chosen = Fields.of(TaskShape, fields)
     found = await actor.client.upcoming(within, queue=queue, limit=limit, cursor=unsealed(cursor, queue))
@@ -72,14 +72,14 @@ async def list_upcoming(
 
 
 class Backfill(StrictModel):
-    """A range of ticks that passed."""
+    """A range of past ticks."""
 
-    since: Moment = Field(alias="from", description="The first tick at or after.")
-    until: Moment = Field(alias="to", description="The last tick at or before; not in the future.")
+    since: Moment = Field(alias="from", description="The first tick at or after this time.")
+    until: Moment = Field(alias="to", description="The last tick at or before this time; not in the future.")
     max_ticks: StrictInt = Field(
-        100, description="More ticks in the range are refused.", json_schema_extra={"minimum": 1, "maximum": 100_000}
+        100, description="More ticks in the range are rejected.", json_schema_extra={"minimum": 1, "maximum": 100_000}
     )
-    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be run.")
+    dry_run: StrictBool = Field(False, description="Change nothing, only report what would run.")
 
 
 @router.post(
@@ -88,7 +88,9 @@ class Backfill(StrictModel):
     responses=answers(TaskShape, examples.TASK, 404, 409, 412),
 )
 async def skip_tick(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
-    """Also of a paused one; again for one more. It is noted as missed. Refused while the schedule runs."""
+    """Works for a paused schedule too; each call skips one more. The tick is recorded as missed. Rejected while the
+    schedule runs.
+    """
     return reply(actor, await changes.act_on_task(actor, "skip", id, versions=expected.versions))
 
 
@@ -100,9 +102,9 @@ async def skip_tick(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
 async def backfill_task(
     actor: Operator, id: TaskId, body: Annotated[Backfill, json_body(dry=("A dry run", examples.RANGE))]
 ) -> Response:
-    """Each once, as a task of its own, due now; where ticks must not overlap, one after the other.
+    """Each tick runs once, as a task of its own, due now; where ticks must not overlap, one after the other.
 
-    Those that ran, and those that the schedule is still to run by itself, are left alone.
+    Ticks that ran, and those that the schedule itself will still run, are left out.
     """
     ticks = await changes.backfill(actor, id, body.since, body.until, max_ticks=body.max_ticks, dry_run=body.dry_run)
     return reply(actor, {"dry_run": body.dry_run, "ticks": [one.as_dict() for one in ticks]})

@@ -1,4 +1,4 @@
-"""What holds for queues that say nothing else, and for the history; and deleting by it now."""
+"""Global settings: defaults of all queues and the retention of the history; and deleting by them now."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ from pgsched.web.services.audit import audited
 router = api_router("settings")
 
 LONGEST_SECONDS = 30.0
-"""A request that deletes ends after so long; what is left is for workers, or for the next one."""
+"""Time limit of a delete request; workers or the next request delete the rest."""
 
 
 class SettingsEdit(StrictModel):
-    """Settings; what is left out stays, null takes one away."""
+    """Settings; an omitted setting stays unchanged, null removes it."""
 
     retention: Age | None = Field(
         None, description="Completed and cancelled tasks that ended longer ago are deleted; null: none."
     )
     retention_count: Count | None = Field(
-        None, description="Of completed and cancelled tasks each queue keeps so many; null: all."
+        None, description="Number of completed and cancelled tasks that each queue keeps; null: all."
     )
     dead_retention: Age | None = Field(None, description="Dead tasks that died longer ago are deleted.")
-    dead_retention_count: Count | None = Field(None, description="Of dead tasks each queue keeps so many.")
-    archive: StrictBool | None = Field(None, description="What is deleted is copied to pgsched.archived_tasks first.")
+    dead_retention_count: Count | None = Field(None, description="Number of dead tasks that each queue keeps.")
+    archive: StrictBool | None = Field(None, description="Deleted tasks are first copied to pgsched.archived_tasks.")
     history_retention: Age | None = Field(
-        None, description="Days of the history that ended longer ago are dropped, a day at least; null: none."
+        None, description="Days of the history that ended longer ago are dropped, at least a day; null: none."
     )
     unknown_types: Literal["accept", "tell", "refuse"] = Field(
-        "tell", description="What becomes of a task of a type that is not registered."
+        "tell", description="What happens to a task of a type that is not registered."
     )
-    allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
+    allow_short: StrictBool = Field(False, description="Allows ages below an hour.")
 
 
 class Prune(StrictModel):
-    """What to delete instead of what the settings say."""
+    """What to delete, instead of the settings."""
 
     queue: StrictStr | None = Field(None, description="Only tasks of this queue, and no history.")
     completed_older_than: Age | None = Field(None, description="Completed and cancelled tasks that ended longer ago.")
-    completed_keep: StrictInt | None = Field(None, description="All completed and cancelled tasks but so many.")
+    completed_keep: StrictInt | None = Field(None, description="All completed and cancelled tasks except this number.")
     dead_older_than: Age | None = Field(None, description="Dead tasks that died longer ago.")
-    dead_keep: StrictInt | None = Field(None, description="All dead tasks but so many.")
+    dead_keep: StrictInt | None = Field(None, description="All dead tasks except this number.")
     history_older_than: Age | None = Field(None, description="Days of the history that ended longer ago.")
-    archive: StrictBool | None = Field(None, description="Copy tasks to pgsched.archived_tasks first, or not.")
-    allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
-    dry_run: StrictBool = Field(False, description="Only say what would be deleted.")
+    archive: StrictBool | None = Field(None, description="Whether to copy tasks to pgsched.archived_tasks first.")
+    allow_short: StrictBool = Field(False, description="Allows ages below an hour.")
+    dry_run: StrictBool = Field(False, description="Only report what would be deleted.")
     max_seconds: StrictInt | StrictFloat = Field(
-        LONGEST_SECONDS, gt=0, le=LONGEST_SECONDS, description="Stop after so long."
+        LONGEST_SECONDS, gt=0, le=LONGEST_SECONDS, description="Stop after this time."
     )
 
 
 @router.get("/settings", summary="Read the settings", responses=answers(SettingsShape, examples.GENERAL))
 async def get_settings(actor: Viewer) -> Response:
-    """What holds for queues that say nothing else, and for the history."""
+    """The defaults of all queues, and the retention of the history."""
     found = (await actor.client.settings()).as_dict()
     return reply(actor, found, headers=etag(version_of(found)))
 
@@ -73,12 +73,12 @@ async def get_settings(actor: Viewer) -> Response:
 async def set_settings(
     actor: Operator, body: Annotated[SettingsEdit, json_body(ages=("Ages", examples.GENERAL_EDIT))], expected: IfMatch
 ) -> Response:
-    """What is left out stays as it is."""
+    """An omitted setting stays unchanged."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
     async with audited(actor, "settings.set") as change:
         await change.client.database.run(lock_settings())
         was = (await change.client.settings()).as_dict()
-        await change.client.set_settings(**given)  # first: what is wrong with it is said before who else edits
+        await change.client.set_settings(**given)  # First: invalid settings are reported before a concurrent edit.
         check_version("the settings", version_of(was), expected.versions)
         now = (await change.client.settings()).as_dict()
         change.note(was, now)
@@ -89,8 +89,8 @@ async def set_settings(
     "/prune", summary="Delete finished tasks and old history now", responses=answers(PrunedShape, examples.PRUNED, 400)
 )
 async def prune(actor: Operator, body: Annotated[Prune, json_body(age=("By age", examples.PRUNE))]) -> Response:
-    """As the settings say, or for completed tasks, dead tasks or the history as the body says instead. Workers do it by
-    themselves. `complete` is false when the time was over: ask again.
+    """By the settings, or by the values of the body for completed tasks, dead tasks or the history. Workers also do
+    this on their own. `complete` is false when the time limit was reached: send the request again.
     """
     done = await actor.client.prune(**body.model_dump(exclude_none=True))
     if not body.dry_run and (done.queues or done.history or done.history_rows):

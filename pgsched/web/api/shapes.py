@@ -1,4 +1,4 @@
-"""The records of pgsched as the API's description has them: the shapes of answers."""
+"""The shapes of answers: the records of pgsched in the description of the API."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pgsched.domain.waiting.reasons import Reason, Why, WhyQueue, WorkerName
 from pgsched.web.auth.hiding import SECRET
 
 _PLAIN: dict[Any, Any] = {Interval: str}
-"""What stands for a type in JSON; records are added as they are made."""
+"""The JSON type of each Python type; records are added as they are created."""
 
 
 def shape_of(record: type, name: str, meaning: str | None = None) -> type[BaseModel]:
-    """Return the shape of a record's JSON: its fields, all of them always there."""
+    """Return the shape of a record's JSON: its fields, all of them always present."""
     hints = get_type_hints(record, vars(records) | vars(sys.modules[record.__module__]))
     columns: dict[str, Any] = {}
     for name_of_field, parameter in signature(record).parameters.items():
@@ -41,13 +41,13 @@ def shape_of(record: type, name: str, meaning: str | None = None) -> type[BaseMo
 
 
 def list_of(item: type[BaseModel], name: str, meaning: str) -> type[BaseModel]:
-    """Return the shape of a list that is given as a whole."""
+    """Return the shape of a list that is returned completely."""
     return create_model(name, __base__=RootModel[list[item]], __doc__=meaning)  # type: ignore[valid-type]
 
 
 def page_of(item: type[BaseModel], name: str) -> type[BaseModel]:
     """Return the shape of a page of a list."""
-    cursor = Field(..., description="Give it as `cursor` for the next page; null: this is the last one.")
+    cursor = Field(..., description="Pass it as `cursor` for the next page; null: this is the last one.")
     return create_model(name, items=(list[item], Field(...)), next_cursor=(str | None, cursor))  # type: ignore[valid-type]
 
 
@@ -61,7 +61,7 @@ def _json_type(kind: Any) -> Any:
     if origin in (list, dict):
         return origin[inner]
     if origin is not None:
-        return Union[inner]  # noqa: UP007 - made at run time
+        return Union[inner]  # noqa: UP007 - created at run time
     raise TypeError(f"{kind!r} has no type in JSON")
 
 
@@ -80,7 +80,7 @@ SavedViewShape = shape_of(SavedView, "SavedView")
 BulkChangeShape = shape_of(BulkChange, "BulkChange")
 BulkChangePage = page_of(BulkChangeShape, "BulkChangePage")
 PrunedQueueShape = shape_of(
-    records.PrunedQueue, "PrunedQueueShape", "How many tasks of a queue were deleted, by the status they had."
+    records.PrunedQueue, "PrunedQueueShape", "Number of deleted tasks of a queue, by the status they had."
 )
 PrunedShape = shape_of(records.Pruned, "Pruned")
 WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
@@ -98,7 +98,7 @@ StatsShape = shape_of(records.Stats, "Stats")
 
 
 class MadeShape(TaskShape):  # type: ignore[misc, valid-type]
-    """A task that was made, or that had its key before; ``differs``: the given fields that it has otherwise."""
+    """A task that was created, or that already had the key; ``differs``: the given fields whose values differ."""
 
     outcome: str
     differs: list[str]
@@ -106,7 +106,7 @@ class MadeShape(TaskShape):  # type: ignore[misc, valid-type]
 
 
 class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
-    """A task with what surrounds it."""
+    """A task with its surroundings."""
 
     schedule: str
     is_running: bool
@@ -116,16 +116,17 @@ class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
     executions: list[ExecutionShape]  # type: ignore[valid-type]
     missed_ticks: list[MissedTicksShape]  # type: ignore[valid-type]
     alerts: list[AlertShape]  # type: ignore[valid-type]
-    awaits: list[str] = Field(description="What ends the wait of a durable task, as event:NAME, child:ID and time.")
-    wakes_at: datetime | None = Field(description="When the first timeout or sleep among its waits is over.")
+    awaits: list[str] = Field(
+        description="What ends the wait of a durable task, such as event:NAME, child:ID and time."
+    )
+    wakes_at: datetime | None = Field(description="When the first timeout or sleep among its waits ends.")
     version: str | None = Field(
-        description="As in the `ETag`: another one after each edit, the same whatever workers do; null where payloads "
-        "are hidden."
+        description="As in the `ETag`: changed by each edit, never by workers; null where payloads are hidden."
     )
 
 
 class NodeShape(BaseModel):
-    """A task in a tree: the steps of a group, what it waits for, what waits for it."""
+    """A task in a tree: the steps of a group, its dependencies, its dependents."""
 
     id: int
     name: str | None
@@ -153,22 +154,24 @@ class TickShape(BaseModel):
 
 
 class PreviewShape(BaseModel):
-    """What a schedule will do."""
+    """The preview of a schedule."""
 
     schedule: str
     ticks: list[TickShape]
 
 
 class ChangedShape(BaseModel):
-    """What a change to many tasks did, or would do."""
+    """The result of a change to many tasks, or of its dry run."""
 
     action: str
     dry_run: bool
-    matched: int = Field(description="So many tasks fit the filter, up to the limit.")
-    changed: int = Field(description="So many of them it suited, and were changed.")
+    matched: int = Field(description="Number of tasks that match the filter, up to the limit.")
+    changed: int = Field(description="Number of them that allowed the action, and were changed.")
     ids: list[int] = Field(description="The first 1,000 of those.")
-    more: bool = Field(description="There may be more that fit: the limit was reached.")
-    next_cursor: str | None = Field(description="Goes on behind these tasks, as cursor; null: nothing more fits.")
+    more: bool = Field(description="More tasks may match: the limit was reached.")
+    next_cursor: str | None = Field(
+        description="Pass it as cursor to continue after these tasks; null: nothing more matches."
+    )
 
 
 class SentShape(BaseModel):
@@ -184,65 +187,63 @@ class AddedShape(BaseModel):
 
 
 class RefusedEditShape(BaseModel):
-    """A task whose payload stays as it is."""
+    """A task whose payload stays unchanged."""
 
     id: int
     reason: str = Field(description="The rule that the new payload breaks.")
 
 
 class EditedPayloadsShape(BaseModel):
-    """What a batch of changes to payloads did, or would do."""
+    """The result of a batch of changes to payloads, or of its dry run."""
 
     dry_run: bool
-    matched: int = Field(description="So many tasks fit the filter, up to the limit.")
-    edited: int = Field(description="So many of them wait, and have another payload now.")
+    matched: int = Field(description="Number of tasks that match the filter, up to the limit.")
+    edited: int = Field(description="Number of them that wait, and have a new payload now.")
     ids: list[int] = Field(description="The first 1,000 of those.")
-    refused: int = Field(description="So many have a payload that the patch would make one that is not allowed.")
+    refused: int = Field(description="Number of tasks whose payload the patch would make invalid.")
     refusals: list[RefusedEditShape] = Field(description="The first 1,000 of those.")
-    next_cursor: str | None = Field(description="For the next batch; null: this was the last one.")
+    next_cursor: str | None = Field(description="Pass it as cursor for the next batch; null: this was the last one.")
 
 
 class BackfillTickShape(BaseModel):
     """A tick in the range of a backfill."""
 
     tick: str = Field(json_schema_extra={"format": "date-time"})
-    task_id: int | None = Field(description="The task that runs it, or ran it; null in a dry run.")
+    task_id: int | None = Field(description="The task that runs or ran it; null in a dry run.")
     outcome: str = Field(
-        description="`run`: it is to run; `ran`: it did before; `booked`: the schedule is still to run it by itself.",
+        description="`run`: it will run; `ran`: it ran before; `booked`: the schedule itself will still run it.",
         json_schema_extra={"enum": ["run", "ran", "booked"]},
     )
 
 
 class BackfillShape(BaseModel):
-    """What became of the ticks of a range, or would."""
+    """The result of a backfill for the ticks of a range, or of its dry run."""
 
     dry_run: bool
     ticks: list[BackfillTickShape]
 
 
 class CheckedShape(BaseModel):
-    """How one check of the doctor went."""
+    """The result of one check of the doctor."""
 
     check: str
-    state: Literal["ok", "found", "unseen"] = Field(
-        description="unseen: it could not be looked at; a finding says why."
-    )
+    state: Literal["ok", "found", "unseen"] = Field(description="unseen: it could not be checked; a finding says why.")
 
 
 class FindingShape(BaseModel):
-    """Something that is wrong."""
+    """A problem."""
 
     check: str
     severity: Literal["error", "warning", "hint"]
-    object: str = Field(description="What it is about: a queue, a table, a session.")
-    problem: str = Field(description="What is wrong, in one line, with the value.")
-    advice: str = Field(description="What to do, most often something to paste.")
+    object: str = Field(description="The object of the problem: a queue, a table, a session.")
+    problem: str = Field(description="The problem in one line, with the value.")
+    advice: str = Field(description="What to do, usually a command to paste.")
 
 
 class DiagnosisShape(BaseModel):
-    """Every check that was made, and all that was found, the worst first."""
+    """All checks that were made, and all findings, the worst first."""
 
-    healthy: bool = Field(description="There is no error.")
+    healthy: bool = Field(description="Whether there is no error.")
     checks: list[CheckedShape]
     findings: list[FindingShape]
 
@@ -254,13 +255,13 @@ class NumberShape(BaseModel):
 
 
 class ProblemShape(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """An error (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str = Field(description="One line that names field, value and rule.")
-    field: str | None = Field(None, description="The parameter or field that is wrong.")
+    field: str | None = Field(None, description="The wrong parameter or field.")
     rule: str | None = Field(None, description="What it must be.")
-    task_id: int | None = Field(None, description="The task that has the key already.")
-    errors: list[dict[str, str]] | None = Field(None, description="Each of several fields that are wrong.")
+    task_id: int | None = Field(None, description="The task that already has the key.")
+    errors: list[dict[str, str]] | None = Field(None, description="Each of several wrong fields.")

@@ -15,11 +15,11 @@ from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
 from pgsched.web.services.search import visible
 
-_MANY = "Several: one of them fits."
+_MANY = "May be repeated: one of them must match."
 
 
 class _Filter(StrictModel):
-    """A task is meant when it fits all that are given."""
+    """Filters of tasks; a task must match all that are given."""
 
     tag: str | None = None
     tenant_id: str | None = None
@@ -27,17 +27,17 @@ class _Filter(StrictModel):
     created_by: str | None = None
     idempotency_key: str | None = None
     concurrency_key: str | None = None
-    locked_by: str | None = Field(None, description="The id of the worker that holds it.")
-    name: str | None = Field(None, description="A part of task_name, in any case of letters.")
-    search: str | None = Field(None, description="A text in the payload, as JSON has it, in any case of letters.")
-    error: str | None = Field(None, description="A part of last_error, in any case of letters.")
+    locked_by: str | None = Field(None, description="The id of the worker that runs it.")
+    name: str | None = Field(None, description="A part of task_name, regardless of case.")
+    search: str | None = Field(None, description="A text in the payload, as written in JSON, regardless of case.")
+    error: str | None = Field(None, description="A part of last_error, regardless of case.")
     created_after: Moment | None = None
     created_before: Moment | None = None
-    due_after: Moment | None = Field(None, description="Its next_run_at is then or later.")
+    due_after: Moment | None = Field(None, description="Its next_run_at is at or after this time.")
     due_before: Moment | None = None
     started_after: Moment | None = None
     started_before: Moment | None = None
-    ended_after: Moment | None = Field(None, description="It was completed, cancelled or died then or later.")
+    ended_after: Moment | None = Field(None, description="It was completed, cancelled or died at or after this time.")
     ended_before: Moment | None = None
     id: list[int] | None = Field(None, description=_MANY)
     queue: list[str] | None = Field(None, description=_MANY)
@@ -48,28 +48,30 @@ class _Filter(StrictModel):
     depends_on: int | None = Field(None, description="The id of a task that it waits for, or waited for.")
     enabled: bool | None = None
     payload: str | None = Field(None, description="A JSON object that the payload contains, as text.")
-    q: str | None = Field(None, description="Terms that all must fit, as `type:bill payload.order = 50123 luck`.")
+    q: str | None = Field(
+        None, description="Terms that all must match, such as `type:bill payload.order = 50123 luck`."
+    )
 
 
 _STATUSES = Field(None, description=f"{_MANY} pending, running, blocked, completed, dead, cancelled.")
 
 
 class ListFilter(_Filter):
-    """Which tasks are meant, by their status too."""
+    """Filters of tasks, including their status."""
 
     status: list[str] | None = _STATUSES
 
 
 class TaskQuery(ListFilter):
-    """Which tasks to list."""
+    """The tasks to list."""
 
     limit: int = Field(50, description="1 to 1,000.")
-    cursor: str | None = Field(None, description="The next_cursor of the page before, with the same filters.")
+    cursor: str | None = Field(None, description="The next_cursor of the previous page, with the same filters.")
     fields: str | None = Field(None, description=FIELDS)
 
 
 class DeadQuery(_Filter):
-    """Which dead tasks to list: ended_after and ended_before are when they died."""
+    """The dead tasks to list: ended_after and ended_before refer to the time of death."""
 
     limit: Limit = 50
     cursor: Cursor = None
@@ -77,7 +79,7 @@ class DeadQuery(_Filter):
 
 
 class BulkFilter(_Filter):
-    """Which tasks to change: the filters of the list, typed as JSON."""
+    """The tasks to change: the filters of the list, typed as JSON."""
 
     model_config = ConfigDict(strict=True)
 
@@ -85,40 +87,40 @@ class BulkFilter(_Filter):
 
 
 class Bulk(StrictModel):
-    """One action on all tasks that fit a filter and that it suits."""
+    """One action on all tasks that match a filter and allow the action."""
 
     action: StrictStr = Field(json_schema_extra={"enum": list(ACTIONS)})
     filter: BulkFilter
     limit: StrictInt = Field(
         MAX_CHANGED,
-        description="So many of the tasks that fit are looked at, the latest first.",
+        description="Maximum number of matching tasks to examine, the latest first.",
         json_schema_extra={"minimum": 1, "maximum": MAX_CHANGED},
     )
-    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
-    cursor: StrictStr | None = Field(None, description="The next_cursor of the answer before: go on behind it.")
+    dry_run: StrictBool = Field(False, description="Change nothing, only report what would be changed.")
+    cursor: StrictStr | None = Field(None, description="The next_cursor of the previous answer, to continue after it.")
 
 
 class PayloadEdits(StrictModel):
-    """One change to the payloads of all tasks that fit a filter and wait."""
+    """One change to the payloads of all waiting tasks that match a filter."""
 
     patch: Annotated[dict[str, Any], WithJsonSchema({"type": "object", "minProperties": 1})] = Field(
-        description="A merge patch (RFC 7396): what it has is set, null removes a key, objects are merged."
+        description="A merge patch (RFC 7396): its values are set, null removes a key, objects are merged."
     )
     filter: BulkFilter
     limit: StrictInt = Field(
         BATCH,
-        description="So many of the tasks that fit are looked at, the latest first.",
+        description="Maximum number of matching tasks to examine, the latest first.",
         json_schema_extra={"minimum": 1, "maximum": MAX_BATCH},
     )
-    cursor: StrictStr | None = Field(None, description="The next_cursor of the batch before.")
-    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
+    cursor: StrictStr | None = Field(None, description="The next_cursor of the previous batch.")
+    dry_run: StrictBool = Field(False, description="Change nothing, only report what would be changed.")
 
 
 def filters_of(query: ListFilter | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
-    """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
+    """Return the given filters. Raises AccessDenied when they match on fields that are hidden from the actor."""
     given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor", "format", "fields"})
     given |= {name: given.pop(short) for short, name in (("id", "ids"), ("q", "query")) if short in given}
     given = dict(visible(actor, cast(TaskFilters, given)))
     if not actor.sees_payloads and (asked := sorted(given.keys() & set(SECRETS))):
-        raise AccessDenied(403, f"{asked[0]} asks about what is hidden from viewers")
+        raise AccessDenied(403, f"{asked[0]} filters by a field that is hidden from viewers")
     return cast(TaskFilters, given)

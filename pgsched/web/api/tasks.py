@@ -1,4 +1,4 @@
-"""Tasks: listed, made, read, edited, deleted; and what is done to one, or to all that fit a filter."""
+"""Tasks: list, create, read, edit and delete; and actions on one task or on all that match a filter."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ TaskId = Annotated[int, Path(description="The id of the task.", examples=[17])]
 ConflictRule = Annotated[
     OnConflict,
     Query(
-        description="What becomes of the task that has the idempotency_key: return (or keep): it stays as it is; "
-        "update: it is changed to what is given; replace: it is cancelled if it is not over, gives up the key, and a "
-        "new one is made, but while it runs that is refused; raise: the request is refused."
+        description="What happens to an existing task with the idempotency_key: return (or keep): it stays unchanged; "
+        "update: it is changed to the given values; replace: it is cancelled if it has not ended, releases the key, "
+        "and a new task is created, but while it runs the request is rejected; raise: the request is rejected."
     ),
 ]
-_EXISTED = "The idempotency_key is known, or there is one like it by unique: this is that task."
+_EXISTED = "A task with the idempotency_key, or a similar one by unique, exists: this is that task."
 
 
 @router.get(
@@ -57,8 +57,8 @@ _EXISTED = "The idempotency_key is known, or there is one like it by unique: thi
     responses=answers(TaskPage, {"items": [examples.TASK], "next_cursor": "WyJ0YXNrcyIsIDE3XQ"}),
 )
 async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Response:
-    """All filters must fit. Without an index for them a page looks at 50,000 rows and may be short, even
-    empty: go on with next_cursor until it is null.
+    """All filters must match. Without an index for them a page scans 50,000 rows and may be short or even
+    empty: continue with next_cursor until it is null.
     """
     filters, chosen = filters_of(query, actor), Fields.of(TaskShape, query.fields)
     before = read_cursor("tasks", unsealed(query.cursor, filters), int)
@@ -88,8 +88,8 @@ async def create_task(
     """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating).
 
     `outcome`, also in the header `Pgsched-Outcome`, says whether the task was `created`, or is `existing`, `updated`,
-    `unchanged` or `replaced`; `differs` which of the given fields an existing one has otherwise; `warnings` that its
-    task_type is not registered.
+    `unchanged` or `replaced`; `differs` lists the given fields whose values differ from those of an existing task;
+    `warnings` says that its task_type is not registered.
     """
     options = cast(TaskOptions, with_key(options_of(body, empties=False), key, on_conflict))
     unique = unique_of(body)
@@ -114,7 +114,7 @@ async def create_group(
     key: IdempotencyKey,
     on_conflict: ConflictRule = "return",
 ) -> Response:
-    """Once, or as a schedule, by the fields that a task has; answered as `POST /tasks`."""
+    """One-time, or as a schedule, with the same fields as a task; answered like `POST /tasks`."""
     options = cast(TaskOptions, with_key(options_of(body, empties=False), key, on_conflict))
     unique = unique_of(body)
     made = await changes.create_group(actor, body.steps, options, on_conflict=on_conflict, unique=unique)
@@ -131,9 +131,9 @@ async def create_group(
 async def add_steps(
     actor: Operator, id: TaskId, body: Annotated[NewSteps, json_body(two=("Two steps", examples.STEPS))]
 ) -> Response:
-    """They run in the order that they have among themselves; `after` may name steps that are there.
+    """They run in the order of their own dependencies; `after` may name existing steps.
 
-    Refused for a group that has not begun, or is over.
+    Rejected for a group that has not started, or has ended.
     """
     return reply(actor, {"ids": await changes.add_steps(actor, id, body.steps)}, status=201)
 
@@ -152,11 +152,11 @@ def _made(actor: Actor, made: changes.Made) -> Response:
     responses=answers(TaskStatusShape, examples.STATUS, 404),
 )
 async def get_task(actor: Viewer, id: TaskId, fields: ChosenFields = None) -> Response:
-    """Its columns, its schedule in words, the next runs, the last executions, and the ticks that it missed."""
-    async with actor.client.transaction() as client:  # of one connection: waited for once
+    """Its columns, its schedule in words, the next runs, the latest executions, and its missed ticks."""
+    async with actor.client.transaction() as client:  # On one connection: waited for once.
         status = await client.status(id)
     said = status.as_dict()
-    if not actor.sees_payloads:  # a version would say of each guess at the payload whether it is right
+    if not actor.sees_payloads:  # A version would confirm or deny each guess at the payload.
         said["version"] = None
     return reply(actor, Fields.of(TaskStatusShape, fields).pick(said), headers=etag(said["version"]))
 
@@ -168,7 +168,9 @@ async def update_task(
     body: Annotated[TaskEdit, json_body(edit=("Sooner", examples.EDIT))],
     expected: IfMatch,
 ) -> Response:
-    """What is left out stays, null empties. An edited schedule is planned afresh; a run under way is not disturbed."""
+    """An omitted field stays unchanged, null clears it. The next tick of an edited schedule is calculated again; a
+    current run is not affected.
+    """
     options = cast(TaskOptions, options_of(body, empties=True))
     if "payload" in body.model_fields_set and body.payload is None:
         raise refused("payload", "have a value", Described("null"))
@@ -178,7 +180,7 @@ async def update_task(
 
 @router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409, 412))
 async def delete_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
-    """Its history stays. One that runs is refused: cancel it first."""
+    """Its history stays. A running task is rejected: cancel it first."""
     await changes.delete_task(actor, id, versions=expected.versions)
     return Response(status_code=204)
 
@@ -190,12 +192,12 @@ async def delete_task(actor: Operator, id: TaskId, expected: IfMatch) -> Respons
     responses=answers(NodeShape, examples.NODE, 404),
 )
 async def get_tree(actor: Viewer, id: TaskId) -> Response:
-    """Each task is in the tree once, where it was met first."""
+    """Each task is in the tree once, at its first occurrence."""
     return reply(actor, await actor.client.tree(id))
 
 
 def _action(verb: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
-    """Declare the route that does this to one task; its answer is the task, in the example with what was changed."""
+    """Declare the route of an action on one task; its answer is the task, in the example with the change applied."""
     example = examples.TASK | changed
     return router.post(
         f"/tasks/{{id}}/{verb}", summary=summary, responses=answers(TaskShape, example, 404, 412, *errors)
@@ -207,30 +209,30 @@ async def enable_task(
     actor: Operator,
     id: TaskId,
     expected: IfMatch,
-    catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
+    catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused do not run.")] = True,
 ) -> Response:
-    """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
+    """Ticks that passed while it was paused follow on_missed. Has no effect on a task that is not paused."""
     return reply(actor, await changes.act_on_task(actor, "enable", id, catch_up=catch_up, versions=expected.versions))
 
 
 @_action("disable", "Pause a task", enabled=False)
 async def disable_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
-    """A run under way goes on. Nothing happens to one that is paused."""
+    """A current run continues. Has no effect on a task that is paused."""
     return reply(actor, await changes.act_on_task(actor, "disable", id, versions=expected.versions))
 
 
 @_action("run", "Run a task now", 409)
 async def run_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
-    """A waiting one-time task is made due now; of any other a copy is, with this one as its parent_id.
+    """A waiting one-time task becomes due now; of any other task a copy is due now, with this one as its parent_id.
 
-    The answer is the task that runs. Refused while a one-time task runs.
+    The answer is the task that runs. Rejected while a one-time task runs.
     """
     return reply(actor, await changes.act_on_task(actor, "run", id, versions=expected.versions))
 
 
 @_action("cancel", "Cancel a task", 409, status="cancelled", next_run_at=None)
 async def cancel_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
-    """Also while it runs; of a group its steps, too. Refused when it is over."""
+    """Works while it runs, too; cancelling a group cancels its steps. Rejected when the task has ended."""
     return reply(actor, await changes.act_on_task(actor, "cancel", id, versions=expected.versions))
 
 
@@ -241,9 +243,9 @@ async def retry_task(
     expected: IfMatch,
     body: Annotated[Retrying | None, json_body(payload=("With another payload", examples.RETRY))] = None,
 ) -> Response:
-    """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status.
+    """For a task that is dead, cancelled, or waits for its backoff; it is due now. Rejected in any other status.
 
-    A body is not needed; with one it has another payload from now on.
+    The body is optional; it can replace the payload.
     """
     payload = None if body is None else body.payload
     return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload, versions=expected.versions))
@@ -251,7 +253,7 @@ async def retry_task(
 
 @_action("replan", "Replan a schedule", 409)
 async def replan_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
-    """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
+    """From now on, whatever its next run was. Rejected while it runs, after a cancel, and for a one-time task."""
     return reply(actor, await changes.act_on_task(actor, "replan", id, versions=expected.versions))
 
 
@@ -261,7 +263,7 @@ async def replan_task(actor: Operator, id: TaskId, expected: IfMatch) -> Respons
     responses=answers(ChangedShape, examples.CHANGED, 400, 409),
 )
 async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
-    """1,000 tasks in a transaction. What the action does not suit is left alone."""
+    """1,000 tasks per transaction. Tasks that do not allow the action are left unchanged."""
     filters = filters_of(body.filter, actor)
     before = read_cursor("bulk", unsealed(body.cursor, filters), int)
     done = await changes.change_tasks(
@@ -287,10 +289,10 @@ async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A 
 async def edit_payloads(
     actor: Operator, body: Annotated[PayloadEdits, json_body(dry=("A dry run", examples.PATCH))]
 ) -> Response:
-    """A batch of those that fit the filter, in one transaction: ask again with next_cursor until it is null.
+    """A batch of the matching tasks, in one transaction: send it again with next_cursor until that is null.
 
-    Those that are pending or blocked, and schedules, are changed. A payload that would break a rule, as that of a
-    strict handler, stays as it is, and is told of.
+    Tasks that are pending or blocked, and schedules, are changed. A payload that would break a rule, for example that
+    of a strict handler, stays unchanged and is reported.
     """
     filters = filters_of(body.filter, actor)
     before = read_cursor("payloads", unsealed(body.cursor, filters), int)

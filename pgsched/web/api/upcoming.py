@@ -1,4 +1,4 @@
-"""What will run in the time ahead: every schedule's ticks and the one-time tasks."""
+"""Upcoming runs: every schedule's ticks and the one-time tasks."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _offset = whole(0, 10_000)
 
 
 class BandShape(BaseModel):
-    """A stretch of time."""
+    """A period of time."""
 
     since: datetime
     until: datetime
 
 
 class BucketShape(BaseModel):
-    """A stretch of time, and what begins in it."""
+    """A period of time, and the runs that start in it."""
 
     at: datetime
     ticks: int = Field(description="Runs of schedules.")
     tasks: int = Field(description="One-time tasks.")
-    pile_up: bool = Field(description="Three times the average begins here, and 20 at least.")
-    over: list[str] = Field(description="Queues whose rate lets fewer start in that time.")
+    pile_up: bool = Field(description="Whether at least three times the average starts here, and at least 20.")
+    over: list[str] = Field(description="Queues whose rate allows fewer starts in that time.")
 
 
 class UpcomingScheduleShape(BaseModel):
-    """One schedule in the time ahead."""
+    """The upcoming runs of one schedule."""
 
     id: int
     task_type: str
@@ -47,13 +47,15 @@ class UpcomingScheduleShape(BaseModel):
     schedule: str = Field(description="In words.")
     state: Literal["active", "running", "disabled", "paused", "blocked", "dead", "ended"]
     next_tick: datetime | None
-    runs: int = Field(description="How often it runs in that time.")
-    ticks: list[datetime] = Field(description="When; none where there are more than 96 and bands say it.")
+    runs: int = Field(description="Number of its runs in that time.")
+    ticks: list[datetime] = Field(
+        description="The times of its runs; empty when there are more than 96, which bands describe."
+    )
     bands: list[BandShape]
 
 
 class TimelineShape(BaseModel):
-    """What will run from now until a time."""
+    """The upcoming runs from now until a time."""
 
     since: datetime
     until: datetime
@@ -65,7 +67,7 @@ class TimelineShape(BaseModel):
     number_of_schedules: int
     schedules_complete: bool
     tasks_complete: bool
-    gap: BandShape | None = Field(description="The longest stretch in which nothing begins.")
+    gap: BandShape | None = Field(description="The longest period in which nothing starts.")
 
 
 _TIMELINE: Final[dict[str, Any]] = {
@@ -101,15 +103,15 @@ _TIMELINE: Final[dict[str, Any]] = {
 )
 async def show_timeline(
     actor: Viewer,
-    within: Annotated[str, Query(description='How far to look ahead, as "24h": a minute to 31 days.')] = "24h",
-    queue: Annotated[str | None, Query(description="Only of this queue.")] = None,
-    limit: Annotated[int, Query(description="So many schedules are told, 0 to 1,000; all are counted.")] = 100,
-    offset: Annotated[int, Query(description="From this one on, 0 to 10,000.")] = 0,
+    within: Annotated[str, Query(description='How far to look ahead, such as "24h": a minute to 31 days.')] = "24h",
+    queue: Annotated[str | None, Query(description="Only this queue.")] = None,
+    limit: Annotated[int, Query(description="Number of schedules to list, 0 to 1,000; all are counted.")] = 100,
+    offset: Annotated[int, Query(description="Number of schedules to skip, 0 to 10,000.")] = 0,
 ) -> Response:
-    """Counted by stretches of time, with every tick of the schedules that run first.
+    """Counted per period, with every tick of the schedules that run first.
 
-    What is up to 20 seconds old is given for 1h, 24h and 7d. One-time tasks are those that are due later; what waits in
-    a paused queue is not counted.
+    For 1h, 24h and 7d the answer may be up to 20 seconds old. One-time tasks are those that become due later; tasks
+    that wait in a paused queue are not counted.
     """
     _limit("limit", limit)
     _offset("offset", offset)

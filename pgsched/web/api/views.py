@@ -1,4 +1,4 @@
-"""Saved views: searches of tasks that have a name."""
+"""Saved views: named searches of tasks."""
 
 from __future__ import annotations
 
@@ -20,25 +20,29 @@ router = api_router("views")
 
 ViewName = Annotated[str, Path(description="The name of the view.", examples=["dead-bills"])]
 
-Views = list_of(SavedViewShape, "SavedViews", "Saved views by their names.")
+Views = list_of(SavedViewShape, "SavedViews", "Saved views by name.")
 
 
 class ViewQuery(StrictModel):
-    """What a view shows."""
+    """The content of a view."""
 
-    query: StrictStr = Field(description="Terms of the search language, as `type:bill status:dead ended_after:24h`.")
+    query: StrictStr = Field(
+        description="Terms of the search language, such as `type:bill status:dead ended_after:24h`."
+    )
 
 
 @router.get("/views", summary="List saved views", responses=answers(Views, [examples.VIEW]))
 async def list_views(actor: Viewer) -> Response:
-    """For all who look at this database. Refused to viewers from whom payloads are hidden: queries may quote them."""
+    """Views are shared by all users of this database. Rejected for viewers when payloads are hidden: queries may quote
+    payloads.
+    """
     _check(actor)
     return reply(actor, await actor.client.views())
 
 
 @router.get("/views/{name}", summary="Read a saved view", responses=answers(SavedViewShape, examples.VIEW, 404))
 async def get_view(actor: Viewer, name: ViewName) -> Response:
-    """Give its query as `q` to lists of tasks."""
+    """Pass its query as `q` to lists of tasks."""
     _check(actor)
     return reply(actor, await actor.client.view(name))
 
@@ -47,14 +51,14 @@ async def get_view(actor: Viewer, name: ViewName) -> Response:
     "/views/{name}",
     status_code=201,
     summary="Save a view or replace its query",
-    responses=answers(SavedViewShape, examples.VIEW, 400, status=201, also="It was there: its query is replaced."),
+    responses=answers(SavedViewShape, examples.VIEW, 400, status=201, also="The view existed: its query is replaced."),
 )
 async def set_view(
     actor: Operator,
     name: ViewName,
     body: Annotated[ViewQuery, json_body(dead=("Dead bills", {"query": examples.VIEW["query"]}))],
 ) -> Response:
-    """Times as how long ago stay so: they are reckoned when the view is looked at."""
+    """Relative times stay relative: they are evaluated when the view is opened."""
     now, change = await changes.set_view(actor, name, body.query)
     return reply(actor, now, status=201 if change.before is None else 200)
 

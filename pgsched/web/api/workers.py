@@ -1,4 +1,4 @@
-"""Workers, the numbers of all of it, and what is wrong."""
+"""Workers, the overall counts, and the findings of the doctor."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from pgsched.web.services.workers import ask_worker
 
 router = api_router("workers")
 
-Handlers = list_of(HandlerShape, "Handlers", "Registered types by their names.")
-Counts = list_of(StatusCountShape, "Counts", "Statuses and how many tasks are in each.")
-Workers = list_of(WorkerShape, "Workers", "Worker processes by when they started.")
+Handlers = list_of(HandlerShape, "Handlers", "Registered types by name.")
+Counts = list_of(StatusCountShape, "Counts", "Number of tasks in each status.")
+Workers = list_of(WorkerShape, "Workers", "Worker processes by start time.")
 
 
 @router.get("/workers", summary="List worker processes", responses=answers(Workers, [examples.WORKER]))
 async def list_workers(actor: Viewer) -> Response:
-    """Every process that registered and has not been forgotten; `alive`: heard of within three leases."""
+    """Every registered process; `alive`: its last heartbeat is at most three leases old."""
     return reply(actor, await actor.client.workers())
 
 
-Running = list_of(RunningTaskShape, "Running", "Tasks that run, the longest first.")
+Running = list_of(RunningTaskShape, "Running", "Running tasks, the longest first.")
 WorkerId = Annotated[UUID, Path(description="The id of the worker.", examples=[examples.WORKER["id"]])]
 
 
@@ -52,7 +52,7 @@ async def list_worker_tasks(actor: Viewer, id: WorkerId) -> Response:
     "/workers/{id}/pause", summary="Pause a worker", responses=answers(WorkerShape, examples.PAUSED_WORKER, 404, 409)
 )
 async def pause_worker(actor: Operator, id: WorkerId) -> Response:
-    """It claims nothing more; what it has is run. `state` says when it has obeyed: after about two seconds."""
+    """It claims nothing more and finishes its tasks. `state` says when it has paused: after about two seconds."""
     return reply(actor, await ask_worker(actor, "pause", id))
 
 
@@ -60,7 +60,7 @@ async def pause_worker(actor: Operator, id: WorkerId) -> Response:
     "/workers/{id}/drain", summary="Drain a worker", responses=answers(WorkerShape, examples.DRAINED_WORKER, 404, 409)
 )
 async def drain_worker(actor: Operator, id: WorkerId) -> Response:
-    """It claims nothing more, finishes what it has, and exits with code 0."""
+    """It claims nothing more, finishes its tasks, and exits with code 0."""
     return reply(actor, await ask_worker(actor, "drain", id))
 
 
@@ -68,7 +68,7 @@ async def drain_worker(actor: Operator, id: WorkerId) -> Response:
     "/workers/{id}/resume", summary="Resume a worker", responses=answers(WorkerShape, examples.WORKER, 404, 409)
 )
 async def resume_worker(actor: Operator, id: WorkerId) -> Response:
-    """One that is paused, or that drains and has not ended, claims again."""
+    """A worker that is paused, or that drains and has not exited, claims again."""
     return reply(actor, await ask_worker(actor, "resume", id))
 
 
@@ -94,9 +94,9 @@ async def get_stats(actor: Viewer) -> Response:
     responses=answers(Counts, [examples.COUNT]),
 )
 async def count_tasks(
-    actor: Viewer, queue: Annotated[str | None, Query(description="Only of this queue.")] = None
+    actor: Viewer, queue: Annotated[str | None, Query(description="Only this queue.")] = None
 ) -> Response:
-    """In a time that does not depend on how many there are: many are estimated, and `exact` is false."""
+    """In constant time, whatever their number: large numbers are estimated, and `exact` is false."""
     return reply(actor, await actor.client.count_tasks(queue))
 
 
@@ -104,5 +104,5 @@ async def count_tasks(
     "/doctor", summary="Diagnose the queue and its database", responses=answers(DiagnosisShape, examples.DIAGNOSIS)
 )
 async def get_doctor(actor: Viewer) -> Response:
-    """What `pgsched doctor` finds, from a cache that is at most half a minute old. `healthy`: there is no error."""
+    """The findings of `pgsched doctor`, from a cache that is at most 30 seconds old. `healthy`: there is no error."""
     return reply(actor, await actor.state.diagnosis.get())

@@ -1,1 +1,1 @@
-"""Who makes a request, and what they may do: tokens, sessions, roles, requests of other sites, what is hidden."""
+"""Authentication and authorization: tokens, sessions, roles, cross-site requests, hidden fields."""

@@ -1,6 +1,6 @@
-"""Who makes a request, and whether they may: roles, tokens, the cookie of people who logged in.
+"""Who makes a request, and what they may do: roles, tokens, the session cookie.
 
-A route says what it needs by a dependency, and gets an :class:`Actor`, which is established once a request::
+A route declares its requirement by a dependency, and gets an :class:`Actor`, which is established once per request::
 
     @router.post("/tasks/{id}/cancel")
     async def cancel(actor: Operator, id: int) -> ...
@@ -26,32 +26,32 @@ OPERATOR = "operator"
 METRICS = "metrics"
 """The role of the token that opens ``/metrics`` and nothing else."""
 LOCAL = "local"
-"""The name of whoever sits at this machine while no tokens are set."""
+"""The name of any user of this machine while no tokens are set."""
 CALLER = "pgsched.caller"
-"""The key of the ASGI scope under which another face of this process names a :class:`Caller`."""
+"""The key of the ASGI scope under which another interface of this process names a :class:`Caller`."""
 
 _FORWARDING = (
     "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix",
     "x-forwarded-proto", "x-forwarded-server", "x-real-ip", "x-client-ip", "x-cluster-client-ip",
     "x-envoy-external-address", "x-original-forwarded-for", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
 )  # fmt: skip
-"""Headers that proxies add, as the common ones are set up."""
+"""Headers that common proxies add in their usual configuration."""
 
 
 class AccessDenied(Exception):
-    """A request that may not do what it asks: 401 when a token may help, 403 when none will, 429 when it is to wait."""
+    """A request that is not allowed: 401 when a token may help, 403 when none will, 429 when it must wait."""
 
     def __init__(self, status: int, detail: str, *, wait: int = 0) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.wait = wait
-        """Seconds after which it may be tried again."""
+        """Seconds until it may be tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who makes a request from within this process. Nothing that comes over a socket can set a key of the scope."""
+    """Who makes a request from within this process. No request over a socket can set a key of the scope."""
 
     name: str
     role: str
@@ -70,9 +70,9 @@ class Actor:
     """``viewer`` or ``operator``; ``metrics`` for a scraper with a token of its own."""
     request: Request
     session: Session | None = None
-    """The session of somebody who logged in; None: a token came with the request, or none is needed."""
+    """The session of a person who logged in; None: a token came with the request, or none is needed."""
     reason: str | None = None
-    """Why a change is made, if the caller says so; the audit log keeps it."""
+    """Why a change is made, if the caller gives a reason; the audit log stores it."""
 
     @property
     def remote(self) -> str | None:
@@ -81,17 +81,17 @@ class Actor:
 
     @property
     def stream_client(self) -> Client:
-        """Whose streams his are counted with."""
+        """The client that this actor's streams are counted for."""
         return Client(self.remote or "", self.role if self.session is None else self.session.id)
 
     @property
     def settings(self) -> WebSettings:
-        """Those of the web face."""
+        """The settings of the web server."""
         return front_of(self.request).settings
 
     @property
     def state(self) -> WebState:
-        """What all requests share."""
+        """The state that all requests share."""
         return state_of(self.request)
 
     @property
@@ -111,7 +111,7 @@ class Actor:
 
 
 def role_of(settings: WebSettings, token: str) -> str | None:
-    """Return the role that a token opens; in the same time whichever it is."""
+    """Return the role of a token; in constant time for every role."""
     given = token.encode("utf-8", "replace")
     roles = ((OPERATOR, settings.operator_token), (VIEWER, settings.viewer_token), (METRICS, settings.metrics_token))
     opened = [role for role, one in roles if one is not None and hmac.compare_digest(given, one.encode())]
@@ -119,9 +119,9 @@ def role_of(settings: WebSettings, token: str) -> str | None:
 
 
 def try_token(request: Request, token: str) -> str | None:
-    """Return the role that a token opens. Raises AccessDenied for a wrong one of an address that gave too many.
+    """Return the role of a token. Raises AccessDenied for a wrong one from an address that sent too many.
 
-    A right one always opens: many may share an address, behind a proxy or a gateway.
+    A right token is always accepted: many clients may share an address, behind a proxy or a gateway.
     """
     front, remote = front_of(request), remote_of(request)
     role = role_of(front.settings, token)
@@ -135,7 +135,7 @@ def try_token(request: Request, token: str) -> str | None:
 
 
 async def identify(request: Request) -> Actor | None:
-    """Return who makes a request; None when it does not say. Raises AccessDenied for a wrong token."""
+    """Return who makes a request; None without credentials. Raises AccessDenied for a wrong token."""
     caller = request.scope.get(CALLER)
     if isinstance(caller, Caller):
         return Actor(name=caller.name, role=caller.role, request=request, reason=caller.reason)
@@ -149,7 +149,7 @@ async def identify(request: Request) -> Actor | None:
         kind, _, token = header.partition(" ")
         role = try_token(request, token.strip()) if kind.lower() == "bearer" else None
         if role is None:
-            raise AccessDenied(401, "the Authorization header must be 'Bearer TOKEN' with a token that is known here")
+            raise AccessDenied(401, "the Authorization header must be 'Bearer TOKEN' with a valid token")
         return Actor(name=role, role=role, request=request)
     session = open_session(settings, request.cookies.get(COOKIE))
     if session is None or await front.revocations.is_revoked(session.id):
@@ -158,13 +158,13 @@ async def identify(request: Request) -> Actor | None:
 
 
 def check_local(request: Request) -> None:
-    """Raise AccessDenied unless a request comes from this machine, to a name of this machine, straight.
+    """Raise AccessDenied unless a request comes from this machine, to a name of this machine, without a proxy.
 
-    The name: a page from elsewhere may lead its own name here, and would then be read as if it were ours.
+    The name matters: another site's page may resolve its own name to this address, and would then count as same-origin.
     """
     remote = remote_of(request)
     if not is_loopback(remote):
-        raise AccessDenied(403, f"no tokens are set, so only this machine is served, not {remote}")
+        raise AccessDenied(403, f"no tokens are set, so only requests from this machine are served, not from {remote}")
     if came_through_proxy(request):
         raise AccessDenied(403, "the request came through a proxy: set operator_token or viewer_token")
     host = request.headers.get("host", "")
@@ -173,10 +173,10 @@ def check_local(request: Request) -> None:
 
 
 def came_through_proxy(request: Request) -> bool:
-    """Whether a proxy can be seen: it added a header, speaks HTTP/1.0 as nginx does, or hides another name of ours.
+    """Return whether a proxy is visible: it added a header, speaks HTTP/1.0 like nginx, or hides another name of ours.
 
-    A browser that says that the page before was of the same origin, and names it by a name that is not this machine's,
-    was led here by somebody who put ``localhost`` into Host.
+    A browser that reports a same-origin page under a name that is not this machine's was sent here by a proxy that put
+    ``localhost`` into Host.
     """
     headers = request.headers
     if any(header in headers for header in _FORWARDING) or request.scope["http_version"] == "1.0":
@@ -191,14 +191,14 @@ def came_through_proxy(request: Request) -> bool:
 
 
 def host_name(authority: str) -> str:
-    """The host of ``host:port``, without the brackets of an IPv6 address."""
+    """Return the host of ``host:port``, without the brackets of an IPv6 address."""
     if authority.startswith("["):
         return authority[1:].partition("]")[0]
     return authority.partition(":")[0]
 
 
 async def scraper(request: Request) -> Actor:
-    """A dependency: whoever may read ``/metrics``."""
+    """A dependency: an actor who may read ``/metrics``."""
     actor = await identify(request)
     if actor is None:
         raise AccessDenied(401, "a token is needed: log in, or send 'Authorization: Bearer TOKEN'")
@@ -209,9 +209,9 @@ Scraper = Annotated[Actor, Depends(scraper)]
 
 
 async def viewer(actor: Scraper) -> Actor:
-    """A dependency: whoever may look."""
+    """A dependency: an actor who may read."""
     if actor.role == METRICS:
-        raise AccessDenied(403, "this token opens /metrics alone")
+        raise AccessDenied(403, "this token is valid only for /metrics")
     return actor
 
 
@@ -219,9 +219,9 @@ Viewer = Annotated[Actor, Depends(viewer)]
 
 
 async def operator(actor: Viewer) -> Actor:
-    """A dependency: whoever may change something."""
+    """A dependency: an actor who may make changes."""
     if not actor.may_change:
-        raise AccessDenied(403, "an operator's token is needed to change something, this is a viewer's")
+        raise AccessDenied(403, "changes need an operator's token, this is a viewer's")
     return actor
 
 

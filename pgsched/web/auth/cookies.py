@@ -1,4 +1,4 @@
-"""Cookies of our own: for all of a site, for no script, and over TLS where the page came so."""
+"""Cookies: for the whole site, invisible to scripts, and TLS only where the page was loaded over TLS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SameSite = Literal["lax", "strict"]
 def give_cookie(
     request: Request, response: Response, name: str, value: str, *, seconds: int, samesite: SameSite
 ) -> None:
-    """Put a cookie on an answer that is good for so many seconds."""
+    """Set a cookie on an answer, valid for this many seconds."""
     response.set_cookie(
         name,
         value,
@@ -28,5 +28,5 @@ def give_cookie(
 
 
 def take_cookie(request: Request, response: Response, name: str, *, samesite: SameSite) -> None:
-    """Take a cookie back."""
+    """Delete a cookie."""
     response.delete_cookie(name, path=site_of(request) or "/", httponly=True, samesite=samesite)

@@ -1,4 +1,4 @@
-"""Requests of other sites' pages, none of which changes or loads anything. And how long a request may be."""
+"""Rejects cross-site requests that change or load anything, and bodies that are too large."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_same_site(connection: HTTPConnection) -> None:
-    """Raise AccessDenied for a request of another site's page, unless it leads its reader here by a link.
+    """Raise AccessDenied for a request of another site's page, unless it is a navigation by a link.
 
-    No other site's script reads an answer of ours anyway; but a stream that it opens would take somebody's place, and
-    a page in a frame could be clicked. Of a request that changes something browsers say where it comes from, in
-    Sec-Fetch-Site or else in Origin. Programs say neither; a request that says neither and has our cookie comes from no
-    browser that we know, and is refused.
+    Scripts of other sites cannot read our answers anyway; but a stream that they open would use up a place, and a page
+    in a frame could be clicked. For a request that changes something browsers send its source, in Sec-Fetch-Site or
+    else in Origin. Programs send neither; a request with neither but with our cookie comes from no known browser and is
+    rejected.
     """
     headers = connection.headers
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
@@ -46,7 +46,7 @@ def check_same_site(connection: HTTPConnection) -> None:
 
 
 def is_own_origin(origin: str, headers: Headers) -> bool:
-    """Whether an origin is the host that was asked. The scheme may differ: a proxy may have taken the TLS off."""
+    """Return whether an origin is the requested host. The scheme may differ: a proxy may have terminated TLS."""
     try:
         parts = urlsplit(origin)
         default = _PORTS.get(parts.scheme)
@@ -61,10 +61,10 @@ def is_own_origin(origin: str, headers: Headers) -> bool:
 
 
 class Guard(HttpLayer):
-    """Passes on the requests of our own pages and of programs, and no more of a body than a request of ours has."""
+    """Passes on requests of our own pages and of programs, with bodies up to the maximum size."""
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. Raises AccessDenied and HTTPException, which become answers further out."""
+        """Handle one request. Raises AccessDenied and HTTPException, which outer middleware turns into answers."""
         connection = HTTPConnection(scope)
         check_same_site(connection)
         length = connection.headers.get("content-length", "")

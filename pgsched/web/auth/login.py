@@ -1,4 +1,4 @@
-"""The login of people: a token is given once, a cookie carries its role from then on."""
+"""The login of people: a token is entered once, after that a cookie carries its role."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pgsched.web.state import front_of, remote_of
 log = get_logger("pgsched.web")
 
 MAX_FORM = 4096
-"""Bytes of the longest form."""
+"""Maximum size of the form in bytes."""
 CLAIMED = " (token)"
-"""Stands behind the name of somebody who came with a token where others are named by an identity provider."""
+"""Appended to the name of a person who came with a token where an identity provider names the others."""
 MAX_NEXT = 2000
-"""Characters of the longest path that is gone to after a login."""
+"""Maximum length of the path to open after a login."""
 
 router = APIRouter(include_in_schema=False)
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of the form; no more is read than a form of ours may have."""
+    """Return the fields of the form; a longer body than our form can have is not read."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -41,7 +41,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 @router.get("/login")
 async def show(request: Request) -> Response:
-    """Ask for a token."""
+    """Show the form for a token."""
     goes_on = safe_next(request.query_params.get("next"))
     if not front_of(request).settings.protected:
         check_local(request)
@@ -53,7 +53,7 @@ async def show(request: Request) -> Response:
 
 @router.post("/login")
 async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form)]) -> Response:
-    """Give a cookie for a token."""
+    """Exchange a token for a cookie."""
     front, remote = front_of(request), remote_of(request)
     name, goes_on = form.get("name", "").strip(), safe_next(form.get("next"))
     try:
@@ -64,9 +64,9 @@ async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form
         answer.headers["Retry-After"] = str(denied.wait)
         return answer
     if role == METRICS:
-        role = None  # it opens /metrics alone
+        role = None  # Such a token is only for /metrics.
     if role is None or len(name) > MAX_NAME or not (name.isprintable() or not name):
-        problem = "this token is not known here" if role is None else f"name must have at most {MAX_NAME} characters"
+        problem = "this token is not valid" if role is None else f"name must have at most {MAX_NAME} characters"
         log.warning("login_refused", remote=remote)
         return login_page(request, goes_on, status=401 if role is None else 422, problem=problem, name=name)
     front.throttle.forget(remote)
@@ -78,14 +78,14 @@ async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form
 
 
 def give_session(request: Request, response: Response, session: Session) -> None:
-    """Put the cookie of a session on an answer. A link from elsewhere carries it (Lax), no other request does."""
+    """Set the cookie of a session on an answer. Links from other sites carry it (Lax), their other requests do not."""
     sealed = seal_session(front_of(request).settings, session)
     give_cookie(request, response, COOKIE, sealed, seconds=SECONDS, samesite="lax")
     log.info("logged_in", role=session.role, name=session.name, by=session.by, remote=remote_of(request))
 
 
 def safe_next(given: str | None) -> str:
-    """Return the page of ours that somebody wanted before the login; the first one for whatever is none of ours."""
+    """Return our page that was requested before the login; the first page for any other path."""
     if given is None or len(given) > MAX_NEXT or not re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", given):
         return "/"
     return "/" if re.match(r"/log(in|out)\b", given) else given
@@ -93,7 +93,7 @@ def safe_next(given: str | None) -> str:
 
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
-    """Take the cookie back, and end its session in every process."""
+    """Delete the cookie, and revoke its session in every process."""
     actor = await identify(request)
     if actor is not None and actor.session is not None:
         front = front_of(request)
@@ -115,7 +115,7 @@ def login_page(
     name: str = "",
     leaves: str | None = None,
 ) -> Response:
-    """Return the page of the login; ``leaves``: where somebody who logged out here logs out at the provider too."""
+    """Return the login page; ``leaves``: the URL where a user who logged out here logs out at the provider."""
     front = front_of(request)
     provider = None if front.settings.oidc is None else urlsplit(front.settings.oidc.issuer).hostname
     return page(

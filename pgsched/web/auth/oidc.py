@@ -1,8 +1,8 @@
-"""The login by an identity provider: OpenID Connect's authorization code flow, with PKCE, state and nonce.
+"""Login by an identity provider: OpenID Connect's authorization code flow, with PKCE, state and nonce.
 
-Authlib does it, the library for it that is maintained and complete: the provider's metadata and keys, the exchange of
-the code, signature and claims of the ID token. Here is what it leaves to its caller: who the issuer must be, which
-signatures are taken, and where state, nonce and verifier wait meanwhile.
+Authlib, the maintained and complete library for it, does the provider's metadata and keys, the exchange of the code,
+signature and claims of the ID token. This module does what Authlib leaves to its caller: the expected issuer, the
+accepted signatures, and where state, nonce and verifier are stored meanwhile.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pgsched.web.auth.sealing import key_of, seal, unseal
 MISSING: Final = "the login by an identity provider is not installed: pip install 'pgsched[oidc]'"
 COOKIE: Final = "pgsched_oidc"
 SECONDS: Final = 600
-"""Somebody has so long to log in at the provider."""
+"""Time limit of a login at the provider."""
 TIMEOUT: Final = 10.0
 """Seconds that the provider has for an answer."""
 LEEWAY: Final = 60
-"""Seconds that its clock may differ from ours."""
+"""Allowed clock difference in seconds."""
 SIGNATURES: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Signatures with a key that the provider alone has."""
+"""Signature algorithms with a key that only the provider has."""
 
 
 class LoginFailed(Exception):
-    """Nobody was logged in; the text is for whoever tried, ``reason`` for the log."""
+    """A failed login; the text is for the user, ``reason`` for the log."""
 
     def __init__(self, text: str, *, status: int, reason: str) -> None:
         super().__init__(text)
@@ -42,7 +42,7 @@ class LoginFailed(Exception):
 
 
 class Oidc:
-    """The identity provider of a web face. Nothing is asked of it before somebody logs in."""
+    """The identity provider of a web server. It is not contacted before the first login."""
 
     def __init__(self, settings: OidcSettings) -> None:
         try:
@@ -60,7 +60,7 @@ class Oidc:
         )
 
     async def begin(self, request: Request, goes_on: str, *, path: str) -> Response:
-        """Lead somebody to the provider; ``goes_on`` is where he wants to go, ``path`` that of the cookie."""
+        """Redirect a user to the provider; ``goes_on`` is the page to open afterwards, ``path`` that of the cookie."""
         await self._load()
         waiting: dict[str, Any] = {}
         request.scope["session"] = waiting
@@ -73,21 +73,23 @@ class Oidc:
             path=path,
             secure=urlsplit(self.settings.public_url).scheme == "https",
             httponly=True,
-            samesite="lax",  # the provider's page leads back here
+            samesite="lax",  # The provider's page redirects back here.
         )
         return response
 
     async def finish(self, request: Request) -> tuple[Mapping[str, Any], str]:
-        """Return the claims of somebody who comes back from the provider, and where he wanted to go.
+        """Return the claims of a user who comes back from the provider, and the page to open.
 
         Raises LoginFailed.
         """
         said = unseal(self._key, request.cookies.get(COOKIE))
         if said is None or not said.get("until", 0) > time.time():
-            raise LoginFailed("this login was not begun here, or too long ago", status=401, reason="no login under way")
+            raise LoginFailed(
+                "this login was not started here, or too long ago", status=401, reason="no login in progress"
+            )
         await self._load()
         if request.query_params.get("iss", self.settings.issuer) != self.settings.issuer:
-            raise LoginFailed("another identity provider has answered", status=401, reason="issuer of the answer")
+            raise LoginFailed("the answer is from another identity provider", status=401, reason="issuer of the answer")
         request.scope["session"] = said["waiting"]
         options = {
             "iss": {"essential": True, "value": self.settings.issuer},
@@ -105,7 +107,7 @@ class Oidc:
         return claims, str(said["goes_on"])
 
     async def logout_url(self) -> str | None:
-        """Return where somebody ends his session at the provider; None when it has no such place."""
+        """Return the URL where a user ends their session at the provider; None when it has none."""
         try:
             await self._load()
         except LoginFailed:
@@ -118,7 +120,7 @@ class Oidc:
         return f"{place}{'&' if '?' in place else '?'}{query}"
 
     async def _load(self) -> None:
-        """Know the provider's metadata, which must be of the issuer that we were told."""
+        """Load the provider's metadata, which must name the configured issuer."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 metadata = await self._provider.load_server_metadata()
@@ -127,7 +129,7 @@ class Oidc:
             raise LoginFailed(text, status=503, reason=_reason(error)) from error
         if metadata.get("issuer") != self.settings.issuer:
             found = metadata.pop("issuer", None)
-            metadata.pop("_loaded_at", None)  # ask again the next time
+            metadata.pop("_loaded_at", None)  # Load again on the next call.
             text = "the identity provider is not the one that is set up here"
             raise LoginFailed(text, status=503, reason=f"its issuer is {found!r}, not {self.settings.issuer!r}")
         offered = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
@@ -135,7 +137,7 @@ class Oidc:
 
 
 def forget(response: Response, path: str) -> None:
-    """Take the cookie of a login under way back."""
+    """Delete the cookie of a login in progress."""
     response.delete_cookie(COOKIE, path=path, httponly=True, samesite="lax")
 
 

@@ -1,4 +1,4 @@
-"""The two pages of a login by an identity provider: the way there, and the way back."""
+"""The two routes of a login by an identity provider: the redirect to it, and the callback."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/login/oidc")
 async def begin(request: Request) -> Response:
-    """Lead to the provider."""
-    # Of several databases each has its login; the provider leads back to that of the site.
+    """Redirect to the provider."""
+    # Each of several databases has its login; the provider redirects back to that of the site.
     goes_on = root_of(request.scope).removeprefix(site_of(request)) + safe_next(request.query_params.get("next"))
     try:
         return await _oidc(request).begin(request, goes_on, path=_path(request))
@@ -30,17 +30,17 @@ async def begin(request: Request) -> Response:
 
 @router.get("/login/oidc/callback")
 async def finish(request: Request) -> Response:
-    """Give a cookie to somebody who comes back from the provider with a role."""
+    """Set a cookie for a user who comes back from the provider with a role."""
     settings = _oidc(request).settings
     try:
         claims, goes_on = await _oidc(request).finish(request)
         role = settings.role_of(claims)
         if role is None:
-            text = "you are logged in at the identity provider, but have no role here: ask who runs pgsched"
+            text = "you are logged in at the identity provider, but have no role here: ask the administrator of pgsched"
             raise LoginFailed(text, status=403, reason=f"no role in {settings.roles_claim}")
         name = settings.name_of(claims)
         if name is None:
-            text = "the identity provider does not say who you are"
+            text = "the identity provider sent no name for you"
             raise LoginFailed(text, status=403, reason="no name in the claims")
     except LoginFailed as failed:
         response = _refused(request, failed)
@@ -59,7 +59,7 @@ def _refused(request: Request, failed: LoginFailed) -> Response:
 def _oidc(request: Request) -> Oidc:
     found = front_of(request).oidc
     if found is None:
-        raise AssertionError("these routes are there with a provider alone")
+        raise AssertionError("these routes exist only with a provider")
     return found
 
 

@@ -1,4 +1,4 @@
-"""How people log in by an identity provider: OpenID Connect's, and which of its claims makes somebody what."""
+"""Settings of the login by an identity provider: OpenID Connect's, and the mapping of its claims to roles."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from pgsched.domain.errors import ConfigError
 
 ANYBODY: Final = "*"
 NAMES: Final = ("preferred_username", "email", "name", "sub")
-"""The claims that somebody is called by, the first that there is."""
+"""The claims that name a person; the first one present is used."""
 MAX_NAME: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class OidcSettings:
-    """An identity provider, and what its claims mean here."""
+    """An identity provider, and the meaning of its claims here."""
 
     issuer: str
     """The URL below which ``/.well-known/openid-configuration`` is; the ``iss`` of its tokens."""
     client_id: str
     client_secret: str
     public_url: str
-    """Where people reach the web face; the provider leads them back to ``/login/oidc/callback`` below it."""
+    """The public URL of the web server; the provider redirects back to ``/login/oidc/callback`` below it."""
     roles_claim: str = "groups"
-    """The claim that holds roles or groups; one within another as ``realm_access.roles``."""
+    """The claim that holds roles or groups; a nested one such as ``realm_access.roles``."""
     operator: Sequence[str] = ()
     """Values of it that make an operator."""
     viewer: Sequence[str] = ()
-    """Values of it that make a viewer; ``*`` makes one of everybody whom the provider lets in."""
+    """Values of it that make a viewer; ``*`` makes a viewer of every user of the provider."""
     name_claim: str = ""
-    """The claim that the audit log names people by; empty: the first of :data:`NAMES` that there is."""
+    """The claim that names people in the audit log; empty: the first of :data:`NAMES` that is present."""
     scopes: str = "openid profile email"
-    """What the provider is asked to tell."""
+    """The scopes that are requested from the provider."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a value that makes no sense, or that would let strangers in."""
+        """Raise ConfigError for an invalid value, or one that would let strangers in."""
         for name in ("issuer", "client_id", "client_secret", "public_url"):
             if not getattr(self, name):
-                raise ConfigError(f"{_option(name)} must be set with the others of --oidc-…")
+                raise ConfigError(f"{_option(name)} must be set with the other --oidc-… options")
         for name in ("issuer", "public_url"):
             _check_url(_option(name), getattr(self, name))
         if len(self.client_secret) < 16:
             rule = "must have at least 16 characters"
             raise ConfigError(rule, field="oidc_client_secret", value=len(self.client_secret))
         if not self.operator and not self.viewer:
-            raise ConfigError("oidc_operator, oidc_viewer or both must name values that let somebody in")
+            raise ConfigError("oidc_operator, oidc_viewer or both must name values that let users in")
         if ANYBODY in self.operator:
             rule = "must name values: * would make everybody an operator"
             raise ConfigError(rule, field="oidc_operator", value=ANYBODY)
@@ -57,18 +57,18 @@ class OidcSettings:
 
     @property
     def redirect_uri(self) -> str:
-        """Where the provider sends people back to, as it must be registered there."""
+        """The redirect URL, as it must be registered at the provider."""
         return f"{self.public_url.rstrip('/')}/login/oidc/callback"
 
     def role_of(self, claims: Mapping[str, Any]) -> str | None:
-        """Return the role that claims give; None for none."""
+        """Return the role of these claims; None for none."""
         values = values_of(claims, self.roles_claim)
         if values & set(self.operator):
             return "operator"
         return "viewer" if ANYBODY in self.viewer or values & set(self.viewer) else None
 
     def name_of(self, claims: Mapping[str, Any]) -> str | None:
-        """Return what somebody is called in the audit log; an address that the provider has not verified is no name."""
+        """Return the name for the audit log; an address that the provider has not verified is not used."""
         for name in [self.name_claim] if self.name_claim else NAMES:
             found = claims.get(name)
             if name == "email" and claims.get("email_verified") is False:
@@ -78,12 +78,12 @@ class OidcSettings:
         return None
 
     def __repr__(self) -> str:
-        """Without the secret: a repr ends up in logs."""
+        """Without the secret: a repr may end up in logs."""
         return f"OidcSettings(issuer={self.issuer!r}, client_id={self.client_id!r})"
 
 
 def values_of(claims: Mapping[str, Any], path: str) -> set[str]:
-    """Return the texts of a claim: itself, those of a list, the names of an object."""
+    """Return the texts of a claim: itself, the items of a list, the names of an object."""
     found: Any = claims.get(path)
     if found is None:
         found = claims

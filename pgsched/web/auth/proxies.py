@@ -1,4 +1,4 @@
-"""From which address a request came when proxies that are trusted have passed it on."""
+"""The client address of a request that trusted proxies have forwarded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class TrustedProxies:
-    """Believes X-Forwarded-For and X-Forwarded-Proto of these addresses and networks.
+    """Trusts X-Forwarded-For and X-Forwarded-Proto from these addresses and networks.
 
-    Each proxy adds the address that it was asked from at the end, and what stands before it is whatever the client
-    wrote. So the last one counts. One further to the left counts only when what follows it is itself a proxy that is
-    named by its address: a network vouches for the proxy that asks us, not for the addresses of its clients, any of
-    which would otherwise choose the address that it is known by.
+    Each proxy appends the address of its client; entries before that are whatever the client wrote. So the last entry
+    counts. An entry further to the left counts only when the one after it is itself a trusted proxy that is named by
+    its address: a trusted network covers the proxy that connects to us, not the addresses of its clients, any of which
+    could otherwise forge its own address.
     """
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
@@ -46,7 +46,9 @@ class TrustedProxies:
         client = peer
         for hop in reversed([hop for line in lines for hop in line.split(",")]):
             address = address_of(hop)
-            if address is None:  # what is no address names nobody: whoever passed it on is the last we know
+            if (
+                address is None
+            ):  # An invalid entry names no client: the proxy that forwarded it is the last known address.
                 return client
             client = str(address)
             if address not in self._proxies:

@@ -1,4 +1,4 @@
-"""What is given to a browser to be brought back unchanged: JSON with a signature."""
+"""Signed values that a browser stores and returns unchanged: JSON with a signature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def key_of(purpose: str, *secrets: str) -> bytes:
-    """Return the key for one purpose that is made of secrets."""
+    """Return the key for one purpose, derived from secrets."""
     made = hashlib.sha256(f"pgsched {purpose}".encode())
     for secret in secrets:
         made.update(b"\0" + hashlib.sha256(secret.encode()).digest())
@@ -20,13 +20,13 @@ def key_of(purpose: str, *secrets: str) -> bytes:
 
 
 def seal(key: bytes, said: Mapping[str, Any]) -> str:
-    """Return what is said, signed, as the value of a cookie may be."""
+    """Return the data, signed, in a form that fits into a cookie."""
     body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
     return f"{body}.{_signature(key, body)}"
 
 
 def unseal(key: bytes, sealed: str | None) -> dict[str, Any] | None:
-    """Return what was sealed with this key; None for anything else."""
+    """Return the data that was sealed with this key; None for anything else."""
     body, _, signature = (sealed or "").partition(".")
     if not hmac.compare_digest(_signature(key, body).encode(), signature.encode("utf-8", "replace")):
         return None

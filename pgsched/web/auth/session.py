@@ -1,7 +1,7 @@
-"""The cookie of people who logged in: an id, a role, a name and an end, signed with a key made of what let them in.
+"""The session cookie: an id, a role, a name and an expiry, signed with a key derived from the secret of the login.
 
-Another token ends all sessions of its role at once, another client secret all of the identity provider's, and neither
-is ever sent back. What is stored are the sessions that were logged out (:mod:`pgsched.web.services.revocations`).
+Changing a token ends all sessions of its role at once, changing the client secret all those of the identity provider;
+neither secret is ever sent to the browser. Only revoked sessions are stored (:mod:`pgsched.web.services.revocations`).
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from pgsched.web.settings import WebSettings
 
 COOKIE: Final = "pgsched_session"
 SECONDS: Final = 12 * 3600
-"""How long a session lasts."""
+"""Lifetime of a session."""
 MAX_NAME: Final = 100
 OPERATOR_KEY, VIEWER_KEY, OIDC_KEY = "operator", "viewer", "oidc"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a cookie says."""
+    """The content of a cookie."""
 
     id: str
-    """Random: a session that was logged out is known by it."""
+    """Random: identifies a revoked session."""
     role: str
     name: str | None
     ends_at: int
     """In seconds of the Unix time."""
     by: str
-    """What let him in, whose key signs the cookie: the token of its role, or ``oidc``."""
+    """The secret whose key signs the cookie: the token of its role, or ``oidc``."""
 
     @property
     def end(self) -> datetime:
-        """When it ends."""
+        """The expiry."""
         return datetime.fromtimestamp(self.ends_at, UTC)
 
 
@@ -54,7 +54,7 @@ def seal_session(settings: WebSettings, session: Session) -> str:
 
 
 def open_session(settings: WebSettings, cookie: str | None, *, now: float | None = None) -> Session | None:
-    """Return what a cookie says; None when there is none, it is not ours, or it has ended."""
+    """Return the content of a cookie; None when there is none, it is not ours, or it has expired."""
     for by, key in _keys(settings).items():
         said = unseal(key, cookie)
         if said is None:
@@ -69,7 +69,7 @@ def open_session(settings: WebSettings, cookie: str | None, *, now: float | None
 def _read(said: Mapping[str, Any]) -> Session | None:
     try:
         return Session(**said)
-    except TypeError:  # of another version of this program
+    except TypeError:  # Written by another version of this program.
         return None
 
 

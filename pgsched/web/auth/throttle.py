@@ -1,4 +1,4 @@
-"""Wrong tokens: whoever gives several has to wait, each time longer, before the next one is looked at."""
+"""Throttling of wrong tokens: an address that sends several must wait, longer each time, before the next try."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FREE = 5
-"""So many wrong tokens of an address are answered without a wait."""
+"""Number of wrong tokens of an address without a wait."""
 FREE_FROM_ALL = 100
-"""After so many from all addresses within :data:`FORGOTTEN_AFTER` an address has to wait from its first one on."""
+"""Number of wrong tokens from all addresses within :data:`FORGOTTEN_AFTER`, after which even the first one of an
+address causes a wait."""
 FIRST_WAIT = 1.0
-"""Seconds; twice as long after each further wrong token."""
+"""Seconds; doubled after each further wrong token."""
 LONGEST_WAIT = 300.0
 FORGOTTEN_AFTER = 3600.0
 """Seconds without a wrong token after which those of an address are forgotten."""
 MAX_ADDRESSES = 10_000
-"""So many addresses are remembered; of more, those that were wrong last."""
+"""Maximum number of remembered addresses, those with the latest wrong tokens."""
 
 
 @dataclass(slots=True)
@@ -30,22 +31,22 @@ class _Failures:
 
 
 class Throttle:
-    """The wrong tokens of each address. Nothing is awaited: what is asked and what is noted are one step."""
+    """The wrong tokens of each address. Nothing is awaited: check and update are one step."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._of: OrderedDict[str, _Failures] = OrderedDict()
-        """The address that was wrong last is the last one."""
+        """Ordered by their latest wrong token, the latest last."""
         self._from_all = 0.0
-        """Wrong tokens from all addresses; it runs out evenly, :data:`FREE_FROM_ALL` in :data:`FORGOTTEN_AFTER`."""
+        """Wrong tokens from all addresses; it drains evenly, :data:`FREE_FROM_ALL` in :data:`FORGOTTEN_AFTER`."""
         self._counted_at = clock()
 
     def __len__(self) -> int:
-        """How many addresses are remembered."""
+        """Return the number of remembered addresses."""
         return len(self._of)
 
     def seconds_to_wait(self, remote: str | None) -> int:
-        """Return after how many seconds, rounded up, the next token of an address is looked at; 0: now."""
+        """Return the seconds, rounded up, until the next token of an address is checked; 0: now."""
         found = self._of.get(_key(remote))
         return 0 if found is None else max(0, math.ceil(found.closed_until - self._clock()))
 
@@ -67,7 +68,7 @@ class Throttle:
             self._of.popitem(last=False)
 
     def forget(self, remote: str | None) -> None:
-        """Count afresh for an address: somebody logged in from there."""
+        """Reset an address after a successful login."""
         self._of.pop(_key(remote), None)
 
     def _forget_old(self, now: float) -> None:
@@ -79,7 +80,7 @@ class Throttle:
 
 
 def _key(remote: str | None) -> str:
-    """An address; of IPv6 its network of 64 bits, which one machine has all of."""
+    """Return an address; for IPv6 its network of 64 bits, all of which one machine may have."""
     try:
         address = ipaddress.ip_address(remote or "")
     except ValueError:

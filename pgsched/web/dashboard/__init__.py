@@ -29,10 +29,10 @@ from pgsched.web.dashboard import (
     workflows,
 )
 
-# Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
+# `/tasks/{id}/backfill` of schedules and `/tasks/{id}/emit` of durable runs before `/tasks/{id}/{verb}`.
 _PARTS: Final = (
     overview, tasks, export, bulk, views, schedules, durable, task, calendars, workflows, queues, workers, handlers,
     types, dead, errors, executions, audit, live, upcoming,
 )  # fmt: skip
 ROUTES: Final[list[BaseRoute]] = [route for part in _PARTS for route in part.router.routes]
-"""Every page and form, in the order in which they are tried."""
+"""Every page and form, in the order in which routes are matched."""

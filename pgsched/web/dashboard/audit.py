@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and what it was before."""
+"""The audit log: who changed what, and the previous values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = page_router()
 
 
 class Difference(NamedTuple):
-    """One value that was changed, as text; None: there was, or is, none."""
+    """One changed value, as text; None: absent."""
 
     name: str
     was: str | None
@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 
 @router.get("/audit")
 async def audit(actor: Operator, before: Text = "") -> Response:
-    """Show the changes that fit, the latest first. For operators: it names people and where they were."""
+    """Show the matching changes, the latest first. For operators: entries contain names and addresses of people."""
     fields = given(actor.request.query_params, *FIELDS)
     found, problem = AuditPage([], None), None
     try:
@@ -62,7 +62,7 @@ async def audit(actor: Operator, before: Text = "") -> Response:
 
 
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
-    """Return what differs, value by value; an object within is taken apart."""
+    """Return the differences, value by value; nested objects are compared key by key."""
     was, now = _flat(before or {}), _flat(after or {})
     found = [Difference(name, was.get(name), now.get(name)) for name in was | now]
     return [

@@ -1,4 +1,4 @@
-"""Changes to many tasks: asked about, begun, followed, undone, stopped."""
+"""Changes to many tasks: confirm, start, follow, undo, stop."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ PAST: Final[Mapping[str, str]] = {
     "delete": "deleted",
 }
 LISTS: Final[Mapping[str, tuple[str, ...]]] = {"tasks": FIELDS, "dead": DEAD_FIELDS}
-"""The lists from which a change is asked for, and the fields of each."""
+"""The lists that offer changes, and the filter fields of each."""
 
 router = page_router()
 
 
 async def ask_or_begin(actor: Actor, action: str, form: dict[str, str], *, at: str) -> Response:
-    """Ask about a change of all that fits the form's fields, or of the selected tasks; with ``confirmed`` begin it."""
+    """Show the confirmation of a change to all matching or the selected tasks; with ``confirmed`` start the change."""
     fields = given(form, *LISTS[at])
     filters, chosen = asked_of(actor, form, at=at)
     if action not in ACTIONS:
@@ -65,7 +65,7 @@ async def ask_or_begin(actor: Actor, action: str, form: dict[str, str], *, at: s
 
 
 def asked_of(actor: Actor, form: Mapping[str, str], *, at: str) -> tuple[TaskFilters, list[int]]:
-    """Return the filters of a form, and the tasks that were selected; those and no others are meant then."""
+    """Return the filters of a form, and the selected tasks; when there are any, the filters are only those tasks."""
     chosen = [whole_number("ids", text) for text in form.get("ids", "").replace(",", " ").split()]
     if chosen:
         return TaskFilters(ids=chosen[: MAX_VALUES + 1]), chosen
@@ -76,12 +76,12 @@ def asked_of(actor: Actor, form: Mapping[str, str], *, at: str) -> tuple[TaskFil
             raise InvalidTask("must not be given here: all of these are dead", field="status")
         return TaskFilters(**{**filters, "status": ["dead"]}), []
     if not filters:
-        raise InvalidTask("a change to many tasks must have a filter, or tasks that were selected")
+        raise InvalidTask("a change to many tasks must have a filter, or selected tasks")
     return filters, []
 
 
 def as_applied(fields: Mapping[str, str]) -> str:
-    """Return fields as one text, by which a form says which filter its page shows."""
+    """Return fields as one text, which tells a form the filter of its page."""
     return "\n".join(f"{name}={text}" for name, text in sorted(fields.items()))
 
 
@@ -104,13 +104,13 @@ async def changes(actor: Viewer, before: Text = "") -> Response:
 
 @router.get("/bulk/{id}")
 async def change(actor: Viewer, id: int) -> Response:
-    """Show one change: how far it is, and which tasks it did not suit."""
+    """Show one change: its progress, and the tasks that did not allow it."""
     return show(actor, "bulk_change.html", at="tasks", **strip_of(await bulk.find_change(actor.client, id)))
 
 
 @router.get("/bulk/{id}/strip")
 async def strip(actor: Viewer, id: int) -> Response:
-    """Return the part of a page that says how far a change is."""
+    """Return the part of a page that shows the progress of a change."""
     told = strip_of(await bulk.find_change(actor.client, id), given(actor.request.query_params, *FIELDS))
     at = "dead" if actor.request.query_params.get("at") == "dead" else "tasks"
     return page(actor.request, "bulk_strip_alone.html", actor=actor, at=at, reveals=actor.sees_payloads, **told)
@@ -125,7 +125,7 @@ async def end(actor: Operator, id: int, verb: str, form: Form) -> Response:
     problem: PgschedError | None = None
     try:
         await bulk.end(actor, id, verb)
-    except TransitionRefused as error:  # it was over, or had begun: the strip says so
+    except TransitionRefused as error:  # It was finished, or had started: the strip shows it.
         problem = error
     fields: dict[str, Any] = given(form, *LISTS[at])
     if problem is not None:
@@ -134,12 +134,12 @@ async def end(actor: Operator, id: int, verb: str, form: Form) -> Response:
 
 
 def strip_of(change: BulkChange, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what the strip of a change shows; ``fields`` are of the list that it stands in."""
+    """Return the content of a change's strip; ``fields`` are those of the surrounding list."""
     return {"change": change, "past_word": PAST[change.action], "strip_fields": fields or {}, "late": ""}
 
 
 async def shown_change(actor: Actor, fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the strip of the change that the address of a list names; nothing of it when it names none."""
+    """Return the strip of the change that a list's URL names; empty when it names none."""
     query = actor.request.query_params
     text = query.get("change", "")
     nothing: dict[str, Any] = {"change": None, "past_word": "", "strip_fields": {}, "late": ""}

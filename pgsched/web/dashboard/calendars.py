@@ -26,7 +26,7 @@ async def list_(actor: Viewer) -> Response:
 
 @router.get("/calendars/edit")
 async def edit(actor: Operator, name: Text = "") -> Response:
-    """Show the days of a calendar, which need not be there yet, as a form."""
+    """Show the days of a calendar, which may not exist yet, as a form."""
     found = await changes.find_calendar(actor.client, name)
     days = _days(found)
     return _form(actor, name, days, None, seen=seen_of({"days": days}))
@@ -34,7 +34,7 @@ async def edit(actor: Operator, name: Text = "") -> Response:
 
 @router.post("/calendars/edit")
 async def save(actor: Operator, form: Form) -> Response:
-    """Make a calendar or replace its days."""
+    """Create a calendar or replace its days."""
     name, days = form.get("name", ""), form.get("days", "")
     for tries_left in reversed(range(TRIES)):
         try:
@@ -57,7 +57,7 @@ async def save(actor: Operator, form: Form) -> Response:
 
 @router.post("/calendars/delete")
 async def delete(actor: Operator, form: Form) -> Response:
-    """Delete a calendar that no schedule names."""
+    """Delete a calendar that no schedule uses."""
     await changes.delete_calendar(actor, form.get("name", ""))
     return done(actor, "/calendars", "calendar_delete")
 

@@ -1,4 +1,4 @@
-"""The first page of a site with several databases: how each of them fares."""
+"""The first page of a site with several databases: the state of each."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ log = get_logger("pgsched.web")
 PATIENCE: Final = 2.0
 """Seconds that the page waits for a database."""
 IMPATIENCE: Final = 0.1
-"""Seconds for one that did not answer a moment ago."""
+"""Seconds for one that failed to answer recently."""
 DOWN_SECONDS: Final = 10.0
-"""How long that moment is."""
+"""The meaning of recently, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseHealth:
-    """How a database fares."""
+    """The state of a database."""
 
     name: str
     up: bool
     problem: str | None = None
     """Why nothing more is known."""
     errors: int = 0
-    """What the health checks find that is an error."""
+    """Number of errors that the health checks find."""
     needs_attention: int = 0
-    """What they find that is an error or a warning."""
+    """Number of errors and warnings that they find."""
     throughput: float = 0.0
     """Attempts that ended per second, over the last minutes."""
     ready: int = 0
@@ -64,11 +64,11 @@ class Databases:
         self._down_since: dict[str, float] = {}
 
     async def health(self) -> list[DatabaseHealth]:
-        """Return how each fares; one that does not answer in time is down."""
+        """Return the state of each; one that does not answer in time is down."""
         return list(await asyncio.gather(*(self._health(name, state) for name, state in self._states.items())))
 
     async def any_up(self) -> bool:
-        """Whether one of them can be used."""
+        """Return whether at least one of them is available."""
         return any(await asyncio.gather(*(self._answers(state) for state in self._states.values())))
 
     async def _health(self, name: str, state: WebState) -> DatabaseHealth:
@@ -80,7 +80,7 @@ class Databases:
             if not down:
                 log.warning("database_down", database=name, reason=str(error) or f"no answer within {PATIENCE:g} s")
                 self._down_since[name] = time.monotonic()
-            return DatabaseHealth(name=name, up=False, problem="It does not answer; the log of the server says why.")
+            return DatabaseHealth(name=name, up=False, problem="It does not answer; see the server's log.")
         self._down_since.pop(name, None)
         return found
 
@@ -118,7 +118,7 @@ probes = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def show(actor: Viewer) -> Response:
-    """Show how each database fares."""
+    """Show the state of each database."""
     databases: Databases = actor.request.app.state.databases
     return page(
         actor.request,
@@ -132,7 +132,7 @@ async def show(actor: Viewer) -> Response:
 
 @router.get("/api/v1/databases")
 async def list_databases(actor: Viewer) -> Response:
-    """Tell how each database fares, and where its API is."""
+    """Return the state of each database, and the path of its API."""
     databases: Databases = actor.request.app.state.databases
     return JSONResponse(
         {
@@ -145,14 +145,14 @@ async def list_databases(actor: Viewer) -> Response:
 
 @probes.api_route("/healthz", methods=["GET", "HEAD"])
 async def healthz() -> Response:
-    """Say that the process answers; without a token, so nothing more."""
+    """Answer that the process runs; without a token, so no details."""
     return PlainTextResponse("ok\n")
 
 
 @probes.api_route("/readyz", methods=["GET", "HEAD"])
 async def readyz(request: Request) -> Response:
-    """Say whether one of the databases can be used; without a token, so nothing more."""
+    """Answer whether at least one database is available; without a token, so no details."""
     databases: Databases = request.app.state.databases
     if await databases.any_up():
         return PlainTextResponse("ok\n")
-    return PlainTextResponse("no database can be used\n", status_code=503)
+    return PlainTextResponse("no database is available\n", status_code=503)

@@ -1,4 +1,4 @@
-"""Dead letters: the list, and retry or delete for all that a filter finds."""
+"""Dead letters: the list, and retry or delete for all matches of a filter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def dead(actor: Viewer, died: Text = "", before: Text = "") -> Response:
 async def _show_list(
     actor: Actor, fields: dict[str, str], died: str = "", before: str = "", *, problem: str | None = None
 ) -> Response:
-    """Show the dead letters that fit the fields; with a problem the fields as they were typed."""
+    """Show the dead letters that match the fields; with a problem, the fields as they were typed."""
     found: list[Task] = []
     chips: list[Chip] = []
     try:
@@ -59,7 +59,7 @@ async def _show_list(
 
 @router.post("/dead/{verb}")
 async def change(actor: Operator, verb: str, form: Form) -> Response:
-    """Ask about a change of the dead letters that fit; with ``confirmed`` begin it."""
+    """Show the confirmation of a change to the matching dead letters; with ``confirmed`` start the change."""
     if verb not in ("retry", "purge"):
         raise HTTPException(404, "there is no such page")
     try:

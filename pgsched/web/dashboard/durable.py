@@ -1,4 +1,4 @@
-"""Durable tasks: what their runs have recorded, answers to their waits, restarts."""
+"""Durable tasks: the recorded steps of their runs, answers to their waits, restarts."""
 
 from __future__ import annotations
 
@@ -34,45 +34,45 @@ router = page_router()
 
 
 class Unanswered(NamedTuple):
-    """A wait for an event that has not come."""
+    """A wait for an event that has not arrived."""
 
     step: ShownStep
     key: str
-    """That of the events that answer it from a page: the first answer counts."""
+    """The key of events that answer it from a page: the first answer counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownRun:
-    """What a page shows of a durable task."""
+    """The content of a durable task's page."""
 
     run: RunOfTask | None
     """None: nothing is recorded."""
     runs: Sequence[RunOfTask]
-    """The last ones."""
+    """The latest events."""
     current: DurableRun | None
-    """The run that is not over, if that is the one that is shown."""
+    """The current run, if it is the one that is shown."""
     timeline: RunTimeline[ShownStep] | None
     to_now: bool
-    """Whether the timeline leads up to now."""
+    """Whether the timeline extends to now."""
     number: int
-    """How many steps are recorded."""
+    """Number of recorded steps."""
     earlier: int
-    """How many steps stand before those that are shown."""
+    """Number of steps before the ones that are shown."""
     later: bool
-    """Whether there are steps behind those that are shown."""
+    """Whether there are steps after the ones that are shown."""
     awaited: Sequence[ShownStep]
     """The waits for events and children that keep the run blocked."""
     sleeps_until: datetime | None
     unanswered: Sequence[Unanswered]
-    """The waits for events that nobody has sent."""
+    """The waits for events that have not been sent."""
     events: Sequence[ShownEvent]
     restartable: bool
 
 
 async def find_run(client: AsyncClient, task: Task, *, began_at: datetime | None, until: int | None) -> ShownRun | None:
-    """Return what a task has recorded, of its latest run or of one that is named; None for a task that is not durable.
+    """Return the records of a task, of its latest run or of the given one; None for a task that is not durable.
 
-    ``until``: the place of the last step that is shown, if that is not the last one.
+    ``until``: the position of the last step to show, unless it is the last one.
     """
     database = client.database
     current = await client.durable_run(task.id)
@@ -137,12 +137,12 @@ def _shown(
 
 
 def _what(step: DurableStep) -> str:
-    """What ends a wait, as a run has it."""
+    """Return what ends a wait, in the notation of a run."""
     return f"event:{step.name}" if step.kind == "event" else f"child:{step.child_id}"
 
 
 def _unanswered(waiting: Sequence[ShownStep], events: Sequence[ShownEvent]) -> list[Unanswered]:
-    """The waits for events but those for which an event has come that they are about to take."""
+    """Return the waits for events, except those whose event has arrived and will be consumed."""
     come = Counter(event.name for event in events if event.consumed_at is None)
     left = []
     for step in waiting:
@@ -161,7 +161,7 @@ async def event_form(actor: Operator, id: int, name: Text = "") -> Response:
 
 @router.post("/tasks/{id:int}/emit")
 async def emit(actor: Operator, id: int, form: Form) -> Response:
-    """Send an event: an approval, a rejection, or what the form says."""
+    """Send an event: an approval, a rejection, or the content of the form."""
     try:
         payload = _answer_of(form) if "answer" in form else _payload_of(form)
         sent = await durable.emit(actor, id, form.get("name", "").strip(), payload, form.get("key") or None)
@@ -191,7 +191,7 @@ async def _event_form(actor: Actor, id: int, fields: dict[str, str], problem: st
 
 @router.get("/tasks/{id:int}/restart")
 async def ask_restart(actor: Operator, id: int, step: str = "", key: str = "") -> Response:
-    """Ask whether a run is to be restarted, and say what becomes of its steps."""
+    """Show the confirmation of a restart, and what happens to its steps."""
     async with actor.client.transaction() as client:
         one = await client.get(id)
         current = await client.durable_run(id)
@@ -222,6 +222,6 @@ async def ask_restart(actor: Operator, id: int, step: str = "", key: str = "") -
 
 @router.post("/tasks/{id:int}/restart")
 async def restart(actor: Operator, id: int, form: Form) -> Response:
-    """Restart a run afresh, or from a step on."""
+    """Restart a run, completely or from a step on."""
     await durable.restart(actor, id, form.get("step") or None, form.get("key", ""))
     return done(actor, f"/tasks/{id}", "restart", id)

@@ -1,9 +1,9 @@
-"""Forms that two people may have open at once: what each of them changed, and where they disagree.
+"""Concurrent edits of a form: the changes of each person, and their conflicts.
 
-A form carries a digest of each field as it was shown. A field counts as changed by whoever saves it when it differs
-from that, and as changed by somebody else when what is stored does. Only a field that both changed, to different
-values, is a conflict: then nothing is saved, and the form comes back with what was typed, and both
-values to choose from.
+A form carries a digest of each field as it was shown. A field was changed by the person who saves when it differs from
+that digest, and by somebody else when the stored value differs from it. Only a field that both changed, to different
+values, is a conflict: then nothing is saved, and the form is shown again with the typed values and both values to
+choose from.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pgsched.web.auth.access import Actor
 SEEN: Final = "seen"
 """The field with the digests."""
 TAKE: Final = "take."
-"""Fields of this prefix say for a conflict whose value is kept: ``theirs`` or ``yours``."""
+"""Fields with this prefix resolve a conflict: whose value to keep, ``theirs`` or ``yours``."""
 TRIES: Final = 5
-"""How often a save reads and compares again when others save at the same moment."""
+"""Maximum number of repeated reads when others save at the same moment."""
 _DIGITS = 8
 _LONGEST_DIFF = 400
 
@@ -40,7 +40,7 @@ class Conflict(NamedTuple):
 
     @property
     def lines(self) -> Sequence[tuple[str, str]]:
-        """Of a text of several lines, how the two differ: ``-`` is theirs alone, ``+`` yours; of others nothing."""
+        """For text of several lines, their difference: ``-`` is only theirs, ``+`` only yours; otherwise empty."""
         theirs, yours = self.theirs.splitlines(), self.yours.splitlines()
         if max(len(theirs), len(yours)) < 2 or len(theirs) + len(yours) > _LONGEST_DIFF:
             return []
@@ -48,15 +48,15 @@ class Conflict(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """What a form changes of what is stored now."""
+    """The changes of a form to the stored values."""
 
     changed: dict[str, str]
-    """The fields that whoever saves has changed."""
+    """The fields that the person who saves has changed."""
     conflicts: Sequence[Conflict]
 
 
 class EditConflict(Exception):
-    """Nothing was saved: both have changed the same fields. ``now`` is what is stored."""
+    """Nothing was saved: both have changed the same fields. ``now`` holds the stored values."""
 
     def __init__(self, merged: Merged, now: Mapping[str, str]) -> None:
         super().__init__("somebody else has changed the same fields")
@@ -70,7 +70,7 @@ def seen_of(fields: Mapping[str, str]) -> str:
 
 
 def merge(form: Mapping[str, str], now: Mapping[str, str]) -> Merged:
-    """Compare a form with what is stored. One that does not say what it showed is taken to have shown that."""
+    """Compare a form with the stored values. A form without digests is compared as if it had shown them."""
     seen = dict(one.rpartition(":")[::2] for one in form.get(SEEN, "").split())
     changed: dict[str, str] = {}
     conflicts = []
@@ -86,7 +86,7 @@ def merge(form: Mapping[str, str], now: Mapping[str, str]) -> Merged:
 
 
 def merged_or_raise(form: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields that a form changes. Raises EditConflict."""
+    """Return the changed fields of a form. Raises EditConflict."""
     merged = merge(form, now)
     if merged.conflicts:
         raise EditConflict(merged, now)
@@ -94,7 +94,7 @@ def merged_or_raise(form: Mapping[str, str], now: Mapping[str, str]) -> dict[str
 
 
 async def conflict_of(actor: Actor, error: EditConflict, **of: Any) -> dict[str, Any]:
-    """What a page says about a conflict; ``of`` is what the entries of the audit log are found by."""
+    """Return the description of a conflict; ``of`` selects the entries of the audit log."""
     entries = (await actor.client.database.run(list_entries(limit=1, **of))).entries
     return {"conflicts": error.merged.conflicts, "changed_by": next(iter(entries), None)}
 

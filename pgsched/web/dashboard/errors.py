@@ -1,4 +1,4 @@
-"""Errors: what attempts failed with, grouped; retry or delete for all dead tasks of one."""
+"""Errors of attempts, grouped; retry or delete for all dead tasks of a group."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def error(actor: Viewer, id: str) -> Response:
 
 @router.get("/errors/{id}/{verb}")
 async def ask(actor: Operator, id: str, verb: str) -> Response:
-    """Say how many dead tasks died of it, and ask whether to go on."""
+    """Show the confirmation with the number of its dead tasks."""
     _known(verb)
     found = await actor.client.error(id, within=KEPT)
     number = await actor.client.count_dead_of_error(id, most=MAX_COUNTED)
@@ -59,7 +59,7 @@ async def ask(actor: Operator, id: str, verb: str) -> Response:
 
 @router.post("/errors/{id}/{verb}")
 async def change(actor: Operator, id: str, verb: str) -> Response:
-    """Retry or delete the dead tasks of it."""
+    """Retry or delete its dead tasks."""
     _known(verb)
     number = await change_error(actor, verb, id)
     return done(actor, "/errors", "retry_dead" if verb == "retry" else "purge_dead", number)

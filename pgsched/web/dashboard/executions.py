@@ -14,7 +14,7 @@ from pgsched.web.services.search import Place, find_attempts
 
 PER_PAGE = 50
 SPANS = {"15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}
-"""How far back one may look, by the word for it."""
+"""The periods to choose from, by label."""
 _within = one_of(*SPANS)
 
 router = page_router()
@@ -22,7 +22,7 @@ router = page_router()
 
 @router.get("/executions")
 async def executions(actor: Viewer, at: Text = "", before: Text = "", token: Text = "") -> Response:
-    """Show the attempts that began within a span of time."""
+    """Show the attempts that started within a period."""
     fields = {"within": "1h"} | given(actor.request.query_params, "queue", "task_type", "status", "within")
     found = await find_attempts(
         actor.client.database,

@@ -1,4 +1,4 @@
-"""What the list of tasks shows, as a file."""
+"""The list of tasks as a file."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ router = page_router()
 
 @router.get("/tasks/export")
 async def export_tasks(actor: Viewer, format: Text = "csv") -> Response:
-    """Stream all tasks that fit, the latest first."""
+    """Stream all matching tasks, the latest first."""
     return export(actor, format, filters_of(actor, given(actor.request.query_params, *FIELDS)))

@@ -1,4 +1,4 @@
-"""What people fill in: fields of a form as text, read into options of a task."""
+"""Forms: fields as text, parsed into options of a task."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES, refused
 
 MAX_FORM = 4 * 1024 * 1024
-"""Bytes of the longest form: a payload of 1 MiB, each byte written as three."""
+"""Maximum size of a form in bytes: a payload of 1 MiB, each byte encoded as three."""
 MAX_FIELDS = 1_000
 TIMES = ("at", "expires_at", "start", "end")
 """The options that are times."""
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a form; no more is read than a form of ours may have."""
+    """Return the fields of a form; a longer body than our form can have is not read."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/x-www-form-urlencoded", ""):
         raise HTTPException(415, f"the form must be application/x-www-form-urlencoded, got {kind[:100]!r}")
@@ -48,20 +48,20 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 def given(fields: Mapping[str, str], *names: str) -> dict[str, str]:
-    """Return those of the fields that are filled in."""
+    """Return the fields that are filled in."""
     return {name: text for name in names if (text := fields.get(name, "").strip())}
 
 
 def payload_of(form: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the payload of a form; None when the field is not there or empty."""
+    """Return the payload of a form; None when the field is missing or empty."""
     text = form.get("payload", "").strip()
     return read_object(text, "payload") if text else None
 
 
 def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
-    """Return the options that a form gives. Raises InvalidTask, naming field, rule and value.
+    """Return the options of a form. Raises InvalidTask, naming field, rule and value.
 
-    With ``clearing`` an empty field empties its column, where a column may be empty; else it is left to the default.
+    With ``clearing`` an empty field clears its column, where a column may be empty; otherwise the default applies.
     """
     form = with_instants(form)
     options: dict[str, Any] = {}
@@ -78,7 +78,7 @@ def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
 
 
 def unique_of(form: dict[str, str]) -> Unique | None:
-    """Return when a task of this kind is not made again; None when the form says nothing of it. Raises InvalidTask."""
+    """Return the uniqueness rule of a form; None when it has none. Raises InvalidTask."""
     told = given(form, "within", "debounce", "max_wait")
     by = [one.strip() for one in form.get("unique_by", "").split(",") if one.strip()]
     if not told and not by:
@@ -87,12 +87,12 @@ def unique_of(form: dict[str, str]) -> Unique | None:
 
 
 def conflict_of(form: dict[str, str]) -> OnConflict:
-    """Return what becomes of the task that is there already. Raises InvalidTask."""
+    """Return what happens to an existing task. Raises InvalidTask."""
     return cast(OnConflict, conflict_rule(form.get("on_conflict", "").strip() or "return"))
 
 
 def whole_number(name: str, text: str) -> int:
-    """Read a whole number. Raises InvalidTask."""
+    """Parse an integer. Raises InvalidTask."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
         raise refused(name, "be a whole number", text)
@@ -100,7 +100,7 @@ def whole_number(name: str, text: str) -> int:
 
 
 def number(name: str, text: str) -> float:
-    """Read a number. Raises InvalidTask."""
+    """Parse a number. Raises InvalidTask."""
     try:
         return float(text)
     except ValueError:
@@ -108,35 +108,35 @@ def number(name: str, text: str) -> float:
 
 
 def optional_number(name: str, text: str | None) -> int | None:
-    """Read a whole number; None when nothing was given. Raises InvalidTask."""
+    """Parse an integer; None for an empty field. Raises InvalidTask."""
     return whole_number(name, text.strip()) if text and text.strip() else None
 
 
 def moment(name: str, text: str, timezone: str = "UTC") -> datetime:
-    """Read a time; one without an offset is on the wall clock of ``timezone``, the first of two. Raises InvalidTask."""
+    """Parse a time; without an offset it is local time of ``timezone``, the first of two. Raises InvalidTask."""
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
             return at.astimezone(UTC)
         first, second = readings(at, load_zone(timezone))
     except (ValueError, OverflowError):
-        raise refused(name, "be a time as 2030-01-31T12:00", text) from None
+        raise refused(name, "be a time such as 2030-01-31T12:00", text) from None
     if first > second:
         raise refused(name, f"exist in {timezone}, where the clocks skip it", text)
     return first
 
 
 def comes_twice(text: str, timezone: str) -> bool:
-    """Whether a time without an offset is on the wall clock of ``timezone`` twice."""
+    """Return whether a time without an offset occurs twice in ``timezone``."""
     at = datetime.fromisoformat(text)
     first, second = readings(at, load_zone(timezone)) if at.tzinfo is None else (at, at)
     return first < second
 
 
 def with_instants(form: Mapping[str, str], timezone: str = "UTC") -> dict[str, str]:
-    """Return a form whose times name their offset. The bounds of a schedule are on the wall clock of its zone.
+    """Return a form with offsets added to its times. The bounds of a schedule are local times of its zone.
 
-    ``timezone``: its zone where the form has no field for it. Raises InvalidTask.
+    ``timezone``: the zone when the form has no field for it. Raises InvalidTask.
     """
     zone = form.get("timezone", timezone).strip() or "UTC"
     return dict(form) | {
@@ -146,7 +146,7 @@ def with_instants(form: Mapping[str, str], timezone: str = "UTC") -> dict[str, s
 
 
 def yes_or_no(name: str, text: str) -> bool:
-    """Read a choice of two. Raises InvalidTask."""
+    """Parse a yes or no. Raises InvalidTask."""
     if text not in ("yes", "no"):
         raise refused(name, "be yes or no", text)
     return text == "yes"
@@ -163,11 +163,11 @@ _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(("backoff_factor", "backoff_jitter"), number),
     **dict.fromkeys(TIMES, moment),
 }
-"""The options that forms have a field for, and how its text is read; what it must be is their rule."""
+"""The options that forms have a field for, and the parser of its text; the parser names the rule."""
 _LISTS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "tags": lambda _name, text: text,
     "depends_on": whole_number,
 }
-"""The options that are lists, with commas between, and how one of their values is read."""
+"""The options that are lists, separated by commas, and the parser of one value."""
 OPTIONS = (*_READ_AS, *_LISTS)
 """The options of a task that forms have a field for."""

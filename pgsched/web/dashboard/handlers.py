@@ -20,5 +20,5 @@ async def handlers(actor: Viewer) -> Response:
 
 
 def workers_with(one: HandlerInfo, workers: list[WorkerInfo]) -> list[WorkerInfo]:
-    """Return the living workers that have a handler."""
+    """Return the running workers that have a handler."""
     return [worker for worker in workers if worker.alive and one.task_type in worker.task_types]

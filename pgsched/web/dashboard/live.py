@@ -1,4 +1,4 @@
-"""Pages that follow what happens: each is told what changed, and every few seconds that it is still told."""
+"""Live pages: a stream reports changes to each page, and every few seconds that the connection works."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pgsched.web.event_stream import as_text, events_of, respond
 from pgsched.web.services.watch import Watch
 
 LONGEST_SECONDS = 900.0
-"""A stream ends then; the browser comes again, and is asked again who it is."""
+"""Maximum duration of a stream; then the browser reconnects, and authenticates again."""
 BEAT_SECONDS = 5.0
-"""A page that has heard nothing for more than twice this time shows that it is disconnected (static/live.js)."""
+"""A page that has received nothing for more than twice this time shows that it is disconnected (static/live.js)."""
 RETRY = "retry: 3000\n\n"
-"""The milliseconds after which a browser comes again."""
+"""The milliseconds after which a browser reconnects."""
 MAX_ID = 2**63 - 1
 
 router = page_router()
@@ -27,10 +27,10 @@ router = page_router()
 
 @router.get("/live")
 async def live(actor: Viewer, task: int | None = None) -> Response:
-    """Stream what changes (server-sent events): the names of tables, and ``task:ID`` of one task.
+    """Stream changes (server-sent events): the names of tables, and ``task:ID`` of one task.
 
-    Each event also says whether the database answers, and how many rows change a second; without a change one comes
-    every few seconds.
+    Each event also reports whether the database answers, and the number of rows that change per second; without a
+    change an event is sent every few seconds.
     """
     if task is not None and not 0 < task <= MAX_ID:
         raise HTTPException(422, "task must be the id of a task")
@@ -50,7 +50,7 @@ async def _watching(watch: Watch, task_id: int | None, beat: float) -> AsyncIter
     watcher = watch.join(task_id=task_id)
 
     async def news() -> str:
-        with suppress(TimeoutError):  # then it is told that nothing changed
+        with suppress(TimeoutError):  # The event then reports no change.
             await asyncio.wait_for(watcher.called.wait(), beat)
         return as_text("news", watch.take(watcher)._asdict())
 

@@ -1,7 +1,6 @@
-"""What was done a moment ago, said once, on the page that follows.
+"""Notices: the result of an action, shown once on the next page.
 
-It is kept in a cookie that we have signed, so that it comes from what was done: an address that somebody was sent says
-nothing.
+A notice is kept in a signed cookie, so that it can only come from an action: a link from somebody else cannot set it.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from pgsched.web.state import front_of
 
 COOKIE: Final = "pgsched_notice"
 SECONDS: Final = 60
-"""Who comes later knows what he did."""
+"""A later page does not show the notice any more."""
 
 
 def give(request: Request, response: Response, text: str, path: str) -> None:
-    """Let the page at ``path`` say a text."""
+    """Set the notice of the page at ``path``."""
     said = {"text": text, "path": href(request, path).partition("?")[0], "until": time.time() + SECONDS}
     sealed = seal(front_of(request).key, said)
     give_cookie(request, response, COOKIE, sealed, seconds=SECONDS, samesite="strict")
 
 
 def taken(request: Request) -> str | None:
-    """Return what the page of a request is to say; a part of a page that a script asks for leaves it to the page."""
+    """Return the notice for the page of a request; requests of scripts for a part of a page leave it to the page."""
     if request.headers.get("sec-fetch-mode", "navigate") != "navigate":
         return None
     said = unseal(front_of(request).key, request.cookies.get(COOKIE))
@@ -41,5 +40,5 @@ def taken(request: Request) -> str | None:
 
 
 def forget(request: Request, response: Response) -> None:
-    """Say it no more."""
+    """Delete the notice."""
     take_cookie(request, response, COOKIE, samesite="strict")

@@ -1,4 +1,4 @@
-"""The first page: what happens, and what is wrong now."""
+"""The first page: throughput, and what needs attention now."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pgsched.web.services.surveys import Survey
 from pgsched.web.svg.charts import Series, stacked_bars
 
 PATIENCE = 1.0
-"""How many seconds the page waits for the doctor's own look; later it is there."""
+"""Seconds that the page waits for the full health checks; their result appears later."""
 LEVELS = {"error": "bad", "warning": "odd"}
-"""The severities of the doctor that the page shows, the worst first."""
+"""The doctor's severities that the page shows, the worst first."""
 MOST_SHOWN = 50
 PLACES = {
     "no_worker": "/workers",
@@ -34,13 +34,13 @@ PLACES = {
     "idle_workers": "/workers",
     "dead_letters": "/dead",
 }
-"""Where more is seen of what a check finds; of any other on the page of the doctor."""
+"""The page with details of a check's findings; the doctor page for any other check."""
 
 router = page_router()
 
 
 class Problem(NamedTuple):
-    """Something that is wrong now, and where more of it is seen."""
+    """A current problem, and the page with its details."""
 
     level: str
     text: str
@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
 @router.get("/")
 async def overview(actor: Viewer) -> Response:
-    """Show throughput, failures, queues, workers, and what is wrong."""
+    """Show throughput, failures, queues, workers, and problems."""
     surveys = actor.state.surveys
     survey = await surveys.get()
     minutes = await surveys.history.minutes()
@@ -74,10 +74,10 @@ async def overview(actor: Viewer) -> Response:
 
 
 async def problems_of(actor: Actor, survey: Survey) -> list[Problem]:
-    """Return what the doctor finds, the worst first: what the survey has asked just now, else as of its last look."""
+    """Return the findings, the worst first: those of the survey's checks, and the others from the last full check."""
     notes, earlier = [], []
     if actor.client.database.standby:
-        text = "This is a standby: nothing can be changed here, and workers are known only on the primary."
+        text = "This is a standby: it is read-only, and workers are known only on the primary."
         notes.append(Problem(level="odd", text=text, path="/workers"))
     try:
         async with asyncio.timeout(PATIENCE):
@@ -98,7 +98,7 @@ async def problems_of(actor: Actor, survey: Survey) -> list[Problem]:
 
 
 def at_rest(survey: Survey, known: Container[tuple[str, str]]) -> list[Problem]:
-    """Return what nobody but a person ends, however young it is: queues that are paused, and dead letters."""
+    """Return the problems that only a person resolves, whatever their age: paused queues and dead letters."""
     problems = [
         Problem("odd", f"{queue.name}: paused, {count(queue.ready)} ready.", PLACES["paused_queues"])
         for queue in survey.queues
@@ -110,7 +110,7 @@ def at_rest(survey: Survey, known: Container[tuple[str, str]]) -> list[Problem]:
 
 
 def queue_rows(survey: Survey, others: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Return each queue with what is due, runs and is dead in it: those in use, those of dead letters, and others."""
+    """Return each queue with its due, running and dead tasks: used queues, those with dead letters, and others."""
     running: Counter[str] = Counter()
     for one in survey.types:
         running[one.queue] += one.running
@@ -129,7 +129,7 @@ def queue_rows(survey: Survey, others: Iterable[str] = ()) -> list[dict[str, Any
 
 
 def totals_of(minutes: Minutes) -> dict[str, float]:
-    """Return what the hour adds up to."""
+    """Return the totals of the hour."""
     ended = sum(sum(bucket.values()) for bucket in minutes.values())
     well = sum(bucket.get("completed", 0) for bucket in minutes.values())
     full = sorted(minutes)[-6:-1]

@@ -1,4 +1,4 @@
-"""The part of a form that makes a payload: fields by the register, or JSON."""
+"""The payload part of a form: fields from the registered schema, or JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pgsched.web.formats import insert_text, pretty
 from pgsched.web.services.payload_form import PREFIX, PayloadForm, field_of_error, form_of
 
 STEPS: Final = ("type", "fields", "json", "recent", "sql")
-"""What a button of the form asks for instead of saving it."""
+"""Actions of the form's buttons other than saving."""
 
 
 class FaultyPayload(InvalidTask):
-    """What is typed into the fields of a payload breaks rules; ``faults`` are by the names of the fields."""
+    """The payload's fields break rules; ``faults`` are by the names of the fields."""
 
     def __init__(self, faults: Mapping[str, str]) -> None:
         name, said = next(iter(faults.items()))
@@ -34,11 +34,11 @@ class FaultyPayload(InvalidTask):
 
 @dataclass(kw_only=True)
 class PayloadPart:
-    """What the template shows of a payload."""
+    """The template's data of a payload."""
 
     handler: HandlerInfo | None
     form: PayloadForm | None
-    """None: the register says nothing of its keys."""
+    """None: no registered schema describes its keys."""
     as_json: bool
     faults: Mapping[str, str] = field(default_factory=dict)
     recent: Sequence[RecentTask] | None = None
@@ -46,12 +46,12 @@ class PayloadPart:
 
     @property
     def has_fields(self) -> bool:
-        """Whether fields are shown, not JSON."""
+        """Whether fields are shown instead of JSON."""
         return self.form is not None and not self.as_json
 
 
 async def part_of(actor: Actor, task_type: str, typed: Mapping[str, str]) -> PayloadPart:
-    """Return the part for a type, as what is typed has it; fields where the register knows them."""
+    """Return the payload part for a type with the typed values; as fields where a schema is registered."""
     task_type = task_type.strip()
     found = await actor.client.database.run(list_handlers(task_type)) if task_type else []
     handler = found[0] if found and found[0].retired_at is None else None
@@ -60,16 +60,16 @@ async def part_of(actor: Actor, task_type: str, typed: Mapping[str, str]) -> Pay
 
 
 def filled(part: PayloadPart, payload: Mapping[str, Any]) -> dict[str, str]:
-    """Return the texts that show a payload: of fields if they can hold it, else its JSON alone."""
+    """Return the texts of a payload: of fields if they can represent it, else its JSON."""
     texts = None if part.form is None else part.form.texts_of(payload)
     part.as_json = texts is None
     return {"payload": pretty(payload)} | (texts or {})
 
 
 async def typed_payload(actor: Actor, part: PayloadPart, typed: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the payload that was typed; None where the form has none. Raises InvalidTask.
+    """Return the typed payload; None where the form has none. Raises InvalidTask.
 
-    What fields make is held against the schema as an INSERT for a strict handler does it.
+    A payload from fields is validated against the schema like an INSERT for a strict handler.
     """
     if part.form is None or part.handler is None or part.as_json:
         return payload_of(typed)
@@ -85,17 +85,17 @@ async def typed_payload(actor: Actor, part: PayloadPart, typed: Mapping[str, str
 
 
 def with_payload(typed: Mapping[str, str], payload: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return a form with the payload that was typed as the JSON by which edits are compared: as PostgreSQL has it."""
+    """Return a form with the typed payload in PostgreSQL's normalized JSON, in which edits are compared."""
     return {**typed} if payload is None or typed.get("mode") != "fields" else {**typed, "payload": _stored(payload)}
 
 
 def _stored(payload: Mapping[str, Any]) -> str:
-    """A payload as JSON, its keys in the order in which PostgreSQL stores them."""
+    """Return a payload as JSON, its keys in the order in which PostgreSQL stores them."""
     return pretty(dict(sorted(payload.items(), key=lambda one: (len(one[0].encode()), one[0].encode()))))
 
 
 def noted(part: PayloadPart, error: InvalidTask) -> str:
-    """Note the faults that an error names beside their fields; return its text."""
+    """Attach the faults of an error to their fields; return its text."""
     found = _placed(part, error)
     if isinstance(found, FaultyPayload):
         part.faults = found.faults
@@ -110,7 +110,7 @@ def _placed(part: PayloadPart, error: InvalidTask) -> InvalidTask:
 
 
 async def step(actor: Actor, part: PayloadPart, typed: dict[str, str]) -> dict[str, str]:
-    """Do what a button asks for; return what the form shows then, with all that was typed. Raises InvalidTask."""
+    """Perform a button's action; return the form with all typed values. Raises InvalidTask."""
     if (number := typed.get("template")) is not None:
         one = await actor.client.get(whole_number("template", number))
         if part.handler is None or one.task_type != part.handler.task_type or not actor.sees_payloads:
@@ -137,11 +137,11 @@ async def step(actor: Actor, part: PayloadPart, typed: dict[str, str]) -> dict[s
 
 
 class _NotKept(Exception):
-    """Ends a transaction of which nothing is to stay."""
+    """Rolls back a transaction after a trial."""
 
 
 async def insert_of(actor: Actor, task_type: str, payload: Mapping[str, Any] | None, options: TaskOptions) -> str:
-    """Return the INSERT that makes a task, which was tried and taken back. Raises as the client's ``schedule``."""
+    """Return the INSERT that creates a task, tried and rolled back. Raises like the client's ``schedule``."""
     given = {**options}
     key = given.pop("idempotency_key", None)
     text = ""

@@ -1,4 +1,4 @@
-"""Queues: what is in them, pause, resume, and all their settings."""
+"""Queues: their state, pause, resume, and all their settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LIMITS = {
     "rate": "Maximum number of starts per rate period.",
     "rate_per_key": "Maximum number of starts with the same concurrency key per rate period.",
 }
-"""The limits of a queue, with a word on each; all hold over all workers."""
+"""The limits of a queue with their hints; all apply over all workers."""
 
 KINDS = ("completed", "cancelled", "dead")
 """The tasks that retention deletes."""
@@ -59,7 +59,7 @@ async def list_(actor: Viewer) -> Response:
 
 @router.get("/queues/show")
 async def show_queue(actor: Viewer, queue: Text = "") -> Response:
-    """Show one queue: why its tasks wait, its backlog, and who serves it. The name may hold any character."""
+    """Show one queue: why its tasks wait, its backlog, and its workers. The name may contain any character."""
     if not queue:
         raise refused("queue", "have a name", queue)
     why = await actor.client.why_queue(queue)
@@ -70,11 +70,11 @@ async def show_queue(actor: Viewer, queue: Text = "") -> Response:
 
 @router.get("/queues/settings")
 async def settings(actor: Operator, queue: Text = "") -> Response:
-    """Show the settings of a queue, which need not be there yet, as a form."""
+    """Show the settings of a queue, which may not exist yet, as a form."""
     if not queue:
         raise refused("queue", "have a name", queue)
     async with actor.client.transaction() as client:
-        await client.queue(queue)  # a name that no queue may have is refused
+        await client.queue(queue)  # An invalid queue name is rejected.
         setup = await _setup(client, queue)
     fields = fields_of(setup)
     return _form(actor, queue, fields, None, seen=seen_of(fields))
@@ -82,10 +82,10 @@ async def settings(actor: Operator, queue: Text = "") -> Response:
 
 @router.post("/queues/settings")
 async def save(actor: Operator, form: Form) -> Response:
-    """Change the settings of a queue; its name is a field, since it may hold any character."""
+    """Change the settings of a queue; its name is a field, since it may contain any character."""
     name = form.get("queue", "")
 
-    async def work(client: AsyncClient) -> None:  # others wait for it: nothing comes between reading and changing
+    async def work(client: AsyncClient) -> None:  # The lock keeps other changes out between reading and writing.
         setup = await _setup(client, name)
         await apply(client, setup, merged_or_raise(form, fields_of(setup)))
 
@@ -103,21 +103,21 @@ async def save(actor: Operator, form: Form) -> Response:
 
 @router.post("/queues/pause")
 async def pause(actor: Operator, form: Form) -> Response:
-    """Claim nothing more of a queue."""
+    """Pause a queue."""
     await changes.pause_queue(actor, form.get("queue", ""))
     return done(actor, "/queues", "pause")
 
 
 @router.post("/queues/resume")
 async def resume(actor: Operator, form: Form) -> Response:
-    """Claim again from a paused queue."""
+    """Resume a paused queue."""
     await changes.resume_queue(actor, form.get("queue", ""))
     task = optional_number("task", form.get("task", ""))
     return done(actor, "/queues" if task is None else f"/tasks/{task}", "resume")
 
 
 async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) -> None:
-    """Do what a form changes; fields that hold what the queue has are left alone. Raises InvalidTask."""
+    """Apply the changes of a form; fields with the stored values are left alone. Raises InvalidTask."""
     name, was = setup.name, fields_of(setup)
     changed = _changed(was, form)
     options = {field: option_of(field, text) for field, text in changed.items() if field in OPTIONS}
@@ -141,16 +141,16 @@ def _changed(was: dict[str, str], form: dict[str, str]) -> dict[str, str]:
 
 
 def option_of(field: str, text: str) -> str | bool | None:
-    """Read an option of a queue; empty: it has none. Raises InvalidTask."""
+    """Parse an option of a queue; empty: not set. Raises InvalidTask."""
     if field == "archive" and text:
         if text not in ("no", "yes"):
-            raise refused("archive", "be yes, no or nothing", text)
+            raise refused("archive", "be yes, no or empty", text)
         return text == "yes"
     return text if field == "ordering" else text or None
 
 
 async def _goes(client: AsyncClient, name: str, form: dict[str, str]) -> Pruned | None:
-    """What workers would delete at once after the change; None when that is nothing new to ask about."""
+    """Return what workers would delete immediately after the change; None when no new confirmation is needed."""
     changed = merged_or_raise(form, fields_of(await _setup(client, name)))
     options = cast(QueueOptions, {field: option_of(field, changed[field]) for field in RETENTION if field in changed})
     if not options:
@@ -161,7 +161,7 @@ async def _goes(client: AsyncClient, name: str, form: dict[str, str]) -> Pruned 
 
 
 def limits_of(form: dict[str, str]) -> QueueLimits:
-    """Read the limits of a form. Raises InvalidTask."""
+    """Parse the limits of a form. Raises InvalidTask."""
     given: dict[str, Any] = {name: optional_number(name, form.get(name)) for name in LIMITS}
     given["per"] = form.get("per", "").strip() or None
     return cast(QueueLimits, {name: value for name, value in given.items() if value is not None})

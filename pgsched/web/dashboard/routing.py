@@ -1,4 +1,4 @@
-"""Where the pages of the dashboard are declared: for viewers at least, and no part of the API's description."""
+"""Declaration of the dashboard's pages: for viewers at least, and not part of the API's description."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from pgsched.web.auth.access import viewer
 
 
 def page_router() -> APIRouter:
-    """Return a router for pages and forms; what changes something requires an operator itself."""
+    """Return a router for pages and forms; those that change something additionally require an operator."""
     return APIRouter(include_in_schema=False, dependencies=[Depends(viewer)])

@@ -1,4 +1,4 @@
-"""Schedules: the list, the form, what a schedule will do before it is saved, and ticks that are past."""
+"""Schedules: the list, the form, the preview before saving, and past ticks."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ PER_PAGE = 50
 TICKS = 5
 BOUNDS = {"start": "Not before", "end": "Not after"}
 MAX_TICKS = "100"
-"""What the form of a range begins with."""
+"""The initial values of the range form."""
 TICKS_OF_RANGE = 1000
-"""So many ticks of a range are on the page."""
+"""Maximum number of ticks of a range on the page."""
 
 router = page_router()
 
 
 @router.get("/schedules")
 async def schedules(actor: Viewer, cursor: Text = "") -> Response:
-    """Show the schedules, the next one to run first."""
+    """Show the schedules, ordered by their next run."""
     fields = given(actor.request.query_params, "queue", "task_type", "search", "state")
     listed = await actor.client.database.run(
         list_schedules(
@@ -82,7 +82,7 @@ async def schedules(actor: Viewer, cursor: Text = "") -> Response:
 
 @router.get("/schedules/new")
 async def new(actor: Operator, task_type: Text = "", template: Text = "") -> Response:
-    """Show an empty form; with ``task_type`` it has the fields of its payload, with ``template`` those of that task."""
+    """Show an empty form; ``task_type`` adds the fields of its payload, ``template`` fills in those of that task."""
     fields = {"task_type": task_type, "payload": "{}", "mode": "fields"}
     part = await part_of(actor, task_type, fields)
     part.as_json = part.form is None
@@ -93,11 +93,11 @@ async def new(actor: Operator, task_type: Text = "", template: Text = "") -> Res
 
 @router.post("/schedules/new")
 async def create(actor: Operator, form: Form) -> Response:
-    """Create a task: one that runs once, or a schedule."""
+    """Create a task: a one-time task, or a schedule."""
     task_type = form.get("task_type", "").strip()
     handlers = await actor.client.handlers()
     part = await part_of(actor, task_type, form)
-    if form.get("look") == "yes":  # the button for those without scripts
+    if form.get("look") == "yes":  # The button for browsers without scripts.
         return show_form(actor, None, form, None, part, await look(actor, form), handlers)
     try:
         if "step" in form or "template" in form:
@@ -127,13 +127,13 @@ async def create(actor: Operator, form: Form) -> Response:
 
 @router.get("/schedules/preview")
 async def preview(actor: Viewer) -> Response:
-    """Return the next ticks of what a form holds, as a part of a page."""
+    """Return the next ticks for the content of a form, as a part of a page."""
     request = actor.request
     return page(request, "preview.html", preview=await look(actor, dict(request.query_params)))
 
 
 def _row(row: ScheduleRow) -> dict[str, Any]:
-    """A schedule with how it stands and its next run; None when there is none."""
+    """Return a schedule with its state and its next run; None when there is none."""
     one = row.task
     stands = status_of(one, [], [], [], now=datetime.now(UTC))
     return {
@@ -145,7 +145,7 @@ def _row(row: ScheduleRow) -> dict[str, Any]:
 
 
 async def look(actor: Actor, form: dict[str, str]) -> dict[str, Any]:
-    """Return what a schedule will do: in words, its next ticks, or what is wrong with it."""
+    """Return the preview of a schedule: in words and its next ticks, or its error."""
     cron, every = form.get("cron", "").strip(), form.get("every", "").strip()
     if not cron and not every:
         return {"problem": None, "words": "once", "notes": [], "ticks": [], "zone": ""}
@@ -154,7 +154,7 @@ async def look(actor: Actor, form: dict[str, str]) -> dict[str, Any]:
         texts = given(form, *BOUNDS)
         bounds = {name: moment(name, texts[name], zone) if name in texts else None for name in BOUNDS}
         notes = [
-            f"{BOUNDS[name]} {text}: this time comes twice in {zone}, the first is meant."
+            f"{BOUNDS[name]} {text}: this time occurs twice in {zone}, the first is used."
             for name, text in texts.items()
             if comes_twice(text, zone)
         ]
@@ -169,13 +169,13 @@ async def look(actor: Actor, form: dict[str, str]) -> dict[str, Any]:
 
 @router.get("/tasks/{id:int}/backfill")
 async def ask_range(actor: Operator, id: int) -> Response:
-    """Show an empty form for the ticks of a schedule in a range that is past."""
+    """Show an empty form for a range of past ticks of a schedule."""
     return _range_form(actor, await actor.client.get(id), {"max_ticks": MAX_TICKS})
 
 
 @router.post("/tasks/{id:int}/backfill")
 async def run_range(actor: Operator, id: int, form: Form) -> Response:
-    """Show what becomes of each tick of the range; with ``confirmed`` run them."""
+    """Show what happens to each tick of the range; with ``confirmed`` run them."""
     task = await actor.client.get(id)
     confirmed = form.get("confirmed") == "yes"
     try:

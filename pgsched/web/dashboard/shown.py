@@ -1,4 +1,4 @@
-"""What every page has: who looks, where he is, what was done a moment ago."""
+"""The frame of every page: the actor, the navigation, the notice."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ FOR_OPERATORS = {"audit"}
 NOTICES: Mapping[str, str] = {
     "run": "Task {n} is queued to run now.",
     "cancel": "Task {n} was cancelled.",
-    "retry": "Task {n} is retried, with all its attempts.",
+    "retry": "Task {n} will be retried, with all its attempts.",
     "enable": "Task {n} is enabled.",
     "enable_afresh": "Task {n} is enabled; missed ticks are not run.",
     "skip": "The next run of task {n} is skipped.",
     "disable": "Task {n} is disabled.",
     "delete": "Task {n} was deleted.",
     "emit": "Event {n} was sent.",
-    "emit_known": "Nothing was sent: event {n} had this key before.",
+    "emit_known": "Nothing was sent: event {n} already had this key.",
     "restart": "Task {n} was restarted.",
     "edit": "Task {n} was updated.",
-    "backfill": "{n} past ticks are run, each as a task of its own.",
+    "backfill": "{n} past ticks are queued, each as a separate task.",
     "create": "Task {n} was created.",
-    "existing": "Task {n} existed already: no other was created.",
-    "updated": "Task {n} existed already and was updated.",
-    "unchanged": "Task {n} existed already; nothing was changed.",
+    "existing": "Task {n} already existed: no other was created.",
+    "updated": "Task {n} already existed and was updated.",
+    "unchanged": "Task {n} already existed; nothing was changed.",
     "replaced": "Task {n} was created and replaces the one that had its key.",
-    "pause": "The queue is paused; running tasks go on.",
+    "pause": "The queue is paused; running tasks continue.",
     "resume": "The queue is resumed.",
-    "worker_pause": "The worker was asked to pause: it claims nothing more as soon as it has heard of it.",
-    "worker_drain": "The worker was asked to drain: it finishes what it has, and exits.",
+    "worker_pause": "The worker was asked to pause: it claims no more tasks once it has received the request.",
+    "worker_drain": "The worker was asked to drain: it finishes its tasks and exits.",
     "worker_resume": "The worker was asked to claim again.",
     "queue": "The settings of the queue were updated.",
     "calendar": "The days of the calendar were updated.",
@@ -69,13 +69,13 @@ NOTICES: Mapping[str, str] = {
     "view": "The view was saved.",
     "view_delete": "The view was deleted.",
 }
-"""What is said on the next page of what was done."""
+"""The notices on the page after an action."""
 
 
 def show(
     actor: Actor, template: str, *, at: str, problem: str | None = None, status: int | None = None, **context: Any
 ) -> Response:
-    """Return a page of the dashboard; ``at`` is its place in the navigation, ``problem`` what is wrong with a form."""
+    """Return a page of the dashboard; ``at`` is its place in the navigation, ``problem`` the error of a form."""
     text = notice.taken(actor.request)
     response = page(
         actor.request,
@@ -100,13 +100,13 @@ def show(
 
 
 def _databases(actor: Actor, at: str) -> dict[str, str]:
-    """The databases of the site, each with the path of the page in it that this one is part of."""
+    """The databases of the site, each with the path of this page's section in it."""
     place = next((path for pages in NAVIGATION.values() for name, path, *_ in pages if name == at), "/")
     return {name: f"{site_of(actor.request)}/{name}{place}" for name in actor.state.names}
 
 
 def done(actor: Actor, path: str, word: str, number: int | None = None) -> Response:
-    """Return to a page after a change, which it names; what pages count is counted afresh."""
+    """Redirect to a page after a change, with a notice; cached counters are reloaded."""
     actor.state.surveys.forget()
     actor.state.upcoming.forget()
     response = RedirectResponse(href(actor.request, path), status_code=303)
@@ -116,7 +116,7 @@ def done(actor: Actor, path: str, word: str, number: int | None = None) -> Respo
 
 
 def link(actor: Actor, path: str, query: Mapping[str, Any]) -> str:
-    """The path of a page with a query; what is None or empty is left out."""
+    """Return the path of a page with a query; None and empty values are left out."""
     given = {name: value for name, value in query.items() if value not in (None, "", [])}
     return href(actor.request, path) + (f"?{urlencode(given, doseq=True)}" if given else "")
 

@@ -1,4 +1,4 @@
-"""One task: all of it, its attempts, and what may be done to it."""
+"""One task: all its data, its attempts, and its actions."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ VERBS = {
     "retry": "Retry",
     "delete": "Delete",
 }
-"""What may be done to a task, and how a button says it."""
+"""The actions on a task, and the labels of their buttons."""
 
 router = page_router()
 
 
 @router.get("/tasks/by-key/{key}")
 async def task_by_key(actor: Viewer, key: str) -> Response:
-    """Lead to the task that has an idempotency key; it is quoted in the path."""
+    """Redirect to the task with an idempotency key; the key is percent-encoded in the path."""
     id = await actor.client.task_id(unquote(key))
     return RedirectResponse(href(actor.request, f"/tasks/{id}"), status_code=303)
 
@@ -84,12 +84,12 @@ async def task(
     logs: Text = "",
     attempts: Text = "",
 ) -> Response:
-    """Show one task; of a durable one the latest run or the one that began at ``run``, up to so many of its steps.
+    """Show one task; for a durable one the latest run or the one that started at ``run``, with a page of its steps.
 
-    ``logs`` and ``attempts`` are where a page of older ones begins; ``level`` chooses log lines.
+    ``logs`` and ``attempts`` are the starts of pages of older ones; ``level`` filters log lines.
     """
     began_at, until = moment("run", run) if run else None, optional_number("steps", steps)
-    async with actor.client.transaction() as client:  # of one connection: waited for once
+    async with actor.client.transaction() as client:  # On one connection: waited for once.
         status = await client.status(id, limit=EXECUTIONS)
         executions = await client.executions(id, limit=EXECUTIONS, cursor=attempts or None)
         lines = await client.logs(id, limit=LOG_LINES, level=level or None, cursor=logs or None)
@@ -138,9 +138,9 @@ async def edit(actor: Operator, id: int) -> Response:
 
 @router.post("/tasks/{id:int}/edit")
 async def save(actor: Operator, id: int, form: Form) -> Response:
-    """Change a task; what somebody else has changed since the form was shown is kept, or asked about."""
+    """Change a task; changes of others since the form was shown are kept, or shown as conflicts."""
     for tries_left in reversed(range(TRIES)):
-        version = await actor.client.version(id)  # before the task: then it is never newer than what is compared
+        version = await actor.client.version(id)  # Read before the task: so it is never newer than the compared values.
         one = await actor.client.get(id)
         part = await part_of(actor, one.task_type, form)
         try:
@@ -176,7 +176,7 @@ async def _save(actor: Actor, one: Task, form: dict[str, str], version: str) -> 
 
 @router.get("/tasks/{id:int}/retry")
 async def ask_payload(actor: Operator, id: int) -> Response:
-    """Show the payload of a task that is to be tried again, as a form."""
+    """Show the payload of a task for a retry, as a form."""
     one = await actor.client.get(id)
     part = await part_of(actor, one.task_type, {})
     seen = seen_of({"payload": pretty(one.payload)})
@@ -185,7 +185,7 @@ async def ask_payload(actor: Operator, id: int) -> Response:
 
 @router.post("/tasks/{id:int}/retry")
 async def retry(actor: Operator, id: int, form: Form) -> Response:
-    """Give a task all its attempts again, with the payload of the form if there is one and it differs."""
+    """Retry a task with all its attempts, with the payload of the form if there is one and it differs."""
     version = await actor.client.version(id)
     one = await actor.client.get(id)
     part = await part_of(actor, one.task_type, form)
@@ -207,7 +207,7 @@ async def retry(actor: Operator, id: int, form: Form) -> Response:
 
 @router.post("/tasks/{id:int}/{verb}")
 async def change(actor: Operator, id: int, verb: str) -> Response:
-    """Do one thing to a task."""
+    """Perform an action on a task."""
     if verb not in VERBS:
         raise HTTPException(404, "there is no such page")
     if verb == "delete":
@@ -241,7 +241,7 @@ def _retry_form(
 
 
 def comparable(fields: Mapping[str, str], timezone: str = "UTC") -> dict[str, str]:
-    """Return the fields of a form as they are compared: times by their second, since their fields have no more."""
+    """Return the fields of a form for comparison: times to the second, like the form's fields."""
     exact = with_instants(fields, timezone)
     seconds = {name: datetime.fromisoformat(exact[name]) for name in TIMES if exact.get(name, "").strip()}
     return exact | {name: at.astimezone(UTC).replace(microsecond=0).isoformat() for name, at in seconds.items()}
@@ -266,7 +266,7 @@ def _text(value: Any) -> str:
 
 
 def verbs_of(one: Task) -> list[str]:
-    """Return what makes sense to do to a task in its status."""
+    """Return the actions that suit a task's status."""
     verbs = []
     if one.status != "running":
         verbs.append("run")
@@ -323,7 +323,7 @@ def show_form(
     at = "tasks" if schedule == "one_time" else "schedules"
     context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview, "part": part}
     context["handlers"] = [handler for handler in handlers if handler.retired_at is None]
-    # What the browser compares with: what it was first shown, or after a conflict what is there now.
+    # The browser compares with these values: the ones first shown, or after a conflict the stored ones.
     seen = (
         seen_of(comparable(fields_of(one)))
         if one is not None and (conflicts or SEEN not in fields)

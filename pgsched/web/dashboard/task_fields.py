@@ -1,4 +1,4 @@
-"""The fields above a list of tasks: read into filters, and shown as chips that can be removed one by one."""
+"""The filter fields above a list of tasks: parsed into filters, and shown as removable chips."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pgsched.web.services.search import visible
 
 _TERMS_ALONE: Final = ("ids", "payload", "text", "label", "query")
 FIELDS: Final = ("q", *(name for name in TaskFilters.__annotations__ if name not in _TERMS_ALONE))
-"""The fields of the page: a query, and one for each filter that is typed often."""
+"""The fields of the page: a query, and one for each frequent filter."""
 DEAD_FIELDS: Final = tuple(name for name in FIELDS if name != "status")
-"""Those of the dead letters."""
+"""The fields of the dead letters."""
 _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(NUMBERS, whole_number),
     **dict.fromkeys(MOMENTS, moment),
@@ -35,7 +35,7 @@ class Chip(NamedTuple):
 
 
 def filters_of(actor: Actor, fields: Mapping[str, str]) -> TaskFilters:
-    """Read a filter. Raises InvalidTask, naming field, rule and value."""
+    """Parse a filter. Raises InvalidTask, naming field, rule and value."""
     filters: dict[str, Any] = {}
     for name, text in fields.items():
         if name == "q":
@@ -46,7 +46,7 @@ def filters_of(actor: Actor, fields: Mapping[str, str]) -> TaskFilters:
         filters[name] = [value] if name in SEVERAL else value
     found = visible(actor, cast(TaskFilters, filters))
     if not actor.sees_payloads and (asked := sorted(found.keys() & set(SECRETS))):
-        raise InvalidTask("is not for viewers: payloads and errors are hidden from them", field=asked[0])
+        raise InvalidTask("is not available to viewers: payloads and errors are hidden from them", field=asked[0])
     return found
 
 

@@ -1,4 +1,4 @@
-"""The list of tasks: searches, pages by key, suggestions, and what it shows as a file."""
+"""The list of tasks: searches, keyset pages, suggestions, and its export as a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = page_router()
 
 @router.get("/tasks")
 async def tasks(actor: Viewer) -> Response:
-    """Show the tasks that fit, the latest first."""
+    """Show the matching tasks, the latest first."""
     query = actor.request.query_params
     fields = given(query, *FIELDS)
     if query.get("jump") and (found := await _named(actor, fields)) is not None:
@@ -40,7 +40,7 @@ async def tasks(actor: Viewer) -> Response:
 
 @router.post("/tasks/bulk")
 async def change_tasks(actor: Operator, form: Form) -> Response:
-    """Say how many tasks a change is about, and ask; with ``confirmed`` begin it."""
+    """Show the confirmation of a change with its number of tasks; with ``confirmed`` start the change."""
     try:
         return await ask_or_begin(actor, form.get("action", ""), form, at="tasks")
     except InvalidTask as error:
@@ -50,7 +50,7 @@ async def change_tasks(actor: Operator, form: Form) -> Response:
 async def _show_list(
     actor: Actor, fields: dict[str, str], query: Mapping[str, str], *, problem: str | None = None
 ) -> Response:
-    """Show the tasks that fit the fields; with a problem the fields as they were typed."""
+    """Show the tasks that match the fields; with a problem, the fields as they were typed."""
     chips: list[Chip] = []
     offers: list[tuple[str, Task]] = []
     page, searched_to = Page([], None), None
@@ -104,18 +104,18 @@ async def _show_list(
 
 @router.get("/tasks/suggestions")
 async def suggestions(actor: Viewer) -> Response:
-    """Return terms that a search may begin with: what is known of statuses, queues, types and tags."""
+    """Return suggestions for the start of a search: known statuses, queues, types and tags."""
     return JSONResponse(await _suggestions(actor))
 
 
 @router.get("/t/{id}")
 async def short_link(actor: Viewer, id: int) -> Response:
-    """Lead to a task by its short link."""
+    """Redirect to a task by its short link."""
     return RedirectResponse(href(actor.request, f"/tasks/{id}"), status_code=303)
 
 
 async def _named(actor: Actor, fields: Mapping[str, str]) -> int | None:
-    """The task that a query names beyond doubt: by its id or its key alone."""
+    """Return the task that a query identifies uniquely: by its id or its key alone."""
     try:
         terms = parse_query(fields.get("q", ""))
     except InvalidTask:
@@ -141,7 +141,7 @@ async def _suggestions(actor: Actor) -> list[str]:
 
 
 async def _count_new(actor: Actor, filters: TaskFilters, since: int) -> str:
-    """Return how many tasks fit that came after one: those who look at a list see it as of that one."""
+    """Return the number of later tasks that match: a reader's list stays as of a given task."""
     latest = (await find_page(actor.client, filters, limit=PER_PAGE, before_id=None)).tasks
     number = sum(task.id > since for task in latest)
     return f"{number}+" if number == PER_PAGE else str(number)

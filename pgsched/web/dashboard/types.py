@@ -1,4 +1,4 @@
-"""Task types: how much of each ended, how much failed, how long it waited and ran; and all that is known of one."""
+"""Task types: their throughput, failures, waits and durations; and a page with all details of one type."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ SORTS: Final[Mapping[str, Callable[[TypeStats], float]]] = {
     "wait": lambda one: one.wait_p95 or 0,
     "run": lambda one: one.run_p95 or 0,
 }
-"""By what the list is sorted, the largest first."""
+"""The orders of the list, the largest first."""
 _sort = one_of(*SORTS)
 TYPE_ERRORS = 10
-"""Errors that are shown with a type."""
+"""Maximum number of errors of a type on its page."""
 
 router = page_router()
 
 
 class Asked(NamedTuple):
-    """Which time a page shows, and what it compares with."""
+    """The period that a page shows, and the one that it compares with."""
 
     within: str
     beside: str
@@ -45,17 +45,17 @@ class Asked(NamedTuple):
 
     @property
     def ago(self) -> str | None:
-        """How long before the other time ends."""
+        """How much earlier the other period ends."""
         return ago_of(self.within, self.beside)
 
     @property
     def query(self) -> dict[str, str | None]:
-        """As a link has it."""
+        """The parameters of a link."""
         return {"within": self.within, "beside": self.beside, "queue": self.queue}
 
 
 def asked_of(actor: Actor, *, within: str = "1h") -> Asked:
-    """Read the time that a page is asked for. Raises InvalidTask."""
+    """Parse the requested period. Raises InvalidTask."""
     given = actor.request.query_params
     return Asked(
         _within("within", given.get("within") or within),
@@ -65,7 +65,7 @@ def asked_of(actor: Actor, *, within: str = "1h") -> Asked:
 
 
 def time_choices(actor: Actor, asked: Asked, path: str, **also: Any) -> dict[str, Any]:
-    """Return what the bar of times needs: links to the other ranges and comparisons."""
+    """Return the data of the period bar: links to the other ranges and comparisons."""
     return {
         "asked": asked,
         "ranges": [(one, link(actor, path, {**asked.query, "within": one, **also})) for one in RANGES],
@@ -81,7 +81,7 @@ def time_choices(actor: Actor, asked: Asked, path: str, **also: Any) -> dict[str
 
 @router.get("/types")
 async def types(actor: Viewer) -> Response:
-    """Show every type of which something ended."""
+    """Show every type with finished attempts."""
     asked = asked_of(actor)
     sort = _sort("sort", actor.request.query_params.get("sort") or "processed")
     look = await actor.state.counted.types(asked.within, asked.ago, asked.queue)
@@ -102,18 +102,18 @@ async def types(actor: Viewer) -> Response:
 @router.get("/types/type")
 @router.get("/handlers/type")
 async def one_type(actor: Viewer, name: str) -> Response:
-    """Show all that is known of one type: what ended of it, and what is registered."""
+    """Show all details of one type: its finished attempts and its registration."""
     asked = asked_of(actor)
     client = actor.client
     registered = await client.database.run(list_handlers(name))
     async with client.transaction() as one:
         found = await _of_type(one, name, asked)
     if not registered and not found.known:
-        raise HTTPException(404, "no handler of this type is registered, and nothing of it has ended")
+        raise HTTPException(404, "no handler of this type is registered, and none of its attempts has ended")
     survey = await actor.state.surveys.get()
     buckets = Buckets(times=[row.at for row in found.history], seconds=found.time.seconds)
     marks = [
-        Mark(at=row.at, words=f"version {row.version or 'not said'}, {row.at:%Y-%m-%d %H:%M} UTC")
+        Mark(at=row.at, words=f"version {row.version or 'unknown'}, {row.at:%Y-%m-%d %H:%M} UTC")
         for row in found.deployments
     ]
     return show(
@@ -198,7 +198,7 @@ def _charts(name: str, buckets: Buckets, found: _Found, marks: Sequence[Mark]) -
 
 
 def filled(bins: Sequence[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
-    """Return bins with the empty ones between them, without those at the ends."""
+    """Return bins including the empty ones between them, but not those at the ends."""
     some = [one for one in bins if one[2]]
     found: list[tuple[float, float, int]] = []
     for low, high, number in some:
@@ -209,7 +209,7 @@ def filled(bins: Sequence[tuple[float, float, int]]) -> list[tuple[float, float,
 
 
 def delta(now: float | None, before: float | None) -> str | None:
-    """Return how a number differs from the one before: ``+12 %``; None: one of them is not known."""
+    """Return the difference of a number from the previous one: ``+12 %``; None: one of them is not known."""
     if now is None or before is None:
         return None
     if before == 0:

@@ -1,4 +1,4 @@
-"""What will run: a timeline of the hours ahead, with every schedule's ticks and the one-time tasks."""
+"""Upcoming runs: a timeline of the next hours, with every schedule's ticks and the one-time tasks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _draw(ahead: Ahead, fields: dict[str, str], number: int) -> Drawn:
 
 @router.get("/upcoming")
 async def upcoming(actor: Viewer, within: Text = "24h", page: Text = "") -> Response:
-    """Show what will run, the schedule that is next on top."""
+    """Show the upcoming runs, the next schedule on top."""
     fields = given(actor.request.query_params, "queue", "search", "state")
     if within not in SPANS:
         raise InvalidTask(f"must be one of {', '.join(SPANS)}", field="within")

@@ -1,4 +1,4 @@
-"""Saved views: searches of tasks that have a name, and short links to them."""
+"""Saved views: named searches of tasks, and short links to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = page_router()
 
 @router.get("/v/{name}")
 async def view(actor: Viewer, name: str) -> Response:
-    """Lead to the list of tasks that a view shows."""
+    """Redirect to the list of tasks of a view."""
     found = await actor.client.view(name)
     return RedirectResponse(link(actor, "/tasks", {"q": found.query}), status_code=303)
 

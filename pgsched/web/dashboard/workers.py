@@ -1,4 +1,4 @@
-"""Workers: who is there, what each serves, how busy it is; and the doctor: what is wrong, what to do about it."""
+"""Workers: their queues and load; and the doctor: problems and their remedies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = page_router()
 
 @router.get("/workers")
 async def workers(actor: Viewer) -> Response:
-    """Show every worker, and types that none of them knows."""
+    """Show every worker, and the types without a handler."""
     survey, standby = await actor.state.surveys.get(), actor.client.database.standby
     running = await actor.state.running.get()
     by_worker: dict[str, list[RunningTask]] = {}
@@ -39,7 +39,7 @@ async def workers(actor: Viewer) -> Response:
 
 @router.get("/workers/{id:uuid}")
 async def worker(actor: Viewer, id: UUID) -> Response:
-    """Show one worker, and what it runs now."""
+    """Show one worker, and its running tasks."""
     one = await find_worker(actor.client, id)
     running = await actor.client.running_tasks(id)
     return show(actor, "worker.html", at="workers", worker=one, running=running, most=MAX_RUNNING)

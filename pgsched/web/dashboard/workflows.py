@@ -1,4 +1,4 @@
-"""Workflows: groups, and tasks that wait for others, as a list, as a graph and in time."""
+"""Workflows: groups and tasks with dependencies, as a list, as a graph and over time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pgsched.web.svg.graphs import MAX_SHOWN, Edge, Node, draw, fold, nodes_of
 PER_PAGE = 50
 MAX_OPENED = 100
 LISTED = 1_000
-"""So many tasks are in the list below the graph."""
+"""Maximum number of tasks in the list below the graph."""
 
 router = page_router()
 
 
 @router.get("/workflows")
 async def workflows(actor: Viewer, before: Text = "") -> Response:
-    """Show workflows with how far each is, the latest first."""
+    """Show workflows with their progress, the latest first."""
     fields = given(actor.request.query_params, "queue", "search", "status")
     found = await actor.client.database.run(
         list_workflows(
@@ -56,7 +56,7 @@ async def workflows(actor: Viewer, before: Text = "") -> Response:
 
 
 def _row(one: WorkflowRow, now: datetime) -> dict[str, Any]:
-    """A row with how long it took, or has taken so far."""
+    """Return a row with its duration, so far for a running workflow."""
     told = {name: getattr(one, name) for name in WorkflowRow.__slots__}
     if one.began_at is None or (one.ended_at is None and one.state not in ("running", "blocked")):
         return told | {"seconds": None}
@@ -67,7 +67,7 @@ def _row(one: WorkflowRow, now: datetime) -> dict[str, Any]:
 async def workflow(
     actor: Viewer, id: int, view: Text = "graph", open: Annotated[tuple[int, ...], Query(max_length=MAX_OPENED)] = ()
 ) -> Response:
-    """Show the tasks around one: as a graph in which those that are alike are one box each, or in time."""
+    """Show the tasks around one: as a graph in which similar tasks share a box, or over time."""
     if view not in ("graph", "time"):
         raise InvalidTask("must be graph or time", field="view")
     nodes, edges, cut_off = nodes_of(await actor.client.tree(id))

@@ -1,4 +1,4 @@
-"""The REST API, asked within this process: one contract, one set of rights and one audit log for all faces."""
+"""Calls of the REST API within this process: the same contract, rights and audit log for all interfaces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _API: Final = "http://pgsched/api/v1"
 
 
 class Refused(Exception):
-    """A request that the API refused; its text is one line for whoever called the tool."""
+    """A request that the API rejected; its text is one line for the caller of the tool."""
 
     def __init__(self, detail: str, *, status: int = 0) -> None:
         super().__init__(detail)
@@ -24,20 +24,20 @@ class Refused(Exception):
 
 
 class Rest:
-    """The API as one caller sees it."""
+    """The API for one caller."""
 
     def __init__(self, app: ASGIApp, caller: Caller, *, remote: str) -> None:
-        """``remote`` is where the caller is, for the audit log."""
+        """``remote`` is the caller's address for the audit log."""
         self._app = app
         self._remote = remote
         self.caller = caller
 
     def because(self, reason: str) -> Rest:
-        """Return the same API for changes that are made for this reason."""
+        """Return the same API with a reason for changes."""
         return Rest(self._app, replace(self.caller, reason=reason), remote=self._remote)
 
     async def get(self, path: str, **query: Any) -> Any:
-        """Return what a path says. A query's None is left out. Raises Refused."""
+        """Return the content of a path. None is left out of a query. Raises Refused."""
         return await self._ask("GET", path, query=query)
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Any:
@@ -61,5 +61,5 @@ class Rest:
 
 
 def part(name: object) -> str:
-    """A name as one part of a path."""
+    """Return a name encoded as one segment of a path."""
     return quote(str(name), safe="")

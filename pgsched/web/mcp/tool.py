@@ -1,4 +1,4 @@
-"""What a tool is: a function whose signature says what it takes and whose docstring says what it is for."""
+"""Tools: functions whose signatures define the arguments and whose docstrings are the descriptions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Work = Callable[..., Awaitable[Any]]
 Id = Annotated[int, Field(ge=1, le=_MAX_BIGINT, description="The id of the task.")]
 Limit = Annotated[int, Field(ge=1, le=MAX_ITEMS, description=f"The number of items, 1 to {MAX_ITEMS}.")]
 Cursor = Annotated[
-    str | None, Field(description="The next_cursor of the page before, with the same arguments otherwise.")
+    str | None, Field(description="The next_cursor of the previous page, with otherwise the same arguments.")
 ]
 Reason = Annotated[
-    str, Field(min_length=3, max_length=500, description="Why, in one sentence: the audit log keeps it.")
+    str, Field(min_length=3, max_length=500, description="Why, in one sentence: the audit log stores it.")
 ]
 
 
@@ -39,7 +39,7 @@ class Tool:
     """Whether an operator's token is needed."""
     changes: bool
     destructive: bool
-    """Whether what it changes cannot be undone by another tool."""
+    """Whether no other tool can undo its change."""
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of its arguments."""
@@ -50,7 +50,7 @@ class Tool:
         return {"properties": {}, **made}
 
     async def call(self, rest: Rest, given: dict[str, Any]) -> Any:
-        """Do it. Raises Refused, with one line that names an argument and its rule."""
+        """Run the tool. Raises Refused, with one line that names an argument and its rule."""
         try:
             arguments = self.arguments.model_validate(given)
         except ValidationError as error:
@@ -67,9 +67,9 @@ class Tool:
 def tool(
     *, title: str, operator: bool = False, changes: bool = False, destructive: bool = False
 ) -> Callable[[Work], Tool]:
-    """Make a tool of a function; the first parameter is the API, the others are what the tool takes.
+    """Make a tool of a function; the first parameter is the API, the others are the tool's arguments.
 
-    One that changes something takes a ``reason`` beside them.
+    A tool that changes something additionally takes a ``reason``.
     """
 
     def made(work: Work) -> Tool:

@@ -1,1 +1,1 @@
-"""What the REST API and the dashboard both do: searches, changes and their audit entries, values shared by requests."""
+"""What the REST API and the dashboard share: searches, changes with their audit entries, cached values."""

@@ -23,32 +23,32 @@ from pgsched.web.auth.access import Actor
 log = get_logger("pgsched.web")
 
 SECRET = ("payload", "metadata", "result", "progress", "last_error")
-"""Whose values are not kept: only that they changed."""
+"""Columns whose values are not stored: only the fact that they changed."""
 _ALWAYS_NEW = ("updated_at",)
 CHANGED = "(changed)"
-"""Stands for a value that is not kept."""
+"""Placeholder for a value that is not stored."""
 
 
 @dataclass(kw_only=True)
 class Change:
-    """A change under way; what it says when it is done is what the entry says."""
+    """A change in progress; its fields become the entry when it is done."""
 
     client: AsyncClient
-    """Use this one: what is done through it is part of the transaction."""
+    """Use this client: its statements are part of the transaction."""
     action: str
     task_id: int | None = None
-    """Set it when the change makes a task. What became of a task is found out by itself."""
+    """Set it when the change creates a task. Changes of that task are detected automatically."""
     queue: str | None = None
     target: str | None = None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
     task_ids: Sequence[int] | None = None
-    """The tasks of a change to many: each has the entry among its changes."""
+    """The tasks of a change to many: the entry is listed among the changes of each."""
     nothing: bool = False
-    """Set it when nothing was changed after all: no entry is written."""
+    """Set it when nothing was changed: no entry is written."""
 
     def note(self, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Say in which values something differs; without a difference no entry is written."""
+        """Set the values that differ; without a difference no entry is written."""
         names = [name for name in now if was[name] != now[name]]
         self.nothing = not names
         self.before, self.after = ({name: values[name] for name in names} for values in (was, now))
@@ -58,10 +58,10 @@ class Change:
 async def audited(
     actor: Actor, action: str, *, task_id: int | None = None, queue: str | None = None, target: str | None = None
 ) -> AsyncIterator[Change]:
-    """A transaction whose change is noted at its end; an error undoes both.
+    """A transaction whose change is recorded at its end; an error rolls back both.
 
-    For one task, the columns that differ are found by reading it before and after; of payloads only that they differ.
-    Anything else says itself what it changed: ``change.before`` and ``change.after``, JSON-able and without payloads.
+    For one task, the columns that differ are found by reading it before and after; payloads are only marked as changed.
+    Any other change sets ``change.before`` and ``change.after`` itself, JSON-able and without payloads.
     Raises TaskNotFound for a ``task_id`` that does not exist.
     """
     async with actor.client.transaction() as client:
@@ -72,7 +72,7 @@ async def audited(
             return
         if change.task_id is not None and change.before is None and change.after is None:
             now = None
-            with suppress(TaskNotFound):  # it was deleted
+            with suppress(TaskNotFound):  # The task was deleted.
                 now = await client.get(change.task_id)
             change.before, change.after = differences(was, now)
         if actor.reason is not None:
@@ -95,7 +95,7 @@ async def audited(
 
 
 def differences(was: Task | None, now: Task | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The columns in which a task differs, as they were and as they are; None where there was or is no task."""
+    """Return the columns in which a task differs, before and after; None where no task exists."""
     if was is None or now is None:
         return _without_secrets(was), _without_secrets(now)
     before, after = was.as_dict(), now.as_dict()

@@ -1,4 +1,4 @@
-"""What people and programs ask of changes in the background: how many tasks one is about, to begin it, to end it."""
+"""Background changes for people and programs: count the tasks of one, start it, end it."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from pgsched.web.services.audit import audited
 COUNTED: Final = 10_000
 """Tasks are counted up to this number before a change."""
 SUITED: Final = 1_000
-"""Up to so many tasks are also asked whether the action suits them."""
+"""Up to this number, the counted tasks are also checked for whether they allow the action."""
 COUNT_SECONDS: Final = 0.15
-"""After so long the tasks that a change is about are not counted further."""
+"""Time limit of counting the tasks of a change."""
 VERBS: Final = {
     "undo": ("undone", ("waiting",)),
     "stop": ("stopped", ("waiting", "running")),
     "resume": ("running", ("stopped", "failed")),
 }
-"""What can be done to a change: the status it comes to, and those it may be in before."""
+"""Actions on a change: the new status, and the statuses that allow the action."""
 
 
 class Estimate(NamedTuple):
-    """How many tasks a change would be about."""
+    """The number of tasks that a change would affect."""
 
     matched: int
-    """Number of tasks that fit, as far as they were looked for."""
+    """Number of matching tasks, as far as they were counted."""
     suited: int | None
-    """How many of them the action suits; None: too many to ask."""
+    """How many of them allow the action; None: too many to check."""
     whole: bool
-    """All tasks were looked through: ``matched`` is their number."""
+    """All tasks were scanned: ``matched`` is exact."""
 
 
 async def estimate(client: AsyncClient, action: str, filters: TaskFilters) -> Estimate:
-    """Count the tasks that fit, for a moment. Raises InvalidTask."""
+    """Count the matching tasks within a time limit. Raises InvalidTask."""
     known_action(action)
     checked_bulk(filters, limit=1)
     ends_at = time.monotonic() + COUNT_SECONDS
@@ -64,7 +64,7 @@ async def estimate(client: AsyncClient, action: str, filters: TaskFilters) -> Es
 async def begin(
     actor: Actor, action: str, filters: TaskFilters, *, expected: int | None = None, delay: float = UNDO_SECONDS
 ) -> BulkChange:
-    """Ask for a change in the background, which can be undone for ``delay`` seconds. Raises InvalidTask."""
+    """Create a background change, which can be undone for ``delay`` seconds. Raises InvalidTask."""
     checked_bulk(filters, limit=1)
     async with audited(actor, "bulk_change.create") as change:
         id = await change.client.database.run(
@@ -86,7 +86,7 @@ async def begin(
 
 
 async def find_change(client: AsyncClient, id: int) -> BulkChange:
-    """Return a change. Raises HTTPException where there is none of this id."""
+    """Return a change. Raises HTTPException when the id does not exist."""
     found = await client.database.run(commands.list_bulk_changes(id=id, limit=1))
     if not found:
         raise HTTPException(404, f"bulk change {id} does not exist")
@@ -101,7 +101,7 @@ async def end(actor: Actor, id: int, verb: str) -> BulkChange:
         change.before, change.after = {}, {"bulk_change": id}
     now = await find_change(actor.client, id)
     if change.nothing:
-        raise TransitionRefused(f"bulk change {id} is {now.status}: {verb} is for one that is {' or '.join(of)}")
+        raise TransitionRefused(f"bulk change {id} is {now.status}: {verb} is possible only for {' or '.join(of)}")
     if verb == "resume":
         actor.state.bulk.wake()
     return now

@@ -1,7 +1,7 @@
-"""Changes to many tasks in the background: asked for, made in batches, undone, stopped, resumed.
+"""Runs background changes to many tasks in batches; they can be undone, stopped and resumed.
 
-A batch, its entry in the audit log and how far the change is are one transaction, so whichever dashboard goes on after
-another one's death goes on exactly there. What is open is in the table: nothing is lost with the browser or the server.
+A batch, its entry in the audit log and the progress of the change are one transaction, so another dashboard process can
+take over after a crash exactly there. Open changes are in the table: nothing is lost with the browser or the server.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.web")
 
 BATCH: Final = 500
-"""Tasks that one transaction changes: a stop waits for one of them at most."""
+"""Tasks per transaction: a stop waits for at most one of them."""
 LOOK_SECONDS: Final = 60.0
-"""After so long without a change to make the table is looked at: another dashboard may have died with one."""
+"""Interval of polling the table without a due change: another dashboard process may have died with one."""
 RETRY_SECONDS: Final = 5.0
 TRIES: Final = 3
-"""A batch that was refused so often ends the change."""
+"""Number of rejected attempts at a batch after which the change fails."""
 
 
 class BulkRunner:
-    """Makes the changes that are due, one after the other."""
+    """Makes the due changes, one after the other."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -41,17 +41,17 @@ class BulkRunner:
         self._closing = False
 
     def start(self) -> None:
-        """Begin to look for changes that are due, if this does not look yet."""
+        """Start polling for due changes, unless it is already running."""
         if not self._closing and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
 
     def wake(self) -> None:
-        """Look at once: a change was asked for, or resumed."""
+        """Poll now: a change was created or resumed."""
         self.start()
         self._wakeup.set()
 
     async def close(self) -> None:
-        """End the looking; a batch under way is rolled back, and made again by whoever goes on."""
+        """Stop polling; a batch in progress is rolled back, and repeated by the process that continues the change."""
         self._closing = True
         if self._task is not None:
             self._task.cancel()
@@ -59,7 +59,7 @@ class BulkRunner:
             self._task = None
 
     async def run_once(self) -> float:
-        """Make the changes that are due; return in how many seconds to look again."""
+        """Make the due changes; return the seconds until the next poll."""
         run = self._client.database.run
         while (id := await run(commands.claim_bulk_change(self._id))) is not None:
             await self._make(id)
@@ -74,7 +74,7 @@ class BulkRunner:
             except PgschedError as error:
                 log.warning("bulk_changes_wait", error=str(error))
                 seconds = RETRY_SECONDS
-            if self._closing:  # a statement that was cancelled may end with an error of its own
+            if self._closing:  # A cancelled statement may end with an error of its own.
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -88,7 +88,7 @@ class BulkRunner:
                     return
                 refused = 0
             except DatabaseUnavailable:
-                raise  # it is still ours, and is taken up when the database is back
+                raise  # The change is still ours; it continues when the database is back.
             except PgschedError as error:
                 refused += 1
                 log.warning("bulk_batch_refused", bulk_change=id, error=str(error), tries=refused)
@@ -99,11 +99,11 @@ class BulkRunner:
                 await asyncio.sleep(refused)
 
     async def _make_batch(self, id: int) -> bool:
-        """Change the next tasks that fit; whether there may be more."""
+        """Change the next matching tasks; return whether more may follow."""
         async with self._client.transaction() as client:
             run = client.database.run
             batch = await run(commands.lock_bulk_change(id, self._id))
-            if batch is None:  # stopped
+            if batch is None:  # The change was stopped.
                 return False
             page = await run(find_ids(batch.filters, limit=BATCH, before_id=batch.before_id))
             changed = await run(change_tasks(batch.action, page.ids, dry_run=False, run_by=batch.actor))

@@ -1,4 +1,4 @@
-"""A value that is asked for often and loaded seldom."""
+"""A cached value for frequent reads of something expensive."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _Found(NamedTuple, Generic[T]):
 
 
 class Cached(Generic[T]):
-    """The answer of ``load``, one load at a time.
+    """Caches the result of ``load``, one load at a time.
 
-    An answer older than ``seconds`` is loaded anew; up to twice that age it is still given meanwhile, so that nobody
-    waits while somebody asks all the time. Whoever comes later waits for the load.
+    A value older than ``seconds`` is reloaded; up to twice that age it is still returned meanwhile, so that frequent
+    callers never wait. Later callers wait for the load.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Cached(Generic[T]):
         self._loading: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """Return the value; raises what ``load`` raises, and then asks again the next time."""
+        """Return the value; raises what ``load`` raises, and loads again on the next call."""
         found = self._found
         age = self._clock() - found.at if found is not None else 0.0
         if found is not None and age < self._seconds:
@@ -42,15 +42,15 @@ class Cached(Generic[T]):
             self._loading.add_done_callback(self._end)
         if found is not None and age < 2 * self._seconds:
             return found.value
-        return await asyncio.shield(self._loading)  # whoever leaves does not end it for the others
+        return await asyncio.shield(self._loading)  # A cancelled caller does not cancel the load for the others.
 
     def forget(self) -> None:
-        """Load it afresh the next time; a load under way may have begun before the change."""
+        """Reload on the next call; a load in progress may have started before the change."""
         self._found = None
         self._loading = None
 
     async def close(self) -> None:
-        """End a load that is under way."""
+        """Cancel a load in progress."""
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
@@ -67,4 +67,4 @@ class Cached(Generic[T]):
         if self._loading is task:
             self._loading = None
         if not task.cancelled():
-            task.exception()  # who waited got it; when nobody did, the next one to wait gets one of his own
+            task.exception()  # Waiting callers received the error; without any, the next caller starts a new load.

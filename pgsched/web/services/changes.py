@@ -30,25 +30,25 @@ from pgsched.web.services.audit import Change, audited, differences
 
 Work = Callable[[AsyncClient], Awaitable[object]]
 Versions = tuple[str, ...] | None
-"""The object must have one of these; None: any."""
+"""The object must have one of these versions; None: any."""
 SHOWN_IDS: Final = 1000
 """Maximum number of ids of changed tasks in an answer."""
 
 
 class Made(NamedTuple):
-    """A task that was asked for, and what became of it."""
+    """The task of a create request, and its outcome."""
 
     task: Task
     outcome: str
     """``created``, ``existing``, ``updated``, ``unchanged`` or ``replaced``."""
     differs: Sequence[str] = ()
-    """The given columns that an existing task has otherwise."""
+    """The given columns whose values differ from those of an existing task."""
     warnings: Sequence[str] = ()
-    """What the database says of it: that its type is not registered."""
+    """Warnings of the database: that the task's type is not registered."""
 
 
 class Edited(NamedTuple):
-    """A task as it is after an edit."""
+    """A task after an edit."""
 
     task: Task
     version: str
@@ -63,7 +63,7 @@ async def create_task(
     on_conflict: OnConflict = "return",
     unique: Unique | None = None,
 ) -> Made:
-    """Schedule a task. Raises as the client's ``schedule``."""
+    """Schedule a task. Raises like the client's ``schedule``."""
     async with audited(actor, "task.create") as change:
         was = await _known(change, options, on_conflict)
         scheduled = await change.client.schedule(task_type, payload, on_conflict=on_conflict, unique=unique, **options)
@@ -78,7 +78,7 @@ async def create_group(
     on_conflict: OnConflict = "return",
     unique: Unique | None = None,
 ) -> Made:
-    """Schedule a group of steps. Raises as the client's ``schedule_group``."""
+    """Schedule a group of steps. Raises like the client's ``schedule_group``."""
     async with audited(actor, "group.create") as change:
         was = await _known(change, options, on_conflict)
         scheduled = await change.client.schedule_group(
@@ -88,7 +88,7 @@ async def create_group(
 
 
 async def add_steps(actor: Actor, group_id: int, steps: Sequence[dict[str, Any] | str]) -> list[int]:
-    """Add steps to a group whose steps run; return their ids. Raises as the client's ``add_steps``."""
+    """Add steps to a running group; return their ids. Raises like the client's ``add_steps``."""
     async with audited(actor, "group.add_steps", task_id=group_id) as change:
         ids = await change.client.add_steps(group_id, {"steps": steps})
         change.before, change.after = {}, {"number": len(ids), "ids": ids[:SHOWN_IDS]}
@@ -96,7 +96,7 @@ async def add_steps(actor: Actor, group_id: int, steps: Sequence[dict[str, Any] 
 
 
 async def _known(change: Change, options: TaskOptions, on_conflict: OnConflict) -> Task | None:
-    """The task that is to be changed, as it is."""
+    """Return the current task that is to be changed."""
     key = options.get("idempotency_key")
     if on_conflict not in ("update", "replace") or key is None:
         return None
@@ -104,7 +104,7 @@ async def _known(change: Change, options: TaskOptions, on_conflict: OnConflict) 
 
 
 async def _made(change: Change, scheduled: Scheduled, was: Task | None = None) -> Made:
-    """The task that was made, or that had the key before; ``was``: as it was."""
+    """Return the task that was created, or that already had the key; ``was``: its previous state."""
     outcome = scheduled.outcome or "created"
     change.task_id, change.nothing = int(scheduled), outcome in ("existing", "unchanged")
     task = await change.client.get(scheduled)
@@ -122,7 +122,7 @@ async def _made(change: Change, scheduled: Scheduled, was: Task | None = None) -
 async def update_task(
     actor: Actor, id: int, payload: Mapping[str, Any] | None, options: TaskOptions, *, versions: Versions = None
 ) -> Edited:
-    """Change the given options of a task; return it as it is. Raises as the client's ``update``."""
+    """Change the given options of a task and return the task. Raises like the client's ``update``."""
     async with audited(actor, "task.update", task_id=id) as change:
         if_version = await _expected(change.client, id, versions)
         await change.client.update(id, payload, if_version=if_version, **options)
@@ -136,7 +136,7 @@ async def delete_task(actor: Actor, id: int, *, versions: Versions = None) -> No
 
 
 async def _expected(client: AsyncClient, id: int, versions: Versions) -> str | None:
-    """That of the versions which is to be compared: the present one, if it is among several."""
+    """Return the version to compare: the current one, if it is among several."""
     if versions is None or len(versions) < 2:
         return versions[0] if versions else None
     now = await client.version(id)
@@ -152,10 +152,10 @@ async def act_on_task(
     payload: Mapping[str, Any] | None = None,
     versions: Versions = None,
 ) -> Task:
-    """Enable, disable, run, cancel, retry, replan or skip; return the task as it is, of ``run`` the one that runs.
+    """Enable, disable, run, cancel, retry, replan or skip; return the task, for ``run`` the one that runs.
 
-    ``catch_up`` is of enable, ``payload`` of retry. Raises TaskNotFound, VersionConflict, and TransitionRefused in a
-    status that does not allow it.
+    ``catch_up`` belongs to enable, ``payload`` to retry. Raises TaskNotFound, VersionConflict, and TransitionRefused in
+    a status that does not allow it.
     """
     async with audited(actor, f"task.{verb}", task_id=id) as change:
         client, shown = change.client, id
@@ -187,9 +187,9 @@ async def change_tasks(
     dry_run: bool = False,
     before_id: int | None = None,
 ) -> Changed:
-    """Do one thing to all tasks that fit and that it suits, so many of them in a transaction, each with its entry.
+    """Apply an action to all matching tasks that allow it, in transactions of limited size, each with its entry.
 
-    Raises as the client's ``change_tasks``.
+    Raises like the client's ``change_tasks``.
     """
     tried = await actor.client.change_tasks(action, limit=limit, dry_run=True, before_id=before_id, **filters)
     if dry_run:
@@ -209,7 +209,7 @@ async def change_tasks(
 async def edit_payloads(
     actor: Actor, patch: Mapping[str, Any], filters: TaskFilters, *, limit: int, before_id: int | None, dry_run: bool
 ) -> EditedPayloads:
-    """Change the payloads of a batch of tasks that wait. Raises as the client's ``edit_payload_batch``."""
+    """Change the payloads of a batch of waiting tasks. Raises like the client's ``edit_payload_batch``."""
     async with audited(actor, "tasks.edit_payloads", target="tasks") as change:
         done = await change.client.edit_payload_batch(
             patch, limit=limit, before_id=before_id, dry_run=dry_run, **filters
@@ -221,9 +221,9 @@ async def edit_payloads(
 
 
 async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
-    """Retry or purge dead tasks and return how many; ``which`` is what the client's ``retry_dead`` and such take.
+    """Retry or purge dead tasks and return how many; ``which`` holds arguments of the client's ``retry_dead`` etc.
 
-    So many of them in a transaction, each with its entry.
+    In transactions of limited size, each with its entry.
     """
     following = retry_dead(**_of_all(which)) if verb == "retry" else purge_dead(**_of_all(which, "older_than"))
     number, done = 0, None
@@ -244,7 +244,7 @@ def _of_all(which: Mapping[str, Any], *others: str) -> dict[str, Any]:
 async def backfill(
     actor: Actor, task_id: int, since: datetime, until: datetime, *, max_ticks: int, dry_run: bool
 ) -> Sequence[BackfillTick]:
-    """Run ticks of a schedule that passed, or say which would be. Raises as the client's ``backfill``."""
+    """Run past ticks of a schedule, or return which would run. Raises like the client's ``backfill``."""
     async with audited(actor, "task.backfill", task_id=task_id) as change:
         ticks = await change.client.backfill(task_id, since, until, max_ticks=max_ticks, dry_run=dry_run)
         made = number_to_run(ticks)
@@ -255,21 +255,21 @@ async def backfill(
 
 
 def number_to_run(ticks: Sequence[BackfillTick]) -> int:
-    """How many of the ticks are run, neither before nor by the schedule itself."""
+    """Return how many of the ticks run now: not those that ran before or that the schedule itself will run."""
     return sum(one.outcome == "run" for one in ticks)
 
 
 async def change_queue(
     actor: Actor, verb: str, name: str, work: Work, *, versions: Versions = None
 ) -> tuple[QueueSettings, Change]:
-    """Let ``work`` change a queue in one transaction; return its settings as they are, and which of them were changed.
+    """Let ``work`` change a queue in one transaction; return its settings, and which of them changed.
 
-    Raises InvalidTask for a name that no queue may have, and VersionConflict.
+    Raises InvalidTask for an invalid queue name, and VersionConflict.
     """
     async with audited(actor, f"queue.{verb}", queue=name) as change:
         await change.client.database.run(lock_queue(name))
         was = await change.client.queue(name)
-        await work(change.client)  # first: what is wrong with it is said before who else edits
+        await work(change.client)  # First: an invalid request is reported before a concurrent edit.
         check_version(f"queue {name!r}", version_of_queue(was), versions)
         now = await change.client.queue(name)
         change.note(was.as_dict(), now.as_dict())
@@ -278,22 +278,22 @@ async def change_queue(
 
 
 def version_of_queue(one: QueueSettings) -> str:
-    """The version of the settings of a queue; whether it is paused is none of them."""
+    """Return the version of a queue's settings; it does not cover whether the queue is paused."""
     return version_of({name: value for name, value in one.as_dict().items() if name != "paused"})
 
 
 async def pause_queue(actor: Actor, name: str) -> QueueSettings:
-    """Claim nothing more of a queue; what runs goes on."""
+    """Pause a queue: claim no more of its tasks; running tasks continue."""
     return (await change_queue(actor, "pause", name, lambda client: client.pause_queue(name, paused_by=actor.name)))[0]
 
 
 async def resume_queue(actor: Actor, name: str) -> QueueSettings:
-    """Claim again from a paused queue."""
+    """Resume a paused queue."""
     return (await change_queue(actor, "resume", name, lambda client: client.resume_queue(name)))[0]
 
 
 async def find_calendar(client: AsyncClient, name: str) -> Calendar | None:
-    """Return a calendar; None when there is none of this name. Raises InvalidTask for a name that none may have."""
+    """Return a calendar; None when it does not exist. Raises InvalidTask for an invalid name."""
     found = await client.database.run(list_calendars(name))
     return found[0] if found else None
 
@@ -301,9 +301,9 @@ async def find_calendar(client: AsyncClient, name: str) -> Calendar | None:
 async def set_calendar(
     actor: Actor, name: str, days: Iterable[str], *, versions: Versions = None, exists: bool = False
 ) -> tuple[Calendar, Change]:
-    """Make a calendar or replace its days; return it as it is, and what was changed.
+    """Create a calendar or replace its days; return it, and what changed.
 
-    Raises InvalidTask, and VersionConflict; where it must exist, also when it does not.
+    Raises InvalidTask, and VersionConflict; where the calendar must exist, also when it does not.
     """
     async with audited(actor, "calendar.set", target=name) as change:
         await change.client.database.run(lock_calendar(name))
@@ -320,14 +320,14 @@ async def set_calendar(
 
 
 def version_of_calendar(one: Calendar | None) -> str:
-    """The version of a calendar: of its days; empty while there is none."""
+    """Return the version of a calendar, which covers its days; empty while it does not exist."""
     return "" if one is None else version_of({"days": one.days})
 
 
 async def delete_calendar(actor: Actor, name: str, *, versions: Versions = None) -> None:
     """Delete a calendar.
 
-    Raises CalendarNotFound, VersionConflict, and TransitionRefused while a cron expression names it.
+    Raises CalendarNotFound, VersionConflict, and TransitionRefused while a cron expression uses it.
     """
     async with audited(actor, "calendar.delete", target=name) as change:
         await change.client.database.run(lock_calendar(name))
@@ -339,14 +339,14 @@ async def delete_calendar(actor: Actor, name: str, *, versions: Versions = None)
 
 
 async def set_view(actor: Actor, name: str, query: str) -> tuple[SavedView, Change]:
-    """Save a view or replace its query; return it as it is, and what was changed. Raises InvalidTask."""
+    """Save a view or replace its query; return it, and what changed. Raises InvalidTask."""
     async with audited(actor, "view.set", target=name) as change:
         known = await change.client.database.run(list_views(name))
         was = known[0] if known else None
         await change.client.set_view(name, query, saved_by=actor.name)
         now = await change.client.view(name)
         change.before = None if was is None else {"saved_by": was.saved_by}
-        change.after = {"saved_by": now.saved_by}  # what was searched for may be what payloads hold
+        change.after = {"saved_by": now.saved_by}  # A search text may quote payloads.
         change.nothing = was is not None and was.query == now.query
     return now, change
 

@@ -1,4 +1,4 @@
-"""Types and errors for pages: what was counted, beside a time before, kept for some seconds."""
+"""Types and errors for pages: counters compared with an earlier period, cached for some seconds."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pgsched.web.services.cache import Cached
 T = TypeVar("T")
 
 SECONDS: Final = 15.0
-"""How long a look is kept: workers count once a minute."""
+"""How long a result is cached: workers count once a minute."""
 MAX_KEPT: Final = 50
-"""Looks that are kept: each range, comparison and queue is one."""
+"""Maximum number of cached results: each range, comparison and queue is one."""
 RANGES: Final = ("1h", "6h", "24h", "7d", "30d")
 BESIDES: Final = ("day", "week", "none")
 _LONG: Final = {"7d": "7d", "30d": "30d"}
-"""Ranges that stand beside the time right before them: a day or a week before would overlap."""
+"""Ranges that are compared with the period right before them: a day or a week earlier would overlap."""
 
 
 def ago_of(within: str, beside: str) -> str | None:
-    """Return how long before a range the one begins that it is compared with."""
+    """Return how much earlier the compared period starts."""
     if beside == "none":
         return None
     return _LONG.get(within) or {"day": "1d", "week": "7d"}[beside]
 
 
 class TypesLook(NamedTuple):
-    """Every type in a time, and in the time before."""
+    """Every type in a period, and in the period before."""
 
     time: CountedTime
     now: list[TypeStats]
@@ -37,7 +37,7 @@ class TypesLook(NamedTuple):
 
 
 class ErrorsLook(NamedTuple):
-    """Groups of errors in a time, and how many there were in the time before."""
+    """Groups of errors in a period, and their number in the period before."""
 
     time: CountedTime
     now: list[ErrorStats]
@@ -45,7 +45,7 @@ class ErrorsLook(NamedTuple):
 
 
 class CountedLooks:
-    """The looks of one app."""
+    """The cached results of one app."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -83,7 +83,7 @@ class CountedLooks:
         return await _kept(self._errors, (within, ago, task_type, queue), Cached(load, seconds=SECONDS)).get()
 
     async def close(self) -> None:
-        """End the looks that are under way."""
+        """Cancel the queries in progress."""
         for types in self._types.values():
             await types.close()
         for errors in self._errors.values():
@@ -91,7 +91,7 @@ class CountedLooks:
 
 
 def _kept(looks: OrderedDict[tuple[Any, ...], Cached[T]], key: tuple[Any, ...], new: Cached[T]) -> Cached[T]:
-    """Return the look that is kept under this key; the one that was asked for longest ago makes room for a new one."""
+    """Return the cached result of this key; the least recently used one is evicted for a new one."""
     found = looks.setdefault(key, new)
     looks.move_to_end(key)
     while len(looks) > MAX_KEPT:

@@ -11,15 +11,15 @@ from pgsched.web.services.audit import audited, differences
 
 
 class Sent(NamedTuple):
-    """An event that was to be sent."""
+    """The result of sending an event."""
 
     id: int
     is_new: bool
-    """False: one of the same name and key was there before, and has this id."""
+    """False: an event of the same name and key existed before, and has this id."""
 
 
 async def emit(actor: Actor, id: int, name: str, payload: Any = None, event_key: str | None = None) -> Sent:
-    """Send an event to a task; one whose key is known is not sent. Raises as the client's ``emit``."""
+    """Send an event to a task; one with a known key is not sent again. Raises like the client's ``emit``."""
     async with audited(actor, "task.emit", task_id=id) as change:
         event = await change.client.emit(id, name, payload, event_key=event_key)
         is_new = await change.client.database.run(is_new_event(event))
@@ -30,7 +30,7 @@ async def emit(actor: Actor, id: int, name: str, payload: Any = None, event_key:
 
 
 async def restart(actor: Actor, id: int, from_step: str | None = None, from_key: str = "") -> Task:
-    """Run a task afresh, or from a step on; return it as it is. Raises as the client's ``restart``."""
+    """Run a task again, completely or from a step on; return the task. Raises like the client's ``restart``."""
     async with audited(actor, "task.restart", task_id=id) as change:
         was = await change.client.get(id)
         await change.client.restart(id, from_step, from_key=from_key)

@@ -1,4 +1,4 @@
-"""What is done with all dead tasks of an error, each batch with its entry in the audit log."""
+"""Changes to all dead tasks of an error, each batch with its entry in the audit log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_COUNTED: Final = 10_000
 async def change_error(actor: Actor, verb: str, id: str) -> int:
     """Retry or delete all dead tasks of an error; return how many. In batches, each with its entry.
 
-    Raises ErrorNotFound, and InvalidTask for what is no single group.
+    Raises ErrorNotFound, and InvalidTask for an id that is not a single group.
     """
     following = dead_of_error(await actor.client.error(id))
     number = 0

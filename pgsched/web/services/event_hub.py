@@ -1,4 +1,4 @@
-"""What happens to tasks, as workers tell it by NOTIFY: one connection listens for all who ask."""
+"""Events of tasks, as workers send them by NOTIFY: one connection listens for all subscribers."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.web")
 
 MAX_WAITING: Final = 1000
-"""So many events wait for a subscriber; one that is slower is let go."""
+"""Maximum number of events that wait for a subscriber; a slower one is disconnected."""
 RETRY_SECONDS: Final = 1.0
 POOLER_SECONDS: Final = 60.0
-"""How often it is tried where a pooler or a standby answers, which pass nothing on."""
+"""Interval of retries where a pooler or a standby answers, which do not forward notifications."""
 
 Event = dict[str, Any]
 LISTENING: Final[Event] = {"event": "listening"}
-"""The connection listens; what happened before is not told."""
+"""The connection listens; earlier events are not delivered."""
 
 
 class Subscription:
-    """The events of one subscriber, in their order."""
+    """The events of one subscriber, in order."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(MAX_WAITING + 1)
         self._ended = False
 
     async def next(self) -> Event | None:
-        """Wait for the next event; None when there are no more: the server ends, or the subscriber was too slow."""
+        """Wait for the next event; None at the end: the server stops, or the subscriber was too slow."""
         return await self._waiting.get()
 
     def put(self, event: Event) -> None:
-        """Let an event wait to be taken."""
+        """Add an event to the queue."""
         if not self._ended:
             if self._waiting.qsize() >= MAX_WAITING:
                 self.end()
@@ -46,14 +46,14 @@ class Subscription:
                 self._waiting.put_nowait(event)
 
     def end(self) -> None:
-        """Let nothing more follow."""
+        """End the stream."""
         if not self._ended:
             self._ended = True
             self._waiting.put_nowait(None)
 
 
 class EventHub:
-    """Listens while there is a subscriber. After a lost connection it listens again, and says so: events may lack."""
+    """Listens for subscribers. After a lost connection it listens again and says so: events may be lost."""
 
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
@@ -64,7 +64,7 @@ class EventHub:
 
     @contextlib.asynccontextmanager
     async def subscribe(self) -> AsyncIterator[Subscription]:
-        """Give the events from now on: first LISTENING, once we do."""
+        """Yield the events from now on: first LISTENING, once the connection listens."""
         one = Subscription()
         self._subscriptions.add(one)
         if self._closed:
@@ -81,7 +81,7 @@ class EventHub:
                 await self._stop()
 
     async def close(self) -> None:
-        """End the streams and the connection, and let none begin."""
+        """Close the streams and the connection, and accept no more."""
         self._closed = True
         for one in self._subscriptions:
             one.end()
@@ -89,7 +89,9 @@ class EventHub:
 
     async def _stop(self) -> None:
         task, self._task = self._task, None
-        self._listening = False  # at once: who comes while the connection is closed waits for the next one
+        self._listening = (
+            False  # Immediately: a subscriber that comes while the connection is closed waits for the next one.
+        )
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
@@ -122,7 +124,7 @@ class EventHub:
         if isinstance(event, dict) and isinstance(event.get("event"), str):
             self._tell(event)
         else:
-            log.warning("announcement_unreadable")  # anybody may NOTIFY
+            log.warning("announcement_unreadable")  # Any session may NOTIFY.
 
     def _tell(self, event: Event) -> None:
         for one in self._subscriptions:

@@ -1,4 +1,4 @@
-"""What a list of tasks shows as a file, streamed: memory stays small however many tasks fit."""
+"""The tasks of a list as a file, streamed: memory stays small whatever their number."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _format = one_of(*FORMATS)
 
 
 def export(actor: Actor, kind: str, filters: TaskFilters) -> StreamingResponse:
-    """Return all tasks that fit as a file to save; what the actor may not see is empty. Raises InvalidTask."""
+    """Return all matching tasks as a download; columns that are hidden from the actor are empty. Raises InvalidTask."""
     kind = str(_format("format", kind))
     if "query" in filters:
         raise InvalidTask("must be read before", field="query")
-    filter_parameters(filters)  # refused before the answer begins
+    filter_parameters(filters)  # An invalid filter is rejected before the answer starts.
     name = f"tasks.{kind}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingResponse(_chunks(actor, kind, filters), media_type=MEDIA_TYPES[kind], headers=headers)

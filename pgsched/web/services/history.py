@@ -1,4 +1,4 @@
-"""What ended in the last hour, minute by minute, kept in memory: each look reads only what came since the last."""
+"""Finished attempts of the last hour per minute, kept in memory: each query reads only what is new."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import NamedTuple
 from pgsched.db.queries.dashboard import MinuteCount
 
 Minutes = dict[datetime, Counter[str]]
-"""Of each minute so many attempts by outcome."""
+"""Number of attempts by outcome, for each minute."""
 
 
 class Ended(NamedTuple):
-    """What ended of one queue within the hour."""
+    """Finished attempts of one queue within the hour."""
 
     number: int = 0
     failed: int = 0
-    """Those of them that did not complete."""
+    """Number of them that did not complete."""
 
 
 class History:
-    """The minutes of the last hour; ``load`` counts the current minute and so many before it."""
+    """The minutes of the last hour; ``load`` counts the current minute and the given number before it."""
 
     MINUTES = 60
     SECONDS = 2.0
-    """It is asked for so often at most; less often where counting takes long."""
+    """The minimum interval of queries; longer where counting is slow."""
     MAX_SHARE = 0.1
-    """The share of time that counting may take."""
+    """The fraction of time that counting may take."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class History:
         self._ask_after = 0.0
 
     async def minutes(self) -> Minutes:
-        """Return every minute of the last hour, the empty ones too."""
+        """Return every minute of the last hour, including empty ones."""
         async with self._lock:
             began = self._clock()
             if began >= self._ask_after:
@@ -60,7 +60,7 @@ class History:
         return {at: _by_status(self._counted.get(at, Counter())) for at in hour}
 
     def by_queue(self) -> dict[str, Ended]:
-        """Return what ended within the hour as it was last read, by queue."""
+        """Return the attempts that ended within the hour, by queue, from the latest query."""
         numbers: Counter[str] = Counter()
         failed: Counter[str] = Counter()
         for bucket in self._counted.values():
@@ -71,13 +71,14 @@ class History:
 
     async def _renew(self, began: float) -> None:
         back = self.MINUTES
-        if self._loaded_at is not None:  # two more than went by: what ended in a minute may be committed in the next
+        # Two more minutes than passed: an attempt that ended in a minute may be committed in the next.
+        if self._loaded_at is not None:
             back = min(int((began - self._loaded_at) // 60) + 2, self.MINUTES)
         rows = await self._load(back)
         fresh: dict[datetime, Counter[tuple[str, str]]] = {}
         for row in rows:
             fresh.setdefault(row.minute, Counter())[row.queue, row.status] += row.number
-        known = self._counted | fresh  # a minute that was read again takes the place of what was known of it
+        known = self._counted | fresh  # A minute that was read again replaces its previous counts.
         this = self._now().replace(second=0, microsecond=0)
         gone = max([this, *known]) - timedelta(minutes=self.MINUTES)
         self._counted = {at: bucket for at, bucket in known.items() if at > gone}

@@ -1,4 +1,4 @@
-"""A form made of the schema of a payload: its fields, what is typed into them, and the payload that it makes. Pure."""
+"""A form generated from the schema of a payload: its fields, their texts, and the resulting payload. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.json_text import read_object, read_value
 
 PREFIX: Final = "p."
-"""What the names of its fields begin with; one named by nothing else has all keys that the schema does not name."""
+"""Prefix of the names of its fields; the field with the prefix alone has all keys outside the schema."""
 MAX_FIELDS: Final = 200
-"""A payload of more keys is written as JSON."""
+"""A payload with more keys is edited as JSON."""
 _DEPTH: Final = 8
-"""So far a reference to another reference is followed."""
+"""Maximum depth of references that are followed."""
 _LONGEST_SHOWN: Final = 60
 _FORMATS: Final = {
     "date-time": "2030-01-31T12:00:00Z",
@@ -39,7 +39,7 @@ _NAMED: Final = re.compile(r"argument '([^']*)'")
 
 
 class FieldError(ValueError):
-    """What is wrong with the text of a field."""
+    """An invalid text of a field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Field:
     hint: str
     """Its type and limits, in words."""
     default: str | None
-    """What the handler takes where it is left out, as JSON; None: nobody says."""
+    """The handler's default as JSON; None: unknown."""
     choices: Sequence[Any] = ()
     placeholder: str = ""
     schema: Mapping[str, Any]
@@ -66,7 +66,7 @@ class Field:
 
     @property
     def options(self) -> list[str]:
-        """The texts that may be chosen."""
+        """The texts to choose from."""
         return ["true", "false"] if self.kind == "boolean" else [_text(one) for one in self.choices]
 
     def read(self, text: str) -> Any:
@@ -87,7 +87,7 @@ class Field:
         return self._checked_number(_number(given, whole=self.kind == "integer"))
 
     def text_of(self, value: Any) -> str | None:
-        """Return how a field shows a value; None where it has no text for it."""
+        """Return a value as the text of a field; None where no text can represent it."""
         if self.kind == "json":
             return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict | list) and value else None)
         if self.kind == "text":
@@ -118,10 +118,10 @@ class PayloadForm:
 
     fields: Sequence[Field]
     is_open: bool
-    """Other keys may be there, too."""
+    """Whether other keys are allowed."""
 
     def read(self, form: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the payload that a form makes, and what is wrong with it by the names of its fields."""
+        """Return the payload of a filled form, and the errors by field name."""
         payload: dict[str, Any] = {}
         errors: dict[str, str] = {}
         for field in self.fields:
@@ -147,7 +147,7 @@ class PayloadForm:
         return payload, errors
 
     def texts_of(self, payload: Mapping[str, Any]) -> dict[str, str] | None:
-        """Return a payload as the texts of the fields; None where it can only be written as JSON."""
+        """Return a payload as the texts of the fields; None where only JSON can represent it."""
         texts: dict[str, str] = {}
         by_key = {field.key: field for field in self.fields}
         others = {key: value for key, value in payload.items() if key not in by_key}
@@ -165,7 +165,7 @@ class PayloadForm:
 
 
 def form_of(schema: Mapping[str, Any] | None) -> PayloadForm | None:
-    """Return the form of a payload with this schema; None where it says of no key what it is."""
+    """Return the form of a payload with this schema; None where the schema describes no key."""
     if schema is None or not isinstance(schema.get("properties"), Mapping) or len(schema["properties"]) > MAX_FIELDS:
         return None
     required = schema.get("required")
@@ -176,13 +176,13 @@ def form_of(schema: Mapping[str, Any] | None) -> PayloadForm | None:
         return None
     definitions = schema.get("$defs")
     known = definitions if isinstance(definitions, Mapping) else {}
-    # Those that must be there first, else in the order of the schema.
+    # Required keys first, then in the order of the schema.
     ordered = sorted(properties, key=lambda key: key not in needed)
     return PayloadForm(fields=[_field(key, properties[key], known, key in needed) for key in ordered], is_open=is_open)
 
 
 def field_of_error(message: str, form: PayloadForm) -> str | None:
-    """Return the name of the field that a refusal of the database is about; None where it is about none."""
+    """Return the name of the field that a database error is about; None when it is about none."""
     found = _NAMED.search(message)
     return next((one.name for one in form.fields if found is not None and one.key == found[1]), None)
 
@@ -207,7 +207,7 @@ def _field(key: str, given: Any, definitions: Mapping[str, Any], required: bool)
 
 
 def _resolved(schema: Any, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a reference names, with what is said beside it."""
+    """Return the schema that a reference names, merged with the keywords next to it."""
     for _ in range(_DEPTH):
         if not isinstance(schema, Mapping):
             return {}
@@ -221,7 +221,7 @@ def _resolved(schema: Any, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_null(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """The schema of the values that are not null, and whether null is one, too."""
+    """Return the schema of the values that are not null, and whether null is allowed."""
     kinds = schema.get("type")
     if isinstance(kinds, list) and "null" in kinds:
         others = [one for one in kinds if one != "null"]
@@ -265,7 +265,7 @@ def _hint(kind: str, schema: Mapping[str, Any]) -> str:
     if isinstance(schema.get("exclusiveMaximum"), int | float):
         words.append(f"less than {schema['exclusiveMaximum']}")
     if isinstance(schema.get("pattern"), str):
-        words.append(f"as {schema['pattern'][:_LONGEST_SHOWN]}")
+        words.append(f"matching {schema['pattern'][:_LONGEST_SHOWN]}")
     return ", ".join(words)
 
 

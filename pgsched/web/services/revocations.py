@@ -1,4 +1,4 @@
-"""Sessions that were logged out: asked of the databases at most once a second, for all requests."""
+"""Revoked sessions (logged out): read from the databases at most once a second, for all requests."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.web")
 
 SECONDS: Final = 1.0
-"""A logout in another process holds here after so long."""
+"""A logout in another process takes effect here after this time."""
 PATIENCE: Final = 2.0
-"""Seconds that a request waits for the answer of a database; then what was known last holds."""
+"""Seconds that a request waits for the answer of a database; after that the last known state is used."""
 OVERLAP: Final = timedelta(minutes=1)
-"""A logout is committed after its time was taken: this far back is read again."""
+"""A logout is committed after its timestamp was taken: this period is read again."""
 _START: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class _Reader:
-    """What one database knows."""
+    """The known state of one database."""
 
     def __init__(self, database: AsyncDatabase) -> None:
         self.database = database
@@ -53,24 +53,24 @@ class Revocations:
         self._readers = [_Reader(database) for database in databases]
         self._clock = clock
         self._ended: dict[str, datetime] = {}
-        """The sessions that were logged out, with the time at which they would have ended."""
+        """The sessions that were logged out, with the time at which they would have expired."""
         self._looked_at: float | None = None
         self._look: asyncio.Task[None] | None = None
 
     async def is_revoked(self, session: str) -> bool:
-        """Whether a session was logged out; what this process has not heard within :data:`SECONDS` is asked for."""
+        """Return whether a session was logged out; queries databases that were not read within :data:`SECONDS`."""
         if session in self._ended:
             return True
         await self._refresh()
         return session in self._ended
 
     async def revoke(self, session: str, ends_at: datetime) -> None:
-        """End a session: here at once, elsewhere through the databases, of which one that is away is left out."""
+        """Revoke a session: here at once, elsewhere through the databases; unavailable databases are skipped."""
         self._ended[session] = ends_at
         await asyncio.gather(*(self._tell(reader, session, ends_at) for reader in self._readers))
 
     async def close(self) -> None:
-        """End a look that is under way."""
+        """Cancel a query in progress."""
         if self._look is not None:
             self._look.cancel()
             await asyncio.gather(self._look, return_exceptions=True)

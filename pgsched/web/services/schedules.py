@@ -1,4 +1,4 @@
-"""What a schedule will do, and whether it does."""
+"""Previews of schedules, and checks whether they run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Preview(NamedTuple):
 async def preview_schedule(
     client: AsyncClient, cron: str | None, *, after: datetime | None = None, n: int, **options: Any
 ) -> Preview:
-    """Return what a schedule will do after an instant, now by default; ``options`` are those of ``schedule_of``.
+    """Return the preview of a schedule after an instant, now by default; ``options`` are those of ``schedule_of``.
 
     Raises InvalidTask.
     """
@@ -32,11 +32,11 @@ async def preview_schedule(
         schedule = schedule_of(cron, calendars=calendars, **options)
         return Preview(explain(schedule), ticks_of(schedule, after=after or datetime.now(UTC), n=n))
 
-    return await asyncio.to_thread(work)  # a rare cron expression takes its time to find
+    return await asyncio.to_thread(work)  # The ticks of a rare cron expression take time to find.
 
 
 def is_stalled(schedule: Task, now: datetime) -> bool:
-    """Whether a schedule should have run as long ago as the doctor minds, and nobody runs it."""
+    """Return whether a schedule is overdue by the doctor's limit, and no worker runs it."""
     due, leased = schedule.next_run_at, schedule.locked_until
     late = due is not None and due < now - timedelta(seconds=LATE_SECONDS)
     return schedule.enabled and late and (leased is None or leased < now)

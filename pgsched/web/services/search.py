@@ -1,6 +1,6 @@
-"""Searches of tasks and of attempts that any table answers quickly: a request looks at one part of it after the other.
+"""Searches of tasks and attempts in time-limited parts, so that tables of any size answer quickly.
 
-Attempts are looked for back through time, in spans that grow while few are found; tasks from the latest id down.
+Attempts are searched back in time, in spans that grow while few are found; tasks from the latest id down.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pgsched.domain.task_filters import TaskFilters
 from pgsched.web.auth.access import Actor
 
 SECONDS = 0.05
-"""After so long no further part is looked through, and who asks may go on; of attempts the database's work counts."""
+"""Time limit of a request, after which it returns a cursor; for attempts only the database's work counts."""
 EMPTY_SECONDS = 0.2
-"""The same of attempts while none is found: many short looks lead through idle hours."""
+"""The limit while no attempt was found: many short queries skip idle hours."""
 FIRST_SCAN = 5_000
-"""Rows that the first stretch of a search looks at."""
+"""Rows in the first part of a search."""
 LONGEST_KEY = 500
 _FIRST = timedelta(seconds=1)
 _GROWTH = 2.0
-"""A span is at most so many times as long as the one before, less where that one held much: what comes before hours
-without an attempt may be dense."""
+"""A span is at most this many times as long as the one before, less after a span with many attempts: before hours
+without an attempt they may be dense."""
 _BEFORE_ALL = 1 - 2**63
 
 Place = tuple[datetime, int, int]
@@ -37,11 +37,11 @@ Place = tuple[datetime, int, int]
 
 
 class Attempts(NamedTuple):
-    """What was found, the latest first."""
+    """The matches, the latest first."""
 
     found: list[Execution]
     next_before: Place | None
-    """The next page comes before this place; None when nothing is left to look at."""
+    """The next page is before this place; None when the search is complete."""
 
 
 async def find_attempts(
@@ -54,11 +54,11 @@ async def find_attempts(
     before: Place | None,
     limit: int,
 ) -> Attempts:
-    """Return attempts that began within the last ``seconds``; those ``before`` a place when one is given."""
-    async with database.transaction() as one:  # of one connection: waited for once
+    """Return attempts that started within the last ``seconds``; only those ``before`` a place when one is given."""
+    async with database.transaction() as one:  # On one connection: waited for once.
         began = time.monotonic()
         now = await one.run(dashboard.begin_look())
-        way = time.monotonic() - began  # there and back, without work
+        way = time.monotonic() - began  # A round trip without work.
         lowest = now - timedelta(seconds=seconds)
         upper, span, place = before[0] if before else now, _FIRST, before
         found: list[Execution] = []
@@ -86,7 +86,7 @@ async def find_attempts(
 
 
 def visible(actor: Actor, filters: TaskFilters) -> TaskFilters:
-    """Return the filters with those of a query in its place; where payloads are hidden, texts are looked for elsewhere.
+    """Return the filters with ``q`` replaced by its parsed terms; where payloads are hidden, texts skip hidden columns.
 
     Raises InvalidTask.
     """
@@ -105,9 +105,9 @@ async def find_stretch(
     scan: int | None = None,
     without: Sequence[str] = (),
 ) -> Page:
-    """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock.
+    """Return tasks of one part of the table, from the latest id down; running tasks are read by the due clock.
 
-    They are read ``without`` these columns, which are None.
+    The columns in ``without`` are not read, and are None.
     """
     if list(filters.get("status") or ()) == ["running"] and filters.get("ids") is None:
         ids = await client.database.run(dashboard.find_running_ids())
@@ -119,9 +119,9 @@ async def find_stretch(
 
 
 async def find_page(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
-    """Return tasks of as many stretches as there is time for, until there are enough of them.
+    """Return tasks of as many parts as fit the time limit, until there are enough of them.
 
-    The first stretch is short: how long a row takes to look at depends on the filter, and on how long payloads are.
+    The first part is short: the time per row depends on the filter and on the length of payloads.
     """
     ends_at = time.monotonic() + SECONDS
     found, scan = Page([], before_id), FIRST_SCAN
@@ -138,14 +138,14 @@ async def find_page(client: AsyncClient, filters: TaskFilters, *, limit: int, be
 
 
 async def made_at(client: AsyncClient, id: int | None) -> datetime | None:
-    """When a task was made, as the place that a search has come to; None when it is gone."""
+    """Return when a task was created, as the place that a search has reached; None when it is gone."""
     if id is None:
         return None
     return await client.database.run(dashboard.find_created_at(id))
 
 
 async def find_offers(actor: Actor, query: str) -> list[tuple[str, Task]]:
-    """Return what a query of one word may mean beside a text: the task of that id, and the one with that key."""
+    """Return what a query of one word may also mean: the task with that id, and the one with that key."""
     terms = parse_query(query)
     if len(terms) != 1 or terms[0].name != "text":
         return []

@@ -1,4 +1,4 @@
-"""How many streams there are, and whose: nobody can use up those of all others."""
+"""Limits on open streams, per client and in total: no client can use up those of all others."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ MAX_OF_ONE: Final = 20
 
 
 class Client(NamedTuple):
-    """Who has a stream."""
+    """The owner of a stream."""
 
     address: str
-    """Where he comes from."""
+    """The client's address."""
     session: str
-    """Which of those who come from there: the session of a person, else the role of the token."""
+    """The client among those of its address: the session of a person, or the role of a token."""
 
 
 class TooManyStreams(Exception):
-    """There is no room for another stream; ``own``: since this client has so many itself."""
+    """No other stream can be opened; ``own``: because this client has too many itself."""
 
     def __init__(self, detail: str, *, own: bool) -> None:
         super().__init__(detail)
@@ -30,43 +30,43 @@ class TooManyStreams(Exception):
 
 
 class Place:
-    """The place of one stream among them, to be given back by :meth:`leave`."""
+    """The place of one stream, to be released by :meth:`leave`."""
 
     def __init__(self, streams: Streams, client: Client) -> None:
         self._streams = streams
         self.client = client
         self.ended = asyncio.Event()
-        """Set when the stream is to end: somebody else needs its place, or its session was logged out."""
+        """Set when the stream must end: another client needs its place, or its session was logged out."""
 
     def leave(self) -> None:
-        """Give the place back; a second time does no harm."""
+        """Release the place; calling it again has no effect."""
         self._streams.remove(self)
 
 
 class Streams:
-    """The streams of a process. When there are as many as may be, whoever has the fewest gets the place of another's.
+    """The streams of a process. At the limit, the client with the fewest takes the place of another client's stream.
 
-    First addresses are compared, then the sessions of one address: somebody who logs in a thousand times from one
-    machine takes places from himself.
+    Addresses are compared first, then the sessions of one address: a person who logs in a thousand times from one
+    machine only takes their own places.
     """
 
     def __init__(self, *, most: int = MAX_STREAMS, most_of_one: int = MAX_OF_ONE) -> None:
         self._most = most
         self._most_of_one = most_of_one
-        self._places: dict[Place, None] = {}  # the one that came first is the first
+        self._places: dict[Place, None] = {}  # Oldest first.
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return their number."""
         return len(self._places)
 
     def join(self, client: Client) -> Place:
         """Give a place to a client. Raises TooManyStreams."""
         if sum(place.client == client for place in self._places) >= self._most_of_one:
-            raise TooManyStreams(f"you have {self._most_of_one} streams open already: close one", own=True)
+            raise TooManyStreams(f"you already have {self._most_of_one} streams open: close one", own=True)
         if len(self._places) >= self._most:
             victim = self._richest(client)
             if victim is None:
-                raise TooManyStreams(f"{self._most} streams are open already: try again later", own=False)
+                raise TooManyStreams(f"{self._most} streams are already open: try again later", own=False)
             victim.ended.set()
             self.remove(victim)
         place = Place(self, client)
@@ -74,7 +74,7 @@ class Streams:
         return place
 
     def remove(self, place: Place) -> None:
-        """Count a place no more."""
+        """Release a place."""
         self._places.pop(place, None)
 
     def end_session(self, session: str) -> None:
@@ -84,7 +84,7 @@ class Streams:
             self.remove(place)
 
     def _richest(self, client: Client) -> Place | None:
-        """The latest stream of whoever has most; None unless that leaves him as many as ``client`` then has."""
+        """Return the latest stream of the client with the most; None unless it keeps as many as ``client`` has."""
         if not self._places:
             return None
         addresses = Counter(place.client.address for place in self._places)

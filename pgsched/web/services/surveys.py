@@ -1,4 +1,4 @@
-"""What pages count, shared by all who look at them, and some seconds old at most."""
+"""Counters for pages, shared by all readers, and at most some seconds old."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pgsched.web.services.history import History
 
 SECONDS = 5.0
 ASKED: Final = ("version", "queues", "types", "workers", "front", "backlogs")
-"""The questions of the doctor that pages ask with each survey; the others are asked by its own look, less often."""
+"""The doctor's checks that pages run with each survey; the others run less often, in a query of their own."""
 
 
 class Survey(NamedTuple):
-    """The whole of it at one moment."""
+    """All counters at one moment."""
 
     now: datetime
     """The time of the database."""
@@ -33,16 +33,16 @@ class Survey(NamedTuple):
     statuses: list[StatusCount]
     about_rows: int
     diagnosis: Diagnosis
-    """What the doctor says to these answers."""
+    """The doctor's findings."""
 
     @property
     def paused(self) -> set[str]:
-        """The names of the queues that are paused."""
+        """The names of the paused queues."""
         return {queue.name for queue in self.queues if queue.paused}
 
 
 class Surveys:
-    """The counts of one app."""
+    """The counters of one app."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -53,7 +53,7 @@ class Surveys:
         self.close = self._cached.close
 
     async def _load(self) -> Survey:
-        async with self._client.transaction() as one:  # of one connection: waited for once
+        async with self._client.transaction() as one:  # On one connection: waited for once.
             run = one.database.run
             now = await run(dashboard.begin_look())
             asked = questions(now)

@@ -1,4 +1,4 @@
-"""The gauges of the whole table for who scrapes the web face: there to be asked when no worker is left to tell them."""
+"""Table-wide gauges for scrapers of the web server: available even when no worker is left to export them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pgsched.web.services.cache import Cached
 from pgsched.worker.table_gauges import CachedGauges
 
 ONE_FOR_ALL_SECONDS = 1.0
-"""An answer is given to all who ask within this time."""
+"""An answer is shared by all requests within this time."""
 TIMEOUT_SECONDS = 8.0
-"""A database that does not answer is given up before a scraper, which has 10 s as a rule, gives up us."""
+"""Time limit of the database, below that of a scraper, which is usually 10 s."""
 
 
 class TableGauges:
-    """The table's gauges as text for Prometheus, on a connection of their own that is opened when somebody asks."""
+    """The table's gauges as text for Prometheus, on a separate connection that is opened on demand."""
 
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
@@ -26,7 +26,7 @@ class TableGauges:
         self._text = Cached(self._load, seconds=ONE_FOR_ALL_SECONDS)
 
     async def text(self) -> bytes:
-        """Return the text. Raises DatabaseUnavailable when the table has to be counted and cannot be."""
+        """Return the text. Raises DatabaseUnavailable when the table must be counted and cannot be."""
         return await self._text.get()
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What will run in the time ahead, computed once for all who look, and some seconds old at most."""
+"""Upcoming runs, computed once for all readers, and at most some seconds old."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 SECONDS: Final = 10.0
 MAX_KEPT: Final = 64
-"""Pages of one plan whose pictures are kept."""
+"""Pages of one plan whose pictures are cached."""
 SPANS: Final = ("1h", "24h", "7d")
-"""The times ahead that pages show."""
+"""The periods that pages offer."""
 
 
 class Ahead:
-    """A plan, with what is counted beside it, and what was made of it."""
+    """A plan, with its counters and everything derived from it."""
 
     def __init__(self, plan: Plan, found: Found) -> None:
         self.plan = plan
@@ -32,7 +32,7 @@ class Ahead:
         self._kept: dict[Hashable, Any] = {}
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what ``make`` has made for this key; so that all who look at one page share its pictures."""
+        """Return the cached result of ``make`` for this key, so that all readers of a page share its pictures."""
         if key not in self._kept:
             made = make()
             if len(self._kept) >= MAX_KEPT:
@@ -50,7 +50,7 @@ class Ahead:
         offset: int = 0,
         limit: int = 100,
     ) -> Timeline:
-        """Return a part of it: one-time tasks are not counted where a text or a state is asked for."""
+        """Return a filtered part; with a text or a state, one-time tasks are not counted."""
         text = (search or "").casefold()
 
         def fits(one: PlannedSchedule) -> bool:
@@ -81,23 +81,23 @@ class Upcoming:
         return Cached(lambda: self._load(within), seconds=SECONDS)
 
     async def get(self, within: Duration) -> Ahead:
-        """Return the plan for a time ahead; those that pages show are shared. Raises InvalidTask."""
+        """Return the plan for a period; those that pages offer are shared. Raises InvalidTask."""
         shared = self._plans.get(within) if isinstance(within, str) else None
         return await (self._load(within) if shared is None else shared.get())
 
     def forget(self) -> None:
-        """Plan afresh the next time: something was changed."""
+        """Plan again on the next call: something was changed."""
         for plan in self._plans.values():
             plan.forget()
 
     async def close(self) -> None:
-        """End what is computed for nobody any more."""
+        """Cancel computations in progress."""
         for plan in self._plans.values():
             await plan.close()
 
     async def _load(self, within: Duration) -> Ahead:
         async with self._client.transaction() as one:
             found = await answered(one.database, asking(within))
-        ahead = Ahead(await asyncio.to_thread(found.plan), found)  # thousands of schedules take their time
-        await asyncio.to_thread(ahead.timeline)  # sums up what all who look share
+        ahead = Ahead(await asyncio.to_thread(found.plan), found)  # Thousands of schedules take a while.
+        await asyncio.to_thread(ahead.timeline)  # Sums that all readers share.
         return ahead

@@ -1,4 +1,4 @@
-"""Says what changed: one look at the database a second for all who watch."""
+"""Detects changes: one query a second for all watchers."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ log = get_logger("pgsched.web")
 
 POLL_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 4.0
-"""A database that has not answered by then is down, for all that a page can know."""
+"""A database that has not answered within this time counts as down."""
 ANYTHING: Final = "*"
-"""Stands for every table: something may have changed that was not seen."""
+"""Stands for every table: changes may have been missed."""
 
 
 class Look(NamedTuple):
-    """What was seen at one moment."""
+    """The state at one moment."""
 
     tables: Mapping[str, int]
-    """Of each table a number that grows with each change of it."""
+    """A number per table that grows with each change of it."""
     tasks: Mapping[int, str]
-    """Of each watched task a mark that differs after each change; none: there is no such task."""
+    """A mark per watched task that differs after each change; none: the task does not exist."""
 
 
 class News(NamedTuple):
-    """What a watcher is told."""
+    """The news for a watcher."""
 
     up: bool
     """Whether the database answers."""
@@ -40,7 +40,7 @@ class News(NamedTuple):
 
 
 class Watcher:
-    """One who watches: what has changed since it was last told."""
+    """One watcher: the changes since it was last notified."""
 
     def __init__(self, task_id: int | None) -> None:
         self.task_id = task_id
@@ -49,9 +49,9 @@ class Watcher:
 
 
 class Watch:
-    """Says what changed. It looks while somebody watches, and not otherwise.
+    """Reports changes. It polls only while there are watchers.
 
-    ``look`` gets the ids of the tasks that are watched one by one: at most one of each watcher.
+    ``look`` gets the ids of the individually watched tasks: at most one of each watcher.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Watch:
         self._rate = 0
 
     def __len__(self) -> int:
-        """How many watch."""
+        """Return the number of watchers."""
         return len(self._watchers)
 
     def join(self, *, task_id: int | None = None) -> Watcher:
-        """Return a watcher who is called after each change, and when the database goes and comes.
+        """Return a watcher that is called after each change, and when the database goes down or comes back.
 
-        The first it hears is that anything may have changed: at once, or after the first look at the database. Without
-        a look to compare with, what changes after it has read and before that look would never be told.
+        Its first news is that anything may have changed: at once, or after the first poll. Without a poll to compare
+        with, changes between its own read and that poll would never be reported.
         """
         watcher = Watcher(task_id)
         self._watchers.add(watcher)
@@ -95,20 +95,20 @@ class Watch:
         return watcher
 
     def take(self, watcher: Watcher) -> News:
-        """Return what changed since the last time, and forget it."""
+        """Return the changes since the last call, and clear them."""
         changed, watcher.changed = watcher.changed, set()
         watcher.called.clear()
         return News(self._up, sorted(changed), self._rate)
 
     def leave(self, watcher: Watcher) -> None:
-        """Watch no more; the last one ends the looking."""
+        """Stop watching; the last watcher stops the polling."""
         self._watchers.discard(watcher)
         if not self._watchers and self._task is not None:
             self._task.cancel()
             self._task = None
 
     async def close(self) -> None:
-        """End the looking."""
+        """Stop polling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -144,7 +144,7 @@ class Watch:
                 self._call(one, {ANYTHING})
             return
         tables = {name for name, number in now.tables.items() if number != seen.tables.get(name)}
-        # Statistics that were reset count backwards.
+        # Counters decrease after a reset of statistics.
         rows = sum(max(number - seen.tables.get(name, 0), 0) for name, number in now.tables.items())
         self._rate = round(rows / max(seconds, 0.001))
         tables |= seen.tables.keys() - now.tables.keys()

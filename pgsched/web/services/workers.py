@@ -12,7 +12,7 @@ from pgsched.web.services.audit import audited
 
 
 async def ask_worker(actor: Actor, verb: str, id: UUID) -> WorkerInfo:
-    """Pause, drain or resume a worker; return it as it is. Raises WorkerNotFound, and TransitionRefused."""
+    """Pause, drain or resume a worker; return it. Raises WorkerNotFound, and TransitionRefused."""
     async with audited(actor, f"worker.{verb}") as change:
         client = change.client
         was = await find_worker(client, id)
@@ -25,7 +25,7 @@ async def ask_worker(actor: Actor, verb: str, id: UUID) -> WorkerInfo:
 
 
 async def find_worker(client: AsyncClient, id: UUID) -> WorkerInfo:
-    """Return a worker that is registered. Raises WorkerNotFound."""
+    """Return a registered worker. Raises WorkerNotFound."""
     for one in await client.workers():
         if one.id == id:
             return one

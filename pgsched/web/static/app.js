@@ -1,4 +1,4 @@
-// What every page does. All of it is a help: without scripts the pages work, with times in UTC.
+// Scripts of every page. All of them are optional: without scripts the pages work, with times in UTC.
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
 import { helpWithGraphs, keepGraphs } from "./graph.js";
@@ -26,7 +26,7 @@ function offerTheme() {
     try {
       localStorage.setItem("pgsched-theme", next);
     } catch {
-      // Storage may be forbidden: then the choice is good for this page.
+      // Storage may be forbidden: then the choice applies to this page only.
     }
     name();
   });

@@ -1,4 +1,4 @@
-// Follows a change to many tasks while it is open: once a second its strip is fetched, and only what differs is replaced.
+// Follows a change to many tasks while it is open: fetches its strip once a second, and replaces only the differences.
 const PAUSE = 1000;
 
 export function followBulkChange() {
@@ -22,7 +22,7 @@ async function follow(strip) {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-bulk]");
       if (fresh) strip = renew(strip, fresh);
     } catch {
-      // Not reached: asked again in a second; the change goes on without us.
+      // Not reachable: retried in a second; the change continues without this page.
     }
   }
 }

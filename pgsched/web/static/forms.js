@@ -1,4 +1,4 @@
-// Forms: what is asked before it is done, rows that are selected, the next runs of a schedule, and copying.
+// Forms: confirmations, selected rows, the next runs of a schedule, and copying.
 import { showTimes } from "./times.js";
 
 export function helpWithForms() {
@@ -77,6 +77,6 @@ export function addCopyButtons(root) {
       }
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
     });
-    (text.closest(".scroll") ?? text).before(button); // beside what scrolls, so that it stays in sight
+    (text.closest(".scroll") ?? text).before(button); // outside the scrolling element, so that it stays visible
   }
 }

@@ -2,13 +2,13 @@
 const STEP = 1.25;
 const LEAST = 0.05;
 const MOST = 4;
-let kept = 1; // the scale, which what is fetched later has, too
+let kept = 1; // the scale, also for parts that are fetched later
 
 export function helpWithGraphs(root) {
   for (const whole of root.querySelectorAll(".graph-whole")) help(whole);
 }
 
-// What was fetched afresh takes the place of what is shown attribute by attribute.
+// A fetched part replaces the shown one attribute by attribute.
 export function keepGraphs(part) {
   for (const tools of part.querySelectorAll(".graph-tools")) tools.hidden = false;
   for (const picture of part.querySelectorAll(".graph-frame svg.graph")) resize(picture, kept);
@@ -60,8 +60,8 @@ function help(whole) {
   pan(frame);
 }
 
-// A mouse drags; a finger scrolls by itself.
-let from = null; // where a drag began
+// Only a mouse drags; touch scrolls natively.
+let from = null; // where a drag started
 
 function pan(frame) {
   frame.addEventListener("pointerdown", (event) => {
@@ -84,7 +84,7 @@ addEventListener("pointerup", () => {
   if (from?.moved) {
     const { frame } = from;
     frame.classList.remove("is-panned");
-    // What was dragged was not meant to be opened.
+    // A drag does not open the link under it.
     const ignore = (click) => click.preventDefault();
     frame.addEventListener("click", ignore, { once: true, capture: true });
     setTimeout(() => frame.removeEventListener("click", ignore, { capture: true }), 0);

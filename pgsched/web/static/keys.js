@@ -1,4 +1,4 @@
-// The keyboard: / searches, j and k go through the rows, n shows new ones, p pauses, ? tells the keys.
+// The keyboard: / searches, j and k move through the rows, n shows new ones, p pauses, ? lists the keys.
 const PLACES = { o: "/", t: "/tasks", s: "/schedules", u: "/upcoming", w: "/workflows", q: "/queues", d: "/dead", e: "/executions", k: "/workers", y: "/handlers", h: "/doctor", a: "/audit" };
 
 export function listenToKeys() {

@@ -1,20 +1,20 @@
-// Follows what happens: the server says which tables changed, and the parts of the page that show them are fetched afresh.
+// Live updates: the server reports which tables changed, and the parts of the page that show them are fetched again.
 //
-//   Live          what is shown is current, or will be within seconds
-//   Paused        the viewer said so, has text selected, or does not look at the page; it says which
-//   Disconnected  nothing is known: the database, the server or the network does not answer; it says which
+//   Live          the page is current, or will be within seconds
+//   Paused        by the viewer, because text is selected, or because the page is in the background; it says which
+//   Disconnected  the database, the server or the network does not answer; it says which
 //
-// Beside the state stands how old the data is, as soon as that is more than a moment.
+// The age of the data is shown beside the state, once it is noticeable.
 import { merge, replace } from "./merge.js";
 import { refreshTimes, since } from "./times.js";
 
-const GAPS = [1000, 2000, 4000, 7000]; // milliseconds from one fetch to the next, while one follows the other
+const GAPS = [1000, 2000, 4000, 7000]; // milliseconds between successive fetches
 const LONG_GAP = 60000;
-const BUSY = 50; // rows a second that change: then the last of the gaps from the beginning
-const SHARE = 5; // a fetch that took long is not done again before so many times as long
-const SILENCE = 12000; // the server says something every 5 seconds
-const RETRY = 15000; // until a server that refused the stream is asked again
-const AIM = 300; // somebody who points at something is about to press
+const BUSY = 50; // rows that change per second: from this number on the last gap is used at once
+const SHARE = 5; // a slow fetch is repeated only after this multiple of its duration
+const SILENCE = 12000; // the server sends something every 5 seconds
+const RETRY = 15000; // until a server that rejected the stream is tried again
+const AIM = 300; // a pointer over a control may be about to press
 const LONGEST_AIM = 3000;
 const OLD = 2000;
 
@@ -24,23 +24,23 @@ export function follow(onRenewed) {
   if (!parts().length || !pulse || !("EventSource" in window)) return;
   const view = showPulse(pulse, (mayResume) => (mayResume ? resume() : pause()));
   const pointer = followPointer();
-  const waiting = new Map(); // by the id of a list: the button that shows the rows that wait
+  const waiting = new Map(); // by the id of a list: the button that shows the waiting rows
   const fetchedAt = new Map();
   let source = null;
   let heardAt = Date.now();
-  let startedAt = 0; // when the stream was asked for
+  let startedAt = 0; // when the stream was requested
   let up = true; // whether the database answers
   let refused = ""; // why the last fetch failed
   let rate = 0;
   let streak = 0;
   let stale = new Set();
-  let current = Date.now(); // what is shown is as of then
+  let current = Date.now(); // the time of the shown data
   let lookedAt = 0;
   let took = 0;
-  let fetching = null; // how to give up the fetch that is on its way
+  let fetching = null; // aborts the fetch in progress
   let timer = null;
   let stopped = false; // by the viewer
-  let leaving = false; // a form was sent: what it changes is for the next page, and may take this one away
+  let leaving = false; // a form was sent: its change belongs to the next page, which replaces this one
 
   const selected = () => {
     const selection = getSelection();
@@ -58,7 +58,7 @@ export function follow(onRenewed) {
     const why = paused();
     const broken = document.hidden ? "" : unreachable() || refused;
     if (!why && !broken && !stale.size) current = Math.max(current, heardAt);
-    if (source && heardAt < startedAt && now - startedAt < OLD && navigator.onLine && !why) return; // it is about to be known
+    if (source && heardAt < startedAt && now - startedAt < OLD && navigator.onLine && !why) return; // the state will be known soon
     const age = broken || why || stale.size ? now - current : 0;
     view(broken ? "lost" : why ? "paused" : "live", broken || why, age, stopped || (why && !document.hidden));
   };
@@ -96,7 +96,7 @@ export function follow(onRenewed) {
     show();
     plan();
   };
-  // The parts that differ from what is shown, as elements with all that a page adds to them; null when there is no answer.
+  // The parts that differ from the shown ones, as elements prepared like those of the page; null when there is no answer.
   const ask = async (asked, whole) => {
     const address = new URL(location.href);
     if (!whole) {
@@ -111,7 +111,7 @@ export function follow(onRenewed) {
     const began = Date.now();
     try {
       const answer = await fetch(address, { headers, redirect: "manual", signal: mine.signal });
-      refused = answer.ok ? "" : answer.type === "opaqueredirect" ? "you are logged out" : `the server says ${answer.status}`;
+      refused = answer.ok ? "" : answer.type === "opaqueredirect" ? "you are logged out" : `the server answers ${answer.status}`;
       if (!answer.ok) return null;
       const text = answer.status === 204 ? "" : await answer.text();
       const fresh = [...new DOMParser().parseFromString(text, "text/html").querySelectorAll("[data-live]")];
@@ -126,7 +126,7 @@ export function follow(onRenewed) {
     }
   };
 
-  // New rows of a list wait behind a button, which has a place of its own above it, so that nothing moves when it comes.
+  // New rows of a list wait behind a button with a reserved place above the list, so that nothing moves when it appears.
   for (const part of parts()) {
     if (!("list" in part.dataset)) continue;
     const place = document.createElement("p");
@@ -182,7 +182,7 @@ export function follow(onRenewed) {
     source.addEventListener("news", hear);
     source.addEventListener("error", () => {
       show();
-      if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      if (source?.readyState !== EventSource.CLOSED) return; // the browser reconnects by itself
       source = null;
       setTimeout(start, RETRY);
     });
@@ -230,7 +230,7 @@ export function follow(onRenewed) {
   });
   addEventListener("offline", show);
   addEventListener("online", again);
-  // Behind the listener that asks first, so that a "no" has been said here.
+  // After the listener that asks for confirmation, so that a "no" is known here.
   addEventListener("submit", (event) => {
     if (event.defaultPrevented) return;
     leaving = true;
@@ -246,7 +246,7 @@ export function follow(onRenewed) {
   start();
 }
 
-// The state, why it is so, how old the data is, and the button that pauses and goes on.
+// The state, its reason, the age of the data, and the button that pauses and resumes.
 function showPulse(pulse, onPress) {
   const word = document.createElement("span");
   const age = document.createElement("span");
@@ -278,11 +278,11 @@ function showPulse(pulse, onPress) {
   };
 }
 
-// Nothing moves while somebody presses on something, or is about to.
+// Nothing moves while the viewer presses a control, or is about to.
 function followPointer() {
   let down = false;
   let aimedAt = 0;
-  const release = () => setTimeout(() => { down = false; }, 50); // the click comes behind it
+  const release = () => setTimeout(() => { down = false; }, 50); // the click follows it
   addEventListener("pointerdown", () => { down = true; }, true);
   addEventListener("pointerup", release, true);
   addEventListener("pointercancel", release, true);

@@ -1,5 +1,5 @@
-// How a fresh part of a page takes the place of the one that is shown, without disturbing whoever is at work in it:
-// what is open stays open, what is focused, typed or selected stays, and the rows of a list keep their places.
+// Replaces a part of the page by a newly fetched one without disturbing its user: open elements stay open, focus, typed
+// text and selections stay, and the rows of a list keep their places.
 import { Idiomorph } from "./vendor/idiomorph.js";
 
 const callbacks = {
@@ -27,7 +27,7 @@ function rowsOf(part) {
   return new Map([...part.querySelectorAll("[data-row]")].map((row) => [keyOf(row), row]));
 }
 
-// Puts a fresh part in; returns how many rows wait to be shown, as text, "" for none.
+// Inserts a fetched part; returns the number of rows that wait to be shown, as text, "" for none.
 export function merge(old, fresh) {
   if (!("list" in old.dataset) || !old.querySelector("[data-row]")) {
     morphPart(old, fresh);
@@ -41,7 +41,7 @@ export function merge(old, fresh) {
   const lastShared = [...shown.keys()].findLastIndex((key) => now.has(key));
   [...shown].forEach(([key, row], at) => {
     const same = now.get(key);
-    // Where the list goes on, rows behind the last known one may only have been pushed off the page.
+    // Where the list continues, rows after the last known one may only have been pushed off the page.
     row.classList.toggle("gone", !same && (at <= lastShared || !goesOn));
     if (same) {
       morph(row, same);
@@ -60,8 +60,8 @@ function morphPart(old, fresh) {
   Idiomorph.morph(old, fresh, { callbacks });
 }
 
-// Shows a list as it is now: new rows in their places, rows that are gone left out. Rows that were there before are the
-// same elements as before, with what was selected in them.
+// Shows the current list: new rows in their places, without rows that are gone. Known rows stay the same elements, with
+// their selections.
 export function replace(old, fresh) {
   const shown = rowsOf(old);
   const focused = old.contains(document.activeElement) ? document.activeElement : null;

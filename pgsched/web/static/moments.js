@@ -1,4 +1,4 @@
-// Times within pictures, in the viewer's zone: the labels of an axis and what a mark says when it is pointed at.
+// Times within pictures, in the viewer's zone: the labels of an axis and the tooltips of marks.
 const day = { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const label = new Intl.DateTimeFormat(undefined, day);
 const exact = new Intl.DateTimeFormat(undefined, { ...day, second: "2-digit" });

@@ -1,12 +1,12 @@
-// The search of tasks: suggestions for the term that is typed, a page that goes on by itself until it is full or all was
-// looked through, and a word about a filter that was changed and not applied. Without this there are links.
+// The search of tasks: suggestions for the current term, a page that continues until it is full or all tasks were
+// searched, and a hint about a filter that was changed but not applied. Without scripts there are links.
 export function helpWithSearch(showTimes) {
   for (const field of document.querySelectorAll("input[data-terms]")) suggest(field);
   goOn(showTimes);
   noteUnapplied();
 }
 
-let known = null; // the terms that a search may begin with, asked for once
+let known = null; // the terms that a search may start with, requested once
 
 function suggest(field) {
   let list = field.list;
@@ -91,7 +91,7 @@ function noteUnapplied() {
   const values = () => fields().map((one) => one.value).join("\n");
   const applied = values();
   form.addEventListener("input", () => { note.hidden = values() === applied; });
-  // Only the buttons of the bar send what was selected; the filter alone has a short address.
+  // Only the buttons of the bar send the selection; the URL of a filter stays short.
   form.addEventListener("submit", (event) => {
     const bulk = event.submitter?.hasAttribute("formaction");
     if (bulk) return;

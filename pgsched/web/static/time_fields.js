@@ -1,5 +1,5 @@
-// Fields for a time: they name their zone. Those that the server takes as UTC are shown and filled in in the viewer's zone;
-// what is sent is the exact time. Those of a schedule (data-zone) are on the wall clock of its zone, for the server to read.
+// Fields for a time: they name their zone. Those that the server takes as UTC are edited in the viewer's zone, and sent as
+// the exact time. Those of a schedule (data-zone) are in local time of its zone, which the server parses.
 import { zone } from "./times.js";
 
 const HALF_HOUR = 1800000;
@@ -29,13 +29,13 @@ function showInZone(field) {
   if (field.value) field.value = wallOf(new Date(`${field.value}Z`));
   nameZone(field, zone);
   field.addEventListener("input", () => {
-    const at = new Date(field.value); // in a gap the time that is as long after it, in a fold the first of the two
+    const at = new Date(field.value); // in a gap the time that is as far after it, in a fold the first of the two
     const empty = Number.isNaN(at.getTime());
     const skipped = !empty && minuteOf(wallOf(at)) !== minuteOf(field.value);
     const twice = !empty && [1, 2, 4].some((n) => minuteOf(wallOf(new Date(at.getTime() + n * HALF_HOUR))) === minuteOf(field.value));
     sent.value = empty ? "" : at.toISOString();
     field.setCustomValidity(skipped ? `This time does not exist in ${zone}: the clocks skip it.` : "");
-    const note = skipped ? ", where the clocks skip this time" : twice ? `, where this time comes twice: the first is meant, ${at.toISOString().slice(11, 16)} UTC` : "";
+    const note = skipped ? ", where the clocks skip this time" : twice ? `, where this time occurs twice: the first is used, ${at.toISOString().slice(11, 16)} UTC` : "";
     nameZone(field, zone + note);
   });
 }
@@ -49,7 +49,7 @@ function minuteOf(wall) {
   return wall.slice(0, 16);
 }
 
-// What a clock on the wall says in the viewer's zone, as such a field has it.
+// The local time in the viewer's zone, in the notation of the field.
 function wallOf(at) {
   const two = (number) => String(number).padStart(2, "0");
   const day = `${String(at.getFullYear()).padStart(4, "0")}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;

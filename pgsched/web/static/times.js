@@ -1,5 +1,5 @@
-// Times in the viewer's zone. In rows and among attempts they say how long ago, and the exact time when pointed at or when
-// the keyboard is in the row (app.css); elsewhere they are exact.
+// Times in the viewer's zone. In rows and among attempts they are relative, with the exact time on hover or when the
+// keyboard focus is in the row (app.css); elsewhere they are exact.
 const options = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
 const format = new Intl.DateTimeFormat(undefined, options);
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
@@ -29,7 +29,7 @@ export function showTimes(root) {
     mark.textContent = clock.format(new Date(mark.dataset.at)) + (mark.dataset.said ? `: ${mark.dataset.said}` : "");
   }
   const place = document.getElementById("zone");
-  if (place) place.textContent = zone === "UTC" ? "UTC" : `${zone}; point at one to see it in UTC`;
+  if (place) place.textContent = zone === "UTC" ? "UTC" : `${zone}; hover over a time to see it in UTC`;
 }
 
 export function refreshTimes() {
@@ -39,7 +39,7 @@ export function refreshTimes() {
   }
 }
 
-// A length of time in its largest unit: "3 min".
+// A duration in its largest unit: "3 min".
 export function since(milliseconds) {
   const [unit, size] = UNITS.find(([, size]) => milliseconds >= size) ?? UNITS.at(-1);
   return `${Math.floor(milliseconds / size)} ${unit}`;
@@ -48,7 +48,7 @@ export function since(milliseconds) {
 function ago(at) {
   const passed = Date.now() - at.getTime();
   if (Math.abs(passed) < 1000) return "now";
-  // Seconds by fives: a list in which each row counts is not quiet.
+  // Seconds in steps of five: rows that count every second are distracting.
   const whole = Math.abs(passed) < 60000 ? Math.max(Math.floor(Math.abs(passed) / 5000) * 5000, 1000) : Math.abs(passed);
   return passed > 0 ? `${since(whole)} ago` : `in ${since(whole)}`;
 }

@@ -1,4 +1,4 @@
-"""Pictures as SVG text. Pure: numbers in, markup out; colours and fonts are the style sheet's, by class."""
+"""Pictures as SVG text. Pure: numbers in, markup out; colours and fonts come from the style sheet, by class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 
 def element(name: str, *inner: str, css: str = "", **attributes: str | float) -> Markup:
-    """Return an element with its class and attributes: texts escaped, numbers short, names with - for _."""
+    """Return an element with its class and attributes: texts escaped, numbers short, hyphens for underscores."""
     given = {"class": css, **attributes} if css else attributes
     said = Markup("").join(
         Markup(' {}="{}"').format(key.replace("_", "-"), value if isinstance(value, str) else _short(value))

@@ -13,24 +13,24 @@ from pgsched.web.svg import element
 WIDTH, HEIGHT = 1000, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 26, 34
 INNER, TALL = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-"""What is left for the bars."""
+"""Space that remains for the bars."""
 _NAMES = 220
-"""Where the bars of a timeline begin."""
+"""Where the bars of a timeline start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One kind of value, stacked on those before it."""
+    """One kind of value, stacked on the ones before it."""
 
     name: str
     css: str
-    """The class that colours it; one of ours, never a foreign text."""
+    """The class that colours it; one of ours, never external text."""
     values: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """One bar of a timeline, in seconds from its beginning."""
+    """One bar of a timeline, in seconds from its start."""
 
     label: str
     css: str
@@ -39,9 +39,9 @@ class Span:
 
 
 def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]) -> Markup:
-    """Return a chart of stacked bars, one for each time; every bar says its numbers when pointed at.
+    """Return a chart of stacked bars, one for each time; every bar shows its numbers on hover.
 
-    Times are in UTC; a script puts them into the viewer's zone.
+    Times are in UTC; a script converts them to the viewer's zone.
     """
     totals = [sum(one.values[at] for one in series) for at in range(len(times))]
     top = round_up(max(totals, default=0))
@@ -70,7 +70,7 @@ def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]
 
 
 def stack(series: Sequence[Series], at: int, *, x: float, step: float, top: float) -> tuple[list[Markup], str]:
-    """Return the bars of one place, on each other, and their numbers in words; ``top`` is where the axis ends."""
+    """Return the stacked bars of one place, and their numbers in words; ``top`` is the end of the axis."""
     bars, below = [], 0.0
     for one in series:
         value = one.values[at]
@@ -84,7 +84,7 @@ def stack(series: Sequence[Series], at: int, *, x: float, step: float, top: floa
 
 
 def meter(label: str, value: float, most: float) -> Markup:
-    """Return a narrow bar that is as full as ``value`` of ``most``."""
+    """Return a narrow bar that is filled to ``value`` of ``most``."""
     share = 0.0 if most <= 0 else min(max(value / most, 0.0), 1.0)
     css = "meter-full" if share >= 0.95 else "meter-some"
     return Markup(
@@ -94,7 +94,7 @@ def meter(label: str, value: float, most: float) -> Markup:
 
 
 def timeline(title: str, spans: Sequence[Span]) -> Markup:
-    """Return bars under each other on one axis of time, each as long as it took."""
+    """Return bars below each other on one axis of time, each as long as it took."""
     first = min((span.start for span in spans), default=0.0)
     whole = max(max((span.end for span in spans), default=0.0) - first, 0.001)
     parts = []
@@ -109,7 +109,7 @@ def timeline(title: str, spans: Sequence[Span]) -> Markup:
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, 50, … that is not less: where an axis ends."""
+    """Return the next of 1, 2, 5, 10, 20, 50, … that is not less: the end of an axis."""
     if value <= 1:
         return 1
     size = 10.0 ** (len(str(int(value))) - 1)
@@ -117,7 +117,7 @@ def round_up(value: float) -> float:
 
 
 def short(value: float) -> str:
-    """A number in few characters: ``950``, ``1.5k``, ``2M``."""
+    """Return a number in few characters: ``950``, ``1.5k``, ``2M``."""
     for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"

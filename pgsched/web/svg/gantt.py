@@ -1,4 +1,4 @@
-"""The tasks of a workflow in time: one track each, with a bar for every attempt."""
+"""The tasks of a workflow over time: one track each, with a bar for every attempt."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pgsched.web.svg.graphs import Node
 from pgsched.web.svg.tracks import axis
 
 MAX_ROWS = 300
-"""So many tasks have a track; those that began first."""
+"""Maximum number of tasks with a track; those that started first."""
 
 
 class GanttRow(NamedTuple):
-    """A task and its track; without one it has not begun."""
+    """A task and its track; without one it has not started."""
 
     node: Node
     track: Markup | None
@@ -32,11 +32,11 @@ class Gantt(NamedTuple):
     axis: Markup | None
     rows: Sequence[GanttRow]
     left_out: int
-    """So many tasks more."""
+    """Number of tasks without a row."""
 
 
 def gantt(nodes: Sequence[Node], attempts: Iterable[AttemptTime], now: datetime) -> Gantt:
-    """Return the tasks in the order of their first attempts, those that have not begun last."""
+    """Return the tasks in the order of their first attempts, those that have not started last."""
     by_task: dict[int, list[AttemptTime]] = defaultdict(list)
     for one in attempts:
         by_task[one.task_id].append(one)

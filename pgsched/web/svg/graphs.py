@@ -1,4 +1,4 @@
-"""The graph of a workflow: who waits for whom in, places and markup out."""
+"""The graph of a workflow: dependencies in, places and markup out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pgsched.web.formats import span
 from pgsched.web.svg import element
 
 MAX_READ = 5_000
-"""So many tasks are looked at; tasks that are alike are drawn as one."""
+"""Maximum number of tasks in a graph; similar tasks are drawn as one."""
 MAX_SHOWN = 300
-"""So many boxes are drawn; more is no picture any more."""
+"""Maximum number of boxes; more would not be readable."""
 SMALLEST_FOLD = 5
-"""So many tasks that are alike are one box."""
+"""Number of similar tasks from which they share a box."""
 _ROUNDS = 3
 _WORST = ("dead", "running", "pending", "blocked", "cancelled", "completed")
 _WIDE, _HIGH, _GAP_X, _GAP_Y = 170, 48, 60, 16
@@ -27,26 +27,26 @@ _ARROW = Markup(
 )
 
 Edge = tuple[int, int]
-"""Who is waited for, and who waits."""
+"""The dependency, and the dependent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One box of a graph: a task, or several that are alike."""
+    """One box of a graph: a task, or several similar ones."""
 
     id: int
-    """Of several the smallest."""
+    """Of several tasks the smallest."""
     label: str
     status: str
     detail: str
     kind: str = ""
     """The type."""
     members: tuple[int, ...] = ()
-    """The ids of several; none for a task by itself."""
+    """The ids of several tasks; empty for a single one."""
 
 
 def nodes_of(tree: TaskNode) -> tuple[list[Node], list[Edge], bool]:
-    """Return the tasks of a tree, their edges (who is waited for, who waits), and whether some are left out."""
+    """Return the tasks of a tree, their edges (dependency, dependent), and whether some are left out."""
     found: dict[int, Node] = {}
     edges: set[Edge] = set()
     cut = False
@@ -76,10 +76,10 @@ def nodes_of(tree: TaskNode) -> tuple[list[Node], list[Edge], bool]:
 
 
 def fold(nodes: Sequence[Node], edges: Sequence[Edge], opened: Collection[int]) -> tuple[list[Node], list[Edge]]:
-    """Return the graph with tasks that are alike as one box each, but for those in ``opened``.
+    """Return the graph with similar tasks as one box each, except for those in ``opened``.
 
-    Alike are tasks of one type in one column whose neighbours, and theirs, are of the same types; those that are dead
-    are apart.
+    Similar tasks are those of one type in one column whose neighbours, and theirs, are of the same types; dead tasks
+    are kept apart.
     """
     column, wanted = columns_of((node.id for node in nodes), edges), frozenset(opened)
     around: dict[int, list[tuple[bool, int]]] = defaultdict(list)
@@ -126,7 +126,7 @@ def _folded(first: int, members: Sequence[Node]) -> Node:
 
 
 def columns_of(ids: Iterable[int], edges: Iterable[Edge]) -> dict[int, int]:
-    """Return the column of each task: one more than the last of those that it waits for. A circle ends somewhere."""
+    """Return the column of each task: one more than the last of its dependencies. A cycle is cut somewhere."""
     column = dict.fromkeys(ids, 0)
     waits = dict.fromkeys(column, 0)
     after: dict[int, list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Icons as part of a page: nothing to load, and they have the colour of the text beside them."""
+"""Inline icons: nothing to load, and they have the colour of the text beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[1] / "lucide"
 
 @cache
 def icon(name: str) -> Markup:
-    """Return an icon by its name at Lucide, for the eye alone: text says the same. Raises FileNotFoundError."""
+    """Return an icon by its Lucide name, hidden from screen readers. Raises FileNotFoundError."""
     file = (FOLDER / f"{name}.svg").read_text("utf-8")
     drawing = file.partition("<svg")[2].partition(">")[2].rpartition("</svg>")[0]
     inner = "".join(line.strip() for line in drawing.splitlines())

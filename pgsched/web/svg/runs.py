@@ -19,24 +19,24 @@ from pgsched.web.svg import element
 WIDTH: Final = 1000.0
 _HIGH: Final = 18
 _LEAST: Final = 6.0
-"""How wide the narrowest bar is."""
+"""Width of the narrowest bar."""
 _BUSY_SHARE: Final = 0.3
-"""Where steps at work have less of the time than this, what lies between them is drawn shorter."""
+"""Where active steps take less than this fraction of the time, the time between them is compressed."""
 _SHOWN_SHARE: Final = 0.5
-"""The share of the axis that they have then."""
+"""The fraction of the axis that they get then."""
 _RESOLUTION: Final = 1e-6
-"""Seconds; PostgreSQL knows no shorter time."""
+"""Seconds; the resolution of PostgreSQL's times."""
 _GAP_SECONDS, _GAP_SHARE = 1.0, 0.005
-"""A gap without any step that is shorter than this, or than this share of the whole time, is not named."""
+"""A gap without steps that is shorter than this, or than this fraction of the whole time, has no label."""
 MAX_GAPS: Final = 10
-"""Maximum number of gaps that are named, the longest."""
+"""Maximum number of gaps with a label, the longest."""
 
 
 MAX_CUTS: Final = 10
-"""Maximum number of pieces that are marked as drawn shorter, the longest."""
+"""Maximum number of pieces that are marked as compressed, the longest."""
 
 Stretch = tuple[float, float]
-"""Where something begins and ends, in seconds or as places."""
+"""A start and an end, in seconds or as places."""
 
 
 S = TypeVar("S", bound=DurableStep)
@@ -44,11 +44,11 @@ S = TypeVar("S", bound=DurableStep)
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Generic[S]):
-    """One step, or a gap in which there was none."""
+    """One step, or a gap without steps."""
 
     step: S | None
     words: str
-    """What the time went by with: ``slept 3 h``, ``waits for approved``."""
+    """How the time was spent: ``slept 3 h``, ``waits for approved``."""
     until: datetime | None
     """When that ends, where it has not ended and the time is known."""
     track: Markup
@@ -62,24 +62,24 @@ class RunTimeline(Generic[S]):
     rows: Sequence[Row[S]]
     began_at: datetime
     ended_at: datetime
-    """Where the axis ends: with the last step, or now."""
+    """The end of the axis: the end of the last step, or now."""
     shortened: bool
-    """Whether long waits are drawn shorter than they were."""
+    """Whether long waits are compressed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Where a time lies: in scale, but that pieces of it are drawn shorter."""
+    """Maps times to places: to scale, except that some pieces are compressed."""
 
     edges: Sequence[float]
-    """Where pieces begin and the last one ends, in seconds."""
+    """The starts of pieces and the end of the last one, in seconds."""
     places: Sequence[float]
-    """Where those lie."""
+    """Their places."""
     short: Sequence[Stretch]
-    """The longest pieces that are drawn shorter, as places."""
+    """The longest compressed pieces, as places."""
 
     def place(self, seconds: float) -> float:
-        """Return where a time lies, from 0 to :data:`WIDTH`."""
+        """Return the place of a time, from 0 to :data:`WIDTH`."""
         at = min(max(bisect_right(self.edges, seconds) - 1, 0), len(self.edges) - 2)
         first, last = self.edges[at], self.edges[at + 1]
         share = min(max((seconds - first) / (last - first), 0.0), 1.0) if last > first else 0.0
@@ -87,9 +87,9 @@ class Axis:
 
 
 def run_timeline(steps: Sequence[S], *, began_at: datetime, ended_at: datetime, over: bool = False) -> RunTimeline[S]:
-    """Return the timeline of a run; ``ended_at``: when it ended, or now, which open bars lead up to.
+    """Return the timeline of a run; ``ended_at``: its end, or now, to which open bars extend.
 
-    ``over``: nothing of it goes on: what waits in it waits in vain.
+    ``over``: the run has ended: its open waits will never be completed.
     """
     first = min([began_at, *(one.started_at for one in steps)])
     last = max([ended_at, *(one.started_at for one in steps), *(one.finished_at for one in steps if one.finished_at)])
@@ -109,16 +109,16 @@ def run_timeline(steps: Sequence[S], *, began_at: datetime, ended_at: datetime, 
         words = f"nothing recorded for {span(end - begin)}"
         track = _track(axis, begin, end, "run-gap", words)
         found.append((begin, Row(step=None, words=words, until=None, track=track)))
-    found.sort(key=lambda one: one[0])  # stable: steps that begin at once stay in their order
+    found.sort(key=lambda one: one[0])  # Stable: steps that start at the same time stay in their order.
     rows = [row for _, row in found]
     return RunTimeline(rows=rows, began_at=first, ended_at=last, shortened=bool(axis.short))
 
 
 def axis_of(working: Sequence[Stretch], whole: float, edges: Sequence[float] = ()) -> Axis:
-    """Return the axis from 0 to ``whole`` seconds, on which the stretches of ``working`` can be seen.
+    """Return the axis from 0 to ``whole`` seconds, on which the stretches of ``working`` are visible.
 
     Beside a sleep of three days a step of three seconds would be a hair. Where nothing worked for most of the time, the
-    pieces from edge to edge in which nothing did are cut to one length: the longest with which they have half the axis.
+    idle pieces from edge to edge are cut to one length: the longest with which they take up half the axis.
     """
     whole = max(whole, 0.001)
     known = sorted({0.0, whole, *(edge for edge in (*edges, *chain(*working)) if 0 < edge < whole)})
@@ -152,7 +152,7 @@ def cut_to(lengths: Sequence[float], room: float) -> float:
 
 
 def merge(spans: Sequence[Stretch]) -> list[Stretch]:
-    """Return the spans in order, those that touch or overlap as one."""
+    """Return the spans in order, with touching or overlapping ones merged."""
     merged: list[Stretch] = []
     for begin, end in sorted(spans):
         if merged and begin <= merged[-1][1]:
@@ -163,7 +163,7 @@ def merge(spans: Sequence[Stretch]) -> list[Stretch]:
 
 
 def gaps_of(spans: Sequence[Stretch], whole: float) -> list[Stretch]:
-    """Return the longest stretches that are worth a word, in order, in which there was no step at all."""
+    """Return the longest gaps without steps that deserve a label, in order."""
     merged = merge([*spans, (whole, whole)])
     least = max(_GAP_SECONDS, _GAP_SHARE * whole)
     gaps = [(end, begin) for (_, end), (begin, _) in pairwise([(0.0, 0.0), *merged]) if begin - end >= least]
@@ -180,7 +180,7 @@ def _end_of(step: DurableStep, now: datetime) -> datetime:
 
 
 def _words(step: DurableStep, seconds: float) -> tuple[str, datetime | None]:
-    """What a step's time went by with, and until when it does where it is not over."""
+    """Return how a step spent its time, and when that ends where it is not over."""
     took, over = span(seconds), step.finished_at is not None
     child = "its task" if step.child_id is None else f"task {step.child_id}"
     match step.kind, step.status:
@@ -202,7 +202,7 @@ def _words(step: DurableStep, seconds: float) -> tuple[str, datetime | None]:
             return "recorded", None
         case _, "failing":
             return (
-                ("is tried again", step.wakes_at) if step.wakes_at else ("is tried again with the next attempt", None)
+                ("will be retried", step.wakes_at) if step.wakes_at else ("will be retried with the next attempt", None)
             )
         case _, "failed":
             return f"failed after {took}", None
@@ -211,7 +211,7 @@ def _words(step: DurableStep, seconds: float) -> tuple[str, datetime | None]:
 
 
 def _left_words(step: DurableStep) -> str:
-    """What a step was at when its run ended without it."""
+    """Return what a step was doing when its run ended without it."""
     match step.kind:
         case "sleep":
             return "slept when the run ended"
@@ -220,7 +220,7 @@ def _left_words(step: DurableStep) -> str:
         case "child":
             return f"waited for task {step.child_id} when the run ended"
         case _:
-            return "was to be tried again when the run ended"
+            return "was to be retried when the run ended"
 
 
 def _track(axis: Axis, begin: float, end: float, css: str, words: str) -> Markup:
@@ -230,7 +230,7 @@ def _track(axis: Axis, begin: float, end: float, css: str, words: str) -> Markup
         element("rect", css="run-cut", x=first, y=0, width=until - first, height=_HIGH) for first, until in axis.short
     ]
     bar = element("rect", element("title", words), css=css, x=min(x, WIDTH - wide), y=3, width=wide, height=_HIGH - 6)
-    # Stretched to the width that there is; what it says stands beside it as text.
+    # Stretched to the available width; its meaning stands beside it as text.
     return element(
         "svg", *cuts, bar, css="track", viewBox=f"0 0 {WIDTH:.0f} {_HIGH}", preserveAspectRatio="none", role="img",
         aria_label=words,

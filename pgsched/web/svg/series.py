@@ -1,6 +1,6 @@
-"""Charts of counted time: stacked bars and lines over buckets, a histogram, a sparkline.
+"""Charts of counters over time: stacked bars and lines over buckets, a histogram, a sparkline.
 
-Each place says its numbers when pointed at; a page has them as a table, too.
+Each place shows its numbers on hover; a page also has them as a table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPARK_WIDE, _SPARK_HIGH = 120, 24
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line over time; None: nothing is known of this bucket."""
+    """One line over time; None: no data in this bucket."""
 
     name: str
     css: str
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """Something that happened: a version of the code came."""
+    """An event on the axis: a new version of the code."""
 
     at: datetime
     words: str
@@ -40,25 +40,25 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Buckets:
-    """The axis: when each bucket begins, and how long it is, in seconds. Times are UTC."""
+    """The axis: the start of each bucket, and their length in seconds. Times are UTC."""
 
     times: Sequence[datetime]
     seconds: int
 
     @property
     def step(self) -> float:
-        """How wide a bucket is drawn."""
+        """The width of a bucket."""
         return INNER / max(len(self.times), 1)
 
     def place(self, at: datetime) -> float | None:
-        """Return where a time lies; None: outside."""
+        """Return the place of a time; None: outside."""
         if not self.times:
             return None
         buckets = (at - self.times[0]).total_seconds() / self.seconds
         return LEFT + buckets * self.step if 0 <= buckets <= len(self.times) else None
 
     def label(self, at: datetime) -> str:
-        """Return a time as the axis has it."""
+        """Return a time in the notation of the axis."""
         return (
             f"{at:%m-%d}" if self.seconds >= 86_400 else f"{at:%m-%d %H:%M}" if self.seconds > 3600 else f"{at:%H:%M}"
         )
@@ -118,7 +118,7 @@ def histogram(title: str, bins: Sequence[tuple[float, float, int]], css: str = "
 
 
 def sparkline(values: Sequence[int]) -> Markup:
-    """Return how a number went, in the size of a word."""
+    """Return a sparkline: a number over time, in the size of a word."""
     top = max([*values, 1])
     step = _SPARK_WIDE / max(len(values), 1)
     bars = []
@@ -135,7 +135,7 @@ def sparkline(values: Sequence[int]) -> Markup:
 
 
 def nice(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, …, 0.5, 0.2, … that is not less: where an axis ends."""
+    """Return the next of 1, 2, 5, 10, …, 0.5, 0.2, … that is not less: the end of an axis."""
     if value <= 0:
         return 1.0
     size: float = 10.0 ** floor(log10(value))
@@ -147,7 +147,7 @@ def _grid(top: float, words: Callable[[float], str]) -> list[Markup]:
     for share in (0, 0.5, 1):
         y = TOP + TALL * (1 - share)
         parts.append(element("line", css="grid", x1=LEFT, y1=y, x2=WIDTH - RIGHT, y2=y))
-        said = words(top * share)  # a long one has no room beside the chart of a phone: app.css
+        said = words(top * share)  # A long one has no room beside the chart on a phone: app.css.
         css = "axis end long" if len(said) > 4 else "axis end"
         parts.append(element("text", said, css=css, x=LEFT - 6, y=y + 4))
     return parts
@@ -163,7 +163,7 @@ def _labels(buckets: Buckets) -> list[Markup]:
     for at, time in enumerate(buckets.times):
         if at % max(len(buckets.times) // _LABELS, 1) == 0:
             place = {"x": LEFT + at * buckets.step, "y": HEIGHT - 8}
-            # A script puts times of a day into the viewer's zone; days are days of UTC.
+            # A script converts times of a day to the viewer's zone; days are days of UTC.
             zoned = {"data_at": f"{time:%Y-%m-%dT%H:%MZ}"} if buckets.seconds <= 3600 else {}
             parts.append(element("text", buckets.label(time), css="axis", **place, **zoned))
     return parts

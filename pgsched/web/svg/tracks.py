@@ -1,4 +1,4 @@
-"""Tracks of time: pictures as wide as there is room, in which all that lies below each other happens at one time.
+"""Tracks of time: pictures of the available width, in which vertically aligned marks are simultaneous.
 
 Places are percentages and there is no view box, so that text and marks keep their size at every width.
 """
@@ -18,7 +18,7 @@ _LABELS = 4
 
 
 def axis(since: datetime, until: datetime) -> Markup:
-    """Return the times under which tracks lie: UTC, which a script puts into the viewer's zone."""
+    """Return the time labels above the tracks: UTC, which a script converts to the viewer's zone."""
     step = (until - since) / _LABELS
     parts = []
     for place in range(_LABELS + 1):
@@ -30,7 +30,7 @@ def axis(since: datetime, until: datetime) -> Markup:
 
 
 def density(timeline: Timeline) -> Markup:
-    """Return how much begins in each bucket: schedules below, one-time tasks on top, pile-ups in another colour."""
+    """Return the number of starts in each bucket: schedules below, one-time tasks on top, pile-ups highlighted."""
     most = max((one.runs for one in timeline.buckets), default=0) or 1
     number = len(timeline.buckets)
     parts = []
@@ -47,20 +47,20 @@ def density(timeline: Timeline) -> Markup:
                 bars.append(element("rect", css=css, x=x, y=low, width=wide, height=high))
         area = element("rect", css="hit", x=x, y=0, width=f"{100 / number:.3f}%", height=_TALL)
         parts.append(element("g", _title(one.at, f": {said(one)}"), *bars, area))
-    label = f"{timeline.runs} runs of schedules and {timeline.tasks} one-time tasks in {number} stretches of time"
+    label = f"{timeline.runs} runs of schedules and {timeline.tasks} one-time tasks in {number} periods"
     return _track("track-density", _TALL, parts, label)
 
 
 def said(one: Bucket) -> str:
-    """What begins in a bucket, in words."""
+    """Return the starts in a bucket, in words."""
     words = f"{one.ticks:,} of schedules, {one.tasks:,} one-time tasks"
     if one.over:
-        return f"{words}; more than the rate of {', '.join(one.over)} lets start"
+        return f"{words}; more than the rate of {', '.join(one.over)} allows"
     return f"{words}; a pile-up" if one.pile_up else words
 
 
 def row(timeline: Timeline, one: UpcomingSchedule) -> Markup:
-    """Return when a schedule runs: a mark each, or bands where it runs again and again."""
+    """Return the runs of a schedule: a mark each, or bands where it runs very often."""
     css = "ahead-mark" if one.state in ("active", "running") else "ahead-mark ahead-off"
     parts = [Markup("").join(_mark(css, _place(timeline, at), at) for at in one.ticks)]
     for since, until in one.bands:
@@ -73,8 +73,8 @@ def row(timeline: Timeline, one: UpcomingSchedule) -> Markup:
 
 
 def _mark(css: str, place: str, at: datetime) -> Markup:
-    """One of thousands on a page: made of numbers and words of ours, so that nothing is to be escaped."""
-    return Markup(  # noqa: S704 - no foreign text
+    """Return one of thousands of marks on a page: made of our own numbers and words, so that nothing needs escaping."""
+    return Markup(  # noqa: S704 - no external text
         f'<rect class="{css}" x="{place}" y="2" width="3" height="{_ROW - 4}" rx="1">'
         f'<title data-moment="{_machine(at)}" data-then="">{at.astimezone(UTC):%a %H:%M:%S} UTC</title></rect>'
     )

@@ -95,7 +95,7 @@ def test_forwarded_headers_are_believed_of_proxies_that_were_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--trusted-proxies", "everybody"), "trusted_proxies must be IP addresses or networks as 10.0.0.0/8"),
+        (("--trusted-proxies", "everybody"), "trusted_proxies must be IP addresses or networks such as 10.0.0.0/8"),
         (("--host", "0.0.0.0"), "host 0.0.0.0 can be reached from other machines: set operator_token"),
         (("--operator-token", "short"), "operator_token must have 16 to 500 characters, got 5"),
         (("--path-prefix", "jobs"), "path_prefix must begin with /"),

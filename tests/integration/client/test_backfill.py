@@ -230,13 +230,13 @@ async def test_page_shows_the_ticks_and_runs_them_when_confirmed(dsn: str, db: D
         ticks = [one["scheduled_for"] for one in children(db, parent)]
         assert ticks == [datetime(2026, 1, 5, 7, tzinfo=UTC), datetime(2026, 1, 6, 7, tzinfo=UTC)]
         again = Page((await http.post(url, data=asked)).text)
-        assert "ran already as task" in again.text
+        assert "already ran as task" in again.text
         assert not any("confirmed" in e.attributes.get("name", "") for e in again.all("input"))
         assert notice_of(await http.post(url, data=confirmed)).startswith("0 past ticks")
         for wrong, problem in (
-            ({"from": "yesterday"}, "from must be a time as 2030-01-31T12:00, got 'yesterday'"),
-            ({"to": ""}, "to must be a time as 2030-01-31T12:00, got ''"),
-            ({"from": "0001-01-01T00:00"}, "from must be a time as 2030-01-31T12:00, got '0001-01-01T00:00'"),
+            ({"from": "yesterday"}, "from must be a time such as 2030-01-31T12:00, got 'yesterday'"),
+            ({"to": ""}, "to must be a time such as 2030-01-31T12:00, got ''"),
+            ({"from": "0001-01-01T00:00"}, "from must be a time such as 2030-01-31T12:00, got '0001-01-01T00:00'"),
             ({"max_ticks": "1"}, "has more than 1 ticks"),
             ({"max_ticks": "x"}, "max_ticks must be a whole number, got 'x'"),
         ):

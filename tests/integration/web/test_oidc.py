@@ -249,7 +249,7 @@ async def test_login_is_good_for_all_databases_of_a_site(dsn: str, provider: Pro
         ({"public_url": "http://jobs.example"}, "public_url must be an https URL"),
         ({"public_url": ""}, "public_url must be set"),
         ({"client_secret": "short"}, "oidc_client_secret must have at least 16"),
-        ({"operator": [], "viewer": []}, "let somebody in"),
+        ({"operator": [], "viewer": []}, "let users in"),
         ({"operator": ["*"]}, "everybody an operator"),
         ({"scopes": "profile"}, "must contain openid"),
     ],

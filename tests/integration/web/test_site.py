@@ -147,7 +147,7 @@ def test_databases_are_called_as_given_or_as_the_database() -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (["postgresql://h/a", "postgresql://i/a"], "two --dsn are called a"),
+        (["postgresql://h/a", "postgresql://i/a"], "two --dsn have the name a"),
         (["postgresql://h", "postgresql://h/b"], "names no database"),
         (["api=postgresql://h/a"], "must not be one of"),
         (["postgresql://h/a%20b"], "letters, digits"),

@@ -34,7 +34,7 @@ PAGES = (
     "/readyz",
 )
 LISTS = ("tasks", "dead", "executions", "queues", "workers", "stats", "audit")
-UNKNOWN = "This is a standby: nothing can be changed here, and workers are known only on the primary."
+UNKNOWN = "This is a standby: it is read-only, and workers are known only on the primary."
 
 
 class _Pair(NamedTuple):

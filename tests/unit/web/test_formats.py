@@ -55,7 +55,7 @@ def test_empty_field_is_the_default_when_creating_and_empties_when_editing() -> 
         (lambda: whole_number("priority", "9x"), "priority must be a whole number, got '9x'"),
         (lambda: whole_number("id", "9" * 5000), "id must be a whole number"),
         (lambda: whole_number("id", "٣"), "id must be a whole number"),
-        (lambda: moment("at", "tomorrow"), "at must be a time as"),
+        (lambda: moment("at", "tomorrow"), "at must be a time such as"),
         (lambda: payload_of({"payload": "{"}), "payload must be JSON"),
         (lambda: payload_of({"payload": '{"a": 1, "a": 2}'}), "payload must be JSON: an object has the key 'a' twice"),
         (lambda: payload_of({"payload": "[" * 100_000}), "payload must be JSON"),

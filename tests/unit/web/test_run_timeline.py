@@ -103,7 +103,7 @@ def test_what_is_over_says_what_the_time_went_by_with(one: DurableStep, words: s
     [
         (step("s", 0, None, "sleep", "waiting", wakes_at=at(HOUR)), "sleeps"),
         (step("approved", 0, None, "event", "waiting", wakes_at=at(HOUR)), "waits for approved"),
-        (step("s", 0, None, status="failing", wakes_at=at(HOUR)), "is tried again"),
+        (step("s", 0, None, status="failing", wakes_at=at(HOUR)), "will be retried"),
     ],
 )
 def test_what_is_not_over_says_until_when(one: DurableStep, words: str) -> None:
@@ -118,7 +118,7 @@ def test_what_is_not_over_says_until_when(one: DurableStep, words: str) -> None:
     [
         (step("approved", 0, None, "event", "waiting"), "waits for approved"),
         (step("c", 0, None, "child", "waiting", child_id=7), "waits for task 7"),
-        (step("s", 0, None, status="failing"), "is tried again with the next attempt"),
+        (step("s", 0, None, status="failing"), "will be retried with the next attempt"),
     ],
 )
 def test_a_wait_without_an_end_says_none(one: DurableStep, words: str) -> None:
@@ -131,7 +131,7 @@ def test_a_wait_without_an_end_says_none(one: DurableStep, words: str) -> None:
         (step("s", 0, None, "sleep", "waiting", wakes_at=at(HOUR)), "slept when the run ended"),
         (step("approved", 0, None, "event", "waiting", wakes_at=at(HOUR)), "waited for approved when the run ended"),
         (step("c", 0, None, "child", "waiting", child_id=7), "waited for task 7 when the run ended"),
-        (step("s", 0, None, status="failing"), "was to be tried again when the run ended"),
+        (step("s", 0, None, status="failing"), "was to be retried when the run ended"),
         (step("s", 0, 60), "took 1 m"),
     ],
 )

@@ -161,7 +161,7 @@ async def test_request_with_an_idempotency_key_may_be_sent_again(dsn: str) -> No
             f"{API}/tasks", json=body | {"payload": {"to": "bob"}}, headers={"Idempotency-Key": "order-17"}
         )
         assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
-        assert "differs in payload: another request needs another key" in other.json()["detail"]
+        assert "differs in payload: use another key for another request" in other.json()["detail"]
         group = {"name": "nightly", "steps": ["extract", "load"]}
         made = [await http.post(f"{API}/groups", json=group, headers={"Idempotency-Key": "night"}) for _ in range(2)]
         assert [one.status_code for one in made] == [201, 200]
@@ -211,7 +211,7 @@ async def test_cursor_is_refused_with_other_filters(dsn: str) -> None:
             assert following.json()["items"] != page["items"]
             refused = await http.get(API + path, params=other | cursor)
             assert (refused.status_code, refused.json()["field"]) == (422, "cursor"), path
-            assert "must be given with the filters that it was made with" in refused.json()["detail"]
+            assert "must be given with the filters that it was created with" in refused.json()["detail"]
         bulk = {"action": "cancel", "filter": {"queue": ["mail"]}, "limit": 1, "dry_run": True}
         told = (await http.post(f"{API}/tasks/bulk", json=bulk)).json()
         again = await http.post(

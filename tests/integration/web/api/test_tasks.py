@@ -113,7 +113,7 @@ async def test_delay_ms_and_delay_are_one_and_the_same(dsn: str) -> None:
         one = await create(http, delay_ms=90_000)
         other = await create(http, delay="90s")
         answer = await http.post(f"{API}/tasks", json={"task_type": "mail", "delay": 1, "delay_ms": 1000})
-        assert refusal(answer) == "delay_ms must not be given beside delay: they are one and the same"
+        assert refusal(answer) == "delay_ms must not be given together with delay: they are the same option"
     with database(dsn) as connection:
         for made in (one, other):
             row = task_row(connection, made["id"])

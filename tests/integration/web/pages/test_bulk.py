@@ -53,7 +53,7 @@ async def test_change_to_a_filter_asks_first_and_comes_back_to_the_same_list(dsn
         assert answer.headers["location"] == f"/tasks?queue=mail&change={bulk_row(dsn)['id']}"
         back = Page((await client.get(answer.headers["location"])).text)
         assert back.problems() == []
-        assert "Cancel 70 tasks : begins in" in back.text
+        assert "Cancel 70 tasks : starts in" in back.text
     assert set(statuses(dsn, *wanted)) == {"pending"}
     await make_bulk_changes(dsn)
     assert set(statuses(dsn, *wanted)) == {"cancelled"}
@@ -192,7 +192,7 @@ async def test_fields_that_were_changed_and_not_applied_are_what_is_meant_and_sa
         form = {"queue": "mail", "action": "cancel", "applied": "queue=other"}
         changed = Page((await client.post("/tasks/bulk", data=form)).text).text
         same = Page((await client.post("/tasks/bulk", data=form | {"applied": "queue=mail"})).text).text
-    assert "The filter was changed after it had been applied" in changed
+    assert "The filter was changed after it was applied" in changed
     assert "Cancel 1 task?" in changed
     assert "The filter was changed" not in same
 
@@ -245,7 +245,7 @@ async def test_viewers_see_how_far_a_change_is_and_cannot_end_it(dsn: str) -> No
     id = bulk_row(dsn)["id"]
     async with web(dsn, PROTECTED, token=VIEWER_TOKEN) as client:
         page = await client.get(f"/tasks?change={id}")
-        assert "begins in" in page.text
+        assert "starts in" in page.text
         assert "Undo" not in page.text
         assert (await client.post(f"/bulk/{id}/undo")).status_code == 403
         assert Page((await client.get("/bulk")).text).problems() == []

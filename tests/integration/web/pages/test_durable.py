@@ -119,8 +119,8 @@ async def test_a_sleep_says_until_when_and_how_long_it_was(app: App, dsn: str, d
     await drain_async(app)
     page = await look(dsn, f"/tasks/{made}")
     assert "slept 3 h" in page.text
-    assert "the run is over" in page.text
-    assert "drawn shorter than it was" in page.text
+    assert "the run has ended" in page.text
+    assert "idle time, compressed" in page.text
 
 
 async def test_a_failed_step_shows_attempts_and_error(app: App, dsn: str) -> None:
@@ -142,7 +142,7 @@ async def test_a_step_that_is_tried_again_shows_attempts_and_when(app: App, dsn:
         """
     )
     text = rows(await look(dsn, f"/tasks/{made}"))[0].text
-    for words in ("is tried again at 20", "failing", "2 attempts", "Error: no luck"):
+    for words in ("will be retried at 20", "failing", "2 attempts", "Error: no luck"):
         assert words in text
 
 
@@ -183,13 +183,13 @@ async def test_a_run_that_was_before_is_shown_by_its_beginning(app: App, dsn: st
     async with AsyncClient(dsn) as client:
         await client.restart(made)
     page = await look(dsn, f"/tasks/{made}")
-    assert "the run is over" in page.text
+    assert "the run has ended" in page.text
     assert "waited for approved when the run ended" in page.text
     await drain_async(app)
     page = await look(dsn, f"/tasks/{made}")
-    assert "the run is over" not in page.text
+    assert "the run has ended" not in page.text
     (other,) = (e.attributes["href"] for e in page.all("a") if "?run=" in e.attributes["href"])
-    assert "the run is over" in (await look(dsn, other)).text
+    assert "the run has ended" in (await look(dsn, other)).text
 
 
 async def test_long_runs_are_shown_part_by_part(app: App, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ async def test_of_two_answers_to_one_wait_the_first_counts(app: App, dsn: str, d
         text = Page((await client.get(second.headers["location"])).text).text
     (event,) = db.execute("select id, payload from pgsched.durable_events").fetchall()
     assert event["payload"] == {"approved": False}
-    assert f"Nothing was sent: event {event['id']} had this key before." in text
+    assert f"Nothing was sent: event {event['id']} already had this key." in text
     assert [action for action, _ in audit(db)] == ["task.emit"]
 
 

@@ -138,9 +138,9 @@ async def test_graph_folds_what_is_alike_and_opens_it(dsn: str, client: Client) 
     assert "part × 2,000" in folded.text
     assert folded.text.count('class="node node-') == 3  # the join, the box of the others, and what is behind it
     assert len(folded.text) < 150_000
-    assert "1,701 boxes more are not drawn" in opened.text
+    assert "1,701 more boxes are not shown" in opened.text
     assert "Fold all" in opened.text
-    assert "The 300 tasks that began first are shown, 1,701 more are not." in in_time.text
+    assert "The 300 tasks that started first are shown, 1,701 more are not." in in_time.text
     assert wrong.status_code == 422
 
 

@@ -115,7 +115,7 @@ async def test_all_dead_tasks_of_an_error_are_retried_and_no_others(dsn: str) ->
         async with web(dsn) as face:
             (error, *_) = (await face.get("/api/v1/errors")).json()
             asks = await face.get(f"/errors/{error['id']}/retry")
-            assert "3 dead tasks died of it" in Page(asks.text).all("main")[0].text
+            assert "3 dead tasks failed with it" in Page(asks.text).all("main")[0].text
             dry = await face.post(f"/api/v1/errors/{error['id']}/retry", json={"dry_run": True})
             assert dry.json() == {"number": 3}
             answer = await face.post(f"/errors/{error['id']}/retry")

@@ -520,7 +520,7 @@ async def test_tasks_are_found_by_times_and_keys_too(dsn: str, asked: dict[str, 
         typed = [e.attributes["data-exact"] for e in page.all("input") if e.attributes.get("data-exact")]
         assert typed == [text for name, text in asked.items() if as_shown(name, text) != text]
         wrong = await client.get("/tasks", params={"due_after": "soon"})
-        assert (wrong.status_code, "due_after must be a time as 2030-01-31T12:00" in wrong.text) == (422, True)
+        assert (wrong.status_code, "due_after must be a time such as 2030-01-31T12:00" in wrong.text) == (422, True)
 
 
 async def test_overview_tells_what_ended_in_each_queue(dsn: str) -> None:
