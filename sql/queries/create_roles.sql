@@ -11,7 +11,7 @@ begin
     begin
       execute format('create role %I nologin', role);
     exception when duplicate_object or unique_violation then
-      null;  -- the migration of another database was quicker
+      null;  -- the migration of another database was faster
     end;
   end loop;
 end $$
