@@ -1,6 +1,6 @@
-"""The alert rules of deploy/: those that ``pgsched alerts`` prints, and the same as the Prometheus operator takes them.
+"""The alert rules of deploy/: the output of ``pgsched alerts``, and the same rules for the Prometheus operator.
 
-``make docs`` runs it as a program, which writes deploy/prometheus/pgsched.rules.yml and
+``make docs`` runs this program, which writes deploy/prometheus/pgsched.rules.yml and
 deploy/kubernetes/components/monitoring/prometheusrule.yaml.
 """
 
@@ -12,7 +12,7 @@ from tests.deploy.parts import DEPLOY
 SOURCE = DEPLOY / "prometheus" / "pgsched.rules.yml"
 TARGET = DEPLOY / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
 HEAD = """\
-# What `pgsched alerts` prints, in this shape by `make docs`.
+# The output of `pgsched alerts` as a PrometheusRule, written by `make docs`.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

@@ -16,9 +16,9 @@ Row = dict[str, Any]
 INTRODUCTION = """\
 # SQL reference
 
-Written by `make docs` from the comments in the schema itself (`\\d+` and `\\df+` of psql show them too). Prose and
-examples are in [sql.md](sql.md); which role may do what is in [security.md](security.md#database-roles). Everything is
-in the schema `pgsched`. Types are those beneath the domains; *null* says whether the column may be empty."""
+Written by `make docs` from the comments in the schema itself (`\\d+` and `\\df+` of psql show them too). Guides and
+examples are in [sql.md](sql.md), the rights of each role in [security.md](security.md#database-roles). Everything is in
+the schema `pgsched`. Types are the base types of the domains; *null* shows whether the column may be null."""
 
 FOR_WORKERS = "For workers: "
 FOR_THE_SCHEMA = "For the schema: "
@@ -53,7 +53,7 @@ _FUNCTIONS = """
     where p.pronamespace = 'pgsched'::regnamespace
     order by p.proname <> 'schedule', p.proname, identity
 """
-# A partition repeats the constraints of its table, and what is not null has no name that anybody gave it.
+# A partition repeats the constraints of its table, and the names of not-null constraints are generated.
 _CONSTRAINTS = """
     select c.conname::text as name,
       case c.contypid when 0 then r.relname else null end as table, t.typname::text as domain,
@@ -82,13 +82,13 @@ _INDEXES = """
 
 
 def sql_page(dsn: str) -> str:
-    """The page, of a migrated database."""
+    """Write the page for a migrated database."""
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         return page(INTRODUCTION, *_tables(connection), *_functions(connection), *_rules(connection))
 
 
 def uncommented(dsn: str) -> list[str]:
-    """What users meet in the schema and nobody has said a word about."""
+    """Yield the user-visible objects of the schema without a comment."""
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         relations = _ask(connection, _RELATIONS)
         silent = [f"table {one['name']}" for one in relations if not one["comment"]]
@@ -119,7 +119,7 @@ def _tables(connection: psycopg.Connection[Row]) -> list[str]:
     parts = [
         "## Tables and views",
         table(
-            ("name", "kind", "what it holds"),
+            ("name", "kind", "contents"),
             [
                 (f"[`{name}`](#{anchor(name)})", _kind(one), one["comment"])
                 for name, one in zip(names, relations, strict=True)
@@ -132,12 +132,12 @@ def _tables(connection: psycopg.Connection[Row]) -> list[str]:
         if one["name"] == "tasks":
             public = _public_columns()
             parts += [
-                "Columns to be set by whoever schedules:",
+                "Columns that programs set when they schedule a task:",
                 _column_table([column for column in columns if column["name"] in public]),
-                "Columns that pgsched keeps:",
+                "Columns that pgsched maintains:",
                 _column_table([column for column in columns if column["name"] not in public]),
             ]
-        elif kept <= {column["name"] for column in columns}:  # rows of it, kept elsewhere
+        elif kept <= {column["name"] for column in columns}:  # its rows, kept elsewhere
             parts += [
                 "The columns of [`pgsched.tasks`](#pgschedtasks), and:",
                 _column_table([column for column in columns if column["name"] not in kept]),
@@ -154,7 +154,7 @@ def _kind(relation: Row) -> str:
 
 
 def _public_columns() -> list[str]:
-    """The columns of tasks that producers may insert: ``grant_rights`` has the list."""
+    """The columns of tasks that producers may insert, from the list in ``grant_rights``."""
     text = (CHECKOUT / "sql" / "queries" / "grant_rights.sql").read_text(encoding="utf-8")
     found = re.search(r"public_columns constant text := '([^']+)'", text)
     assert found is not None
@@ -191,7 +191,7 @@ def plain_default(expression: str) -> str:
 
 
 def short_type(name: str) -> str:
-    """A type as people write it."""
+    """A type in its usual notation."""
     return name.replace("timestamp with time zone", "timestamptz").replace("pgsched.", "")
 
 
@@ -210,7 +210,7 @@ def _functions(connection: psycopg.Connection[Row]) -> list[str]:
     parts = [
         "## Functions",
         "Name the arguments: `queue => 'mail'`. An id that no task has raises `no_data_found`; a status that does not\n"
-        "allow what was asked raises `object_not_in_prerequisite_state`; an argument that makes no sense raises\n"
+        "allow the action raises `object_not_in_prerequisite_state`; an invalid argument raises\n"
         "`invalid_parameter_value`, `check_violation` or another error of class 22 or 23, which names it.",
     ]
     for one in for_people:
@@ -218,7 +218,7 @@ def _functions(connection: psycopg.Connection[Row]) -> list[str]:
         parts += [f"### {one['name']}", f"{code(_signature(one))}", told, _arguments(one, arguments, meanings)]
     parts += [
         "### Functions for workers",
-        "What a worker calls; they are of no use to others.",
+        "Called by workers; they have no use for other programs.",
         table(("function", "meaning"), [(code(_signature(one)), _sentence(one, FOR_WORKERS)) for one in for_workers]),
         "### Functions of the schema itself",
         "Called by triggers, constraints and the functions above.",
@@ -233,13 +233,13 @@ def _sentence(function: Row, beginning: str) -> str:
 
 
 def _told(comment: str) -> tuple[str, dict[str, str]]:
-    """What a comment says of the function, and of its arguments: each has a line ``name: meaning``."""
+    """The description of a function, and its arguments: each has a line ``name: meaning`` in the comment."""
     first, *lines = comment.split("\n")
     return first, dict(line.split(": ", 1) for line in lines)
 
 
 def _inputs(function: Row) -> list[tuple[str, str, str]]:
-    """Name, type and default of each argument that goes in."""
+    """Name, type and default of each input argument."""
     modes = function["modes"] or ["i"] * len(function["types"])
     of_all = zip(function["names"] or [""] * len(modes), function["types"], modes, strict=True)
     inputs = [(name, short_type(kind)) for name, kind, mode in of_all if mode in ("i", "b", "v")]
@@ -279,8 +279,8 @@ def _rules(connection: psycopg.Connection[Row]) -> list[str]:
     return [
         "## Constraints",
         "Rules about one column of `pgsched.tasks` are constraints of its domain, which has the column's name\n"
-        "(`pgsched.queue_name` is that of `queue`, `pgsched.task_status` that of `status`). Rules about several are\n"
-        "checks of the table. A violation has SQLSTATE `23514` (`23505` for what must be unique) and carries the\n"
+        "(`pgsched.queue_name` is the domain of `queue`, `pgsched.task_status` of `status`). Rules about several are\n"
+        "checks of the table. A violation has SQLSTATE `23514` (`23505` for a unique value) and carries the\n"
         "constraint's name.",
         table(
             ("constraint", "of", "rule"),
@@ -297,7 +297,7 @@ def _rules(connection: psycopg.Connection[Row]) -> list[str]:
         ),
         "## Indexes",
         "Primary keys are left out. No index of `pgsched.tasks` mentions a column that a claim sets: "
-        "[architecture.md](architecture.md#due-clock-and-partial-index) says why.",
+        "[architecture.md](architecture.md#due-clock-and-partial-index) explains why.",
         table(
             ("index", "of", "what for"),
             [
@@ -309,5 +309,5 @@ def _rules(connection: psycopg.Connection[Row]) -> list[str]:
 
 
 def _indexed(definition: str) -> str:
-    """What an index holds, without its name and table."""
+    """The columns and condition of an index, without its name and table."""
     return re.sub(r" WITH \([^)]*\)", "", re.sub(r"^.* USING (?:btree )?", "", definition))
