@@ -73,7 +73,8 @@ HARM: Mapping[str, LiteralString] = {
         values (1, 1, 'approved', now())""",
     "a run has one child": "update pgsched.tasks set parent_id = null where id = 2",
     "no wait has timed out": """
-        update pgsched.durable_steps set status = 'failed', error = 'no event arrived in time' where name = 'approved'""",
+        update pgsched.durable_steps set status = 'failed', error = 'no event arrived in time'
+        where name = 'approved'""",
 }
 MORE_HARM: Mapping[str, tuple[str, LiteralString]] = {
     "step that is missing": (
