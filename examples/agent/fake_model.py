@@ -1,7 +1,7 @@
 """A stand-in for a language model: ``python fake_model.py PORT`` (0: any free port).
 
-Its answers follow from the conversation alone. It logs the calls that it gets and numbers them, so that one can see
-which turns were asked for twice.
+Its answers follow from the conversation alone. It logs and numbers the calls that it receives, which shows the turns
+that were requested twice.
 """
 
 import itertools
@@ -21,7 +21,7 @@ numbers = itertools.count(1)
 
 
 def answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the model's next message: look at each order, two at a time, then refund the late ones, then answer."""
+    """Return the model's next message: check each order, two at a time, then refund the late ones, then answer."""
     calls = {call["id"]: call for message in messages for call in message.get("calls", ())}
     results = [(calls[one["id"]], one["content"]) for one in messages if one["role"] == "tool"]
     orders = next((content for call, content in results if call["tool"] == "orders_of"), None)

@@ -1,6 +1,6 @@
 """An API that takes orders, and shows the dashboard at ``/jobs``: ``uvicorn main:api``.
 
-An order and the task that confirms it are inserted in one transaction of SQLAlchemy's: both are there, or neither.
+An order and the task that confirms it are inserted in one SQLAlchemy transaction: both are committed, or neither.
 """
 
 import os
@@ -17,7 +17,7 @@ from tasks import app, confirm
 from pgsched.errors import TaskNotFound
 from pgsched.web import WebSettings, create_app
 
-# SQLAlchemy wants the driver in the name; asyncpg would do as well.
+# SQLAlchemy expects the driver in the URL; asyncpg would work as well.
 engine = create_async_engine(os.environ["PGSCHED_DSN"].replace("postgresql://", "postgresql+psycopg://", 1))
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 dashboard = create_app(os.environ["PGSCHED_DSN"], settings=WebSettings(operator_token=os.environ["OPERATOR_TOKEN"]))
@@ -37,14 +37,14 @@ class Order(Base):
 
 
 class NewOrder(BaseModel):
-    """What a buyer sends."""
+    """The body of an order request."""
 
     buyer: str
 
 
 @asynccontextmanager
 async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
-    """Make the tables at the start; close at the end what was opened meanwhile."""
+    """Create the tables at startup; close all connections at shutdown."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield
@@ -64,7 +64,7 @@ async def place(new: NewOrder) -> dict[str, int]:
         session.add(order)
         await session.flush()
         task = await confirm.schedule_async(number=order.number, buyer=order.buyer, connection=session)
-        if not new.buyer:  # whatever goes wrong before the end of the block undoes both
+        if not new.buyer:  # any error before the end of the block rolls back both
             raise HTTPException(422, "an order must have a buyer")
     return {"number": order.number, "task": task}
 
@@ -78,7 +78,7 @@ async def orders() -> list[str]:
 
 @api.get("/tasks/{task_id}")
 async def show(task_id: int) -> dict[str, object]:
-    """What became of a task."""
+    """Show the state of a task."""
     try:
         task = await app.async_client().get(task_id)
     except TaskNotFound as error:

@@ -1,4 +1,4 @@
-"""What workers do: ``pgsched worker --app tasks:app``."""
+"""The handlers: ``pgsched worker --app tasks:app``."""
 
 from pgsched import App, Context
 

@@ -48,7 +48,7 @@ class Builtins:
 
     @property
     def serves_http(self) -> bool:
-        """Whether requests are served: somebody has asked for them."""
+        """Whether requests are served because of an explicit setting."""
         return (self.http_allow_private or bool(self.http_allow)) if self.http is None else self.http
 
 

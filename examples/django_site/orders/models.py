@@ -1,10 +1,10 @@
-"""What is kept."""
+"""The stored data."""
 
 from django.db import models
 
 
 class Order(models.Model):
-    """An order, and how far it got."""
+    """An order and its state."""
 
     buyer = models.CharField(max_length=100)
     status = models.CharField(max_length=20, default="placed")

@@ -1,4 +1,4 @@
-"""What workers do for orders. They find it because this module is named ``tasks``."""
+"""The tasks of orders. Workers find them because this module is named ``tasks``."""
 
 from django_tasks import TaskContext, task  # from Django 6.0 on: django.tasks
 
@@ -22,5 +22,5 @@ async def count(status: str) -> int:
 
 @task(takes_context=True)
 def fail(context: TaskContext, why: str) -> None:
-    """Fail, to see what becomes of it."""
+    """Fail, to show how a failure is handled."""
     raise LookupError(f"{why}, attempt {context.attempt}")

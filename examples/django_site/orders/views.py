@@ -1,4 +1,4 @@
-"""Orders are placed, and looked at."""
+"""Views that place and show orders."""
 
 import json
 
@@ -16,7 +16,7 @@ from orders.tasks import confirm
 @require_POST
 @transaction.atomic
 def place(request: HttpRequest) -> HttpResponse:
-    """Place an order; it and its task are there together, or neither of them."""
+    """Place an order; the order and its task are committed together, or neither is."""
     buyer = json.loads(request.body)["buyer"]
     order = Order.objects.create(buyer=buyer[:100])
     result = confirm.enqueue(order.pk)
@@ -32,6 +32,6 @@ def show(_request: HttpRequest, number: int) -> HttpResponse:
 
 
 def result(_request: HttpRequest, result_id: str) -> HttpResponse:
-    """Show what became of a task."""
+    """Show the state of a task."""
     found = confirm.get_result(result_id)
     return JsonResponse({"status": found.status, "value": found.return_value if found.is_finished else None})

@@ -1,4 +1,4 @@
-"""Settings of the site. The database is that of libpq's own variables."""
+"""Settings of the site. The database is configured by libpq's environment variables."""
 
 import os
 
@@ -35,5 +35,5 @@ TASKS = {
 
 PGSCHED = {
     "APP": "orders.jobs:app",  # handlers beside the tasks
-    "MIGRATE": True,  # `manage.py migrate` brings the schema pgsched along
+    "MIGRATE": True,  # `manage.py migrate` also creates the schema pgsched
 }

@@ -42,7 +42,7 @@ def project_settings() -> ProjectSettings:
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in _KINDS:
-            raise ImproperlyConfigured(f"PGSCHED: {name!r} is no key of it: {', '.join(_KINDS)} are")
+            raise ImproperlyConfigured(f"PGSCHED: unknown key {name!r}: the keys are {', '.join(_KINDS)}")
         kinds, words = _KINDS[name]
         if not isinstance(value, kinds):
             raise ImproperlyConfigured(f"PGSCHED: {name} must be {words}, got {value!r:.100}")
