@@ -79,34 +79,34 @@ def page() -> str:
     compared = [(case, found) for case, found in results if found.expression in EXPRESSIONS]
     reasons = Counter(reason(*case) for case, found in compared if found.cronsim != found.ticks)
     lines = [
-        "# Ticks around changes of the clocks",
+        "# Ticks around clock changes",
         "",
-        f"{len(EXPRESSIONS) + len(CHOICES)} expressions at {len(CHANGES)} changes of the clocks in "
+        f"{len(EXPRESSIONS) + len(CHOICES)} expressions at {len(CHANGES)} clock changes in "
         f"{len({zone for zone, _ in CHANGES})} zones: {len(CASES)} cases. A test,",
-        "`tests/unit/domain/scheduling/test_dst_conformance.py`, fails when the program computes something else.",
+        "`tests/unit/domain/scheduling/test_dst_conformance.py`, fails when the program computes other ticks.",
         "The rule is in [schedules.md](schedules.md#daylight-saving).",
         "",
-        "| compared with | what it is | agrees | differs |",
+        "| compared with | description | agrees | differs |",
         "|---|---|---|---|",
         "| the rule | an oracle in the tests that tries every minute and shares no code with the program "
         f"| {right} | {len(results) - right} |",
         "| cronsim | another implementation, which mimics Debian's cron "
         f"| {len(compared) - reasons.total()} | {reasons.total()} |",
         "",
-        "An expression with an option for skipped or repeated times is compared with the rule alone: cronsim has none.",
+        "An expression with an option for skipped or repeated times is compared only with the rule: cronsim has none.",
         "",
-        "Why cronsim differs, where it does:",
+        "Reasons for the differences of cronsim:",
         "",
         "| | cases | reason |",
         "|---|---|---|",
         *(f"| {letter} | {reasons[words]} | {words} |" for letter, words in REASONS.items()),
         "",
-        f"Compared are the ticks of {HOURS} hours, 30 before and 30 after a time next to the change; the column",
-        f"`ticks` counts them. Written out are those within {SHOWN // timedelta(hours=1)} hours of the change, in",
+        f"The tests compare the ticks of {HOURS} hours, 30 before and 30 after a time next to the change; the column",
+        f"`ticks` counts them. The tables list those within {SHOWN // timedelta(hours=1)} hours of the change, in",
         "local time, with UTC in parentheses. *Fixed* and *rhythm* are the two kinds of the rule, *choice* an option.",
-        "Where cronsim differs, `+` are ticks that only cronsim has and `-` ticks that it has not, in UTC.",
+        "Where cronsim differs, `+` are ticks that only cronsim has and `-` ticks that it lacks, in UTC.",
         "",
-        "`python -m tools.dst_conformance` writes the page again.",
+        "`python -m tools.dst_conformance` regenerates this page.",
         "",
     ]
     for zone, change in CHANGES:
@@ -164,7 +164,7 @@ def transition(zone: str, change: str) -> tuple[datetime, datetime, datetime]:
     for (_, before), (instant, wall) in pairwise(minutes_around(zone, change)):
         if wall - before != minute:
             return instant, before + minute, wall
-    raise AssertionError(f"no change of the clocks in {zone} around {change}")
+    raise AssertionError(f"no clock change in {zone} around {change}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Builtins:
     """The built-in handlers that a worker serves."""
 
     http: bool | None = None
-    """Serve requests. None: only if destinations are allowed beside the public ones."""
+    """Serve requests. None: only if destinations are allowed besides the public ones."""
     http_allow_private: bool = False
     """Allow requests to private and loopback addresses."""
     http_allow: tuple[str, ...] = ()

@@ -47,7 +47,7 @@ def current() -> int:
 
 
 def cut_off(descriptor: int) -> None:
-    """Replace a descriptor by a closed peer: what is written to it is lost, reading it returns the end of the file.
+    """Replace a descriptor by one without a peer: writes are lost, reads return the end of the file.
 
     Its number stays taken: code that still has it must not reach another connection.
     """

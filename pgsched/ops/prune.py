@@ -20,7 +20,7 @@ from pgsched.ops.retention import Pruner, RetentionOverride
 
 
 class PruneOptions(TypedDict, total=False):
-    """What to delete instead of what the settings say, and how."""
+    """Options of a run, which override the retention in the settings."""
 
     queue: str | None
     """Only tasks of this queue, and no history."""

@@ -32,7 +32,7 @@ DROP_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionOverride:
-    """What to delete instead of what the settings say; empty: as the settings say."""
+    """Overrides of the retention in the settings; None keeps the setting."""
 
     queue: str | None = None
     """Only tasks of this queue, and no history."""

@@ -16,7 +16,7 @@ with done as (
       revision, ends, started_ago, seconds, result, error)
 ),
 target as (
-  -- Locked first: `attempt` is the attempt that was made, before the update resets the count.
+  -- Locked first: `attempt` is the number of this attempt, before the update resets the count.
   select done.*, t.attempts as attempt, t.worker_id, t.edited,
     case when t.edited then pgsched.rebook(t.task, done.tick, done.next_tick,
       statement_timestamp() - done.started_ago * interval '1 second', done.counted) end as booked

@@ -126,7 +126,7 @@ RETURNED = (
 """Parameter and result types of the clients' methods."""
 
 TAKEN = {"pgsched.web": ("pgsched.web.auth.throttle:Throttle",)}
-"""Parameter types of functions beside the exports of their module."""
+"""Parameter types of functions in addition to the exports of their module."""
 
 MADE_BY_PGSCHED = (
     "PagedList",

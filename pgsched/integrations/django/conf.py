@@ -19,7 +19,7 @@ class ProjectSettings:
     database: str = "default"
     """The alias of the database with the schema ``pgsched``."""
     app: str | None = None
-    """``module:attribute`` of an App with handlers beside the project's tasks."""
+    """``module:attribute`` of an App with handlers besides the project's tasks."""
     task_modules: tuple[str, ...] = ()
     """Modules to search for tasks besides ``tasks`` of every installed app."""
     migrate: bool = False

@@ -52,7 +52,7 @@ def no_worker(facts: Facts) -> Iterator[Found]:
     if due and not facts.alive:
         number = sum(one.due for one in due)
         yield Found(
-            "workers", f"{many(number, 'task')} due or more, and no worker is alive", "pgsched worker --app MODULE:APP"
+            "workers", f"at least {many(number, 'task')} due, and no worker is alive", "pgsched worker --app MODULE:APP"
         )
 
 
