@@ -187,5 +187,5 @@ def test_versions_stand_side_by_side_and_latest_is_the_newest(tmp_path: Path) ->
 
 
 def test_version_must_be_numbers_with_dots(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be numbers with dots, as 1\.2, got 'latest'"):
+    with pytest.raises(ValueError, match=r"must be numbers with dots, such as 1\.2, got 'latest'"):
         add_version(tmp_path, tmp_path, "latest")
