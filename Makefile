@@ -29,7 +29,7 @@ DOCS    := $(VENV)/.docs-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format sync bench chaos chaos-peers docs docs-site docs-serve schema lock clean help
+.PHONY: run test test-browser test-agents test-generated lint format sync bench chaos chaos-peers docs docs-site docs-serve schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -42,6 +42,13 @@ test-browser: $(BROWSER) $(DOCS) ## Test the dashboard and the documentation sit
 	@sh tests/browser/install.sh
 	@sh tools/docs_site/install.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
+
+test-agents: $(DEV) ## Plant twenty faults and let an agent-like script find them by the tools of pgsched mcp
+	$(BIN)/pytest -s $(ARGS) tests/e2e/test_mcp_faults.py
+
+test-generated: $(DEV) ## Compile generated clients and run them (apt-get installs Go and npm where they are missing)
+	@sh tests/generated/install.sh
+	$(BIN)/pytest $(ARGS) tests/generated
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -96,10 +103,11 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
-RUN_SOURCES = --extra embedded --extra web --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
+RUN_SOURCES = --extra embedded --extra web --extra mcp --extra oidc --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules tools/docs_site/node/node_modules \
+	  tests/generated/node/node_modules tests/generated/node/build
 	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets

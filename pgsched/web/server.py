@@ -86,10 +86,10 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to :class:`Server`, which has streams to end first and may run in a thread."""
+class UvicornServer(uvicorn.Server):
+    """Leaves the signals to its caller, who may have streams to end first and may run in a thread."""
 
-    def __init__(self, config: uvicorn.Config, manager: Manager | None) -> None:
+    def __init__(self, config: uvicorn.Config, manager: Manager | None = None) -> None:
         super().__init__(config)
         self._manager = manager
 
@@ -142,7 +142,7 @@ class Server:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        self._server = _Uvicorn(config, manager)
+        self._server = UvicornServer(config, manager)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
 

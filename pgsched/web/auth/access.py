@@ -27,6 +27,8 @@ METRICS = "metrics"
 """The role of the token that opens ``/metrics`` and nothing else."""
 LOCAL = "local"
 """The name of whoever sits at this machine while no tokens are set."""
+CALLER = "pgsched.caller"
+"""The key of the ASGI scope under which another face of this process names a :class:`Caller`."""
 
 _FORWARDING = (
     "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix",
@@ -48,6 +50,17 @@ class AccessDenied(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who makes a request from within this process. Nothing that comes over a socket can set a key of the scope."""
+
+    name: str
+    role: str
+    """``viewer`` or ``operator``."""
+    reason: str | None = None
+    """Why a change is made, for the audit log."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Actor:
     """Who makes a request."""
 
@@ -58,6 +71,8 @@ class Actor:
     request: Request
     session: Session | None = None
     """The session of somebody who logged in; None: a token came with the request, or none is needed."""
+    reason: str | None = None
+    """Why a change is made, if the caller says so; the audit log keeps it."""
 
     @property
     def remote(self) -> str | None:
@@ -121,6 +136,9 @@ def try_token(request: Request, token: str) -> str | None:
 
 async def identify(request: Request) -> Actor | None:
     """Return who makes a request; None when it does not say. Raises AccessDenied for a wrong token."""
+    caller = request.scope.get(CALLER)
+    if isinstance(caller, Caller):
+        return Actor(name=caller.name, role=caller.role, request=request, reason=caller.reason)
     front = front_of(request)
     settings = front.settings
     if not settings.protected:

@@ -75,6 +75,8 @@ async def audited(
             with suppress(TaskNotFound):  # it was deleted
                 now = await client.get(change.task_id)
             change.before, change.after = differences(was, now)
+        if actor.reason is not None:
+            change.after = {**(change.after or {}), "reason": actor.reason}
         await client.database.run(
             add_entry(
                 actor=actor.name,

@@ -13,6 +13,7 @@ PROGRAMS = {
     "pgsched": ANYWHERE,
     "pgsched check": {"--app"},
     "pgsched dev": {"--app", "--metrics-port", "--web-port"},
+    "pgsched mcp": {"--operator-token", "--viewer-token", "--hide-payloads"},
     "pgsched migrate": {"--lock-wait"},
     "pgsched schedule sync": {"--app"},
     "pgsched sync": {"--app"},

@@ -1,0 +1,1 @@
+"""Typed clients for other languages, written from the register of handlers."""
