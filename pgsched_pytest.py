@@ -1,7 +1,7 @@
 """The pytest plugin of pgsched: a PostgreSQL for the tests, and a fresh migrated database for each of them.
 
-It lies outside the package so that pytest, which loads it wherever pgsched is installed, imports nothing else by it:
-pgsched itself is imported when a fixture is used for the first time. docs/testing.md has the fixtures and the options.
+It lies outside the package because pytest loads it wherever pgsched is installed: pgsched itself is imported only when
+a fixture is first used. docs/testing.md describes the fixtures and the options.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--pgsched-dsn",
         metavar="DSN",
-        help="the PostgreSQL on which pgsched's databases for tests are made; the role needs CREATEDB.  "
+        help="the PostgreSQL server on which pgsched's test databases are created; the role needs CREATEDB.  "
         "[default: PGSCHED_TEST_DSN, the ini option pgsched_dsn, else an embedded one]",
     )
-    parser.addini("pgsched_dsn", "as --pgsched-dsn")
-    parser.addini("pgsched_app", "the App that the fixture pgsched_app gives, as module:attribute")
+    parser.addini("pgsched_dsn", "same as --pgsched-dsn")
+    parser.addini("pgsched_app", "the App that the fixture pgsched_app returns, as module:attribute")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run of tests a name, which the processes of pytest-xdist share."""
+    """Give the test run a name, which the processes of pytest-xdist share."""
     told: dict[str, Any] = getattr(config, "workerinput", {})
     config.stash[_RUN] = told.get(_INPUT) or uuid.uuid4().hex[:12]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a process of pytest-xdist the name."""
+    """Pass the name to a process of pytest-xdist."""
     node.workerinput[_INPUT] = node.config.stash[_RUN]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take away what the tests left; nothing is imported when no test used a database."""
+    """Drop the databases of the test run; import nothing when no test used one."""
     run = config.stash.get(_RUN, None)
     if run is None or hasattr(config, "workerinput"):
         return
-    if (Path(tempfile.gettempdir()) / f"pgsched_pytest_{run}").exists():  # made by whoever used a database first
+    if (Path(tempfile.gettempdir()) / f"pgsched_pytest_{run}").exists():  # a test used a database
         from pgsched.testing.databases import clean_up
 
         clean_up(run)
@@ -75,7 +75,7 @@ def pgsched_server(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def pgsched_template(request: pytest.FixtureRequest, pgsched_server: str) -> str:
-    """The name of the database that each test gets a copy of; override it to add tables of your own."""
+    """The name of the database that each test gets a copy of; override it to add your own tables."""
     from pgsched.testing.databases import template_of
 
     return template_of(request.config.stash[_RUN], pgsched_server)
@@ -85,7 +85,7 @@ def pgsched_template(request: pytest.FixtureRequest, pgsched_server: str) -> str
 def pgsched_dsn(
     request: pytest.FixtureRequest, pgsched_server: str, pgsched_template: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """The DSN of a fresh database with pgsched's schema, which is PGSCHED_DSN for as long as the test runs."""
+    """The DSN of a fresh database with pgsched's schema; PGSCHED_DSN is set to it while the test runs."""
     from pgsched.testing.databases import PREFIX, fresh_database
 
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -97,7 +97,7 @@ def pgsched_dsn(
 
 @pytest.fixture
 def pgsched_clock(pgsched_dsn: str) -> Iterator[Clock]:
-    """The clock of the test's database, frozen at the time at which the test begins."""
+    """The clock of the test's database, frozen at the time at which the test starts."""
     from pgsched.testing.clock import freeze
 
     with freeze(pgsched_dsn) as clock:
@@ -106,7 +106,7 @@ def pgsched_clock(pgsched_dsn: str) -> Iterator[Clock]:
 
 @pytest.fixture
 def pgsched_app(request: pytest.FixtureRequest) -> App:
-    """The App under test: that of the ini option ``pgsched_app``, else an empty one. Override it with your own."""
+    """The App under test: that of the ini option ``pgsched_app``, otherwise an empty one. Override it with your own."""
     path = request.config.getini("pgsched_app")
     if path:
         from pgsched.app.loading import load_app
@@ -119,7 +119,7 @@ def pgsched_app(request: pytest.FixtureRequest) -> App:
 
 @pytest.fixture
 def pgsched_client(request: pytest.FixtureRequest, pgsched_app: App, pgsched_dsn: str) -> Iterator[Client]:
-    """The client of the App, on the test's database; the App's other clients are on it, too."""
+    """The client of the App, connected to the test's database, as are the App's other clients."""
     if "pgsched_clock" in request.fixturenames:
         request.getfixturevalue("pgsched_clock")  # before the first connection
     before = pgsched_app.use(pgsched_dsn)

@@ -1,7 +1,7 @@
 """pgsched: a job queue and scheduler that needs PostgreSQL and nothing else.
 
-What it exports is imported when it is first asked for: a command, or a program that catches an error, need not pay for
-the rest.
+Exports are imported on first use, so that a command, or a program that only catches an error, does not pay for the
+rest.
 """
 
 from __future__ import annotations
@@ -140,10 +140,10 @@ _HOMES = {
     "preview": "domain.scheduling.preview",
 }
 
-if not TYPE_CHECKING:  # type checkers would take any name for an attribute
+if not TYPE_CHECKING:  # type checkers would accept any name as an attribute
 
     def __getattr__(name: str) -> object:
-        """Import what is asked for: something exported, or a module of the package."""
+        """Import an exported name, or a module of the package, on first use."""
         home = f"pgsched.{_HOMES.get(name, name)}"
         try:
             found = None if name.startswith("_") else importlib.import_module(home)

@@ -1,17 +1,17 @@
--- The schema of pgsched, to be read: what the migrations make of an empty database. `make schema` writes this file, and
--- the tests keep it equal to the migrations. No program runs it: `pgsched migrate` does what migrations/ says.
+-- The schema of pgsched, for reading: the result of the migrations on an empty database. `make schema` writes it,
+-- and tests keep it equal to the migrations. No program runs it: `pgsched migrate` runs migrations/.
 --
--- 1. What types check   2. Types   3. Tables and their indexes   4. Views   5. Functions   6. Triggers   7. Rights
+-- 1. Checks of types   2. Types   3. Tables and their indexes   4. Views   5. Functions   6. Triggers   7. Rights
 -- 8. Comments
 --
--- Not in it: rows, the daily partitions of the history, and the roles with their rights (queries/grant_rights.sql).
+-- Left out: rows, the daily partitions of the history, and the roles with their rights (queries/grant_rights.sql).
 
 set check_function_bodies = off;
 
 create schema pgsched;
 
 -- =====================================================================================================================
--- 1. What types check
+-- 1. Checks of types
 -- =====================================================================================================================
 
 -- For the schema: whether no part of an interval is negative.
@@ -248,7 +248,7 @@ create type pgsched.cron_rule as (
 -- =====================================================================================================================
 
 -- Tasks ---------------------------------------------------------------------------------------------------------------
--- The one table that programs insert into, and what belongs to a row of it.
+-- The one table that programs insert into, and the tables about its rows.
 
 create sequence pgsched.fencing_tokens;
 
@@ -549,7 +549,7 @@ create index archived_tasks_id on pgsched.archived_tasks (id);
 create index archived_tasks_time on pgsched.archived_tasks using brin (archived_at);
 
 -- History -------------------------------------------------------------------------------------------------------------
--- What became of each attempt. Partitioned by day, so that retention drops partitions instead of deleting rows.
+-- The result of each attempt. Partitioned by day, so that retention drops partitions instead of deleting rows.
 
 -- One row per attempt; partitioned by day of started_at, in UTC.
 create table pgsched.executions (
@@ -637,7 +637,7 @@ create table pgsched.missed_ticks_default partition of pgsched.missed_ticks defa
 alter table pgsched.missed_ticks_default replica identity full;
 
 -- Durable runs --------------------------------------------------------------------------------------------------------
--- What durable handlers record: their runs, the steps of these, and the events that were sent to them.
+-- What durable handlers record: their runs, the runs' steps, and the events sent to them.
 
 -- The runs of durable handlers that have recorded something and are not over: one row per task, named by began_at.
 create table pgsched.durable_runs (
@@ -847,7 +847,7 @@ create table pgsched.backlogs (
 );
 
 -- Workers -------------------------------------------------------------------------------------------------------------
--- What workers say of themselves and of what they found.
+-- What workers report about themselves and what they found.
 
 -- One row per worker process that is alive, or was a moment ago; unlogged: what a crash empties, the next heartbeat
 -- writes again.
@@ -938,7 +938,7 @@ create unlogged table pgsched.watchdog (
 ) with (fillfactor = 50);
 
 -- The register --------------------------------------------------------------------------------------------------------
--- What workers say of the handlers of the application.
+-- What workers report about the handlers of the application.
 
 -- The register: each type that an application has a handler for, written by its workers when they start and by pgsched
 -- sync.
@@ -1014,8 +1014,8 @@ create table pgsched.task_defaults (
   constraint queue_is_said_by_handlers_alone check (kind = 'handler' or queue is null)
 );
 
--- What is counted of the history --------------------------------------------------------------------------------------
--- Sums that upkeep keeps, so that nobody counts executions to look at a day.
+-- Statistics of the history -------------------------------------------------------------------------------------------
+-- Aggregates that upkeep maintains, so that showing a day does not count executions.
 
 -- Attempts that ended, by type, queue and time: counted from the history by upkeep, kept longer than it.
 create table pgsched.type_counts (
@@ -1104,7 +1104,7 @@ create table pgsched.handler_versions (
 );
 
 -- Time ----------------------------------------------------------------------------------------------------------------
--- What schedules are computed by.
+-- Inputs for computing schedules.
 
 -- Days that cron expressions leave out by name, as except=@holidays.
 create table pgsched.calendars (
@@ -1324,8 +1324,8 @@ create table pgsched.migrations (
 -- 4. Views
 -- =====================================================================================================================
 
--- What everybody may see ----------------------------------------------------------------------------------------------
--- Each shows a role the rows that concern it.
+-- Views for all roles -------------------------------------------------------------------------------------------------
+-- Each shows a role only the rows that it may see.
 
 -- The tasks that you may see: all for roles that may read pgsched.tasks; for others those that they inserted, and their
 -- children.
@@ -1564,7 +1564,7 @@ create view pgsched.visible_durable_events with (security_barrier = true) as
 -- =====================================================================================================================
 
 -- Scheduling and changing tasks ---------------------------------------------------------------------------------------
--- What programs in any language call.
+-- Called by programs in any language.
 
 -- Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it. Null stands
 -- for the default of the column.
@@ -2732,7 +2732,7 @@ select to_char((now() + delay) at time zone interval '0', 'FMYYYY-MM-DD"T"HH24:M
 $$;
 
 -- Inserting and editing a row -----------------------------------------------------------------------------------------
--- What triggers do with each INSERT and UPDATE of pgsched.tasks.
+-- Triggers for each INSERT and UPDATE of pgsched.tasks.
 
 -- For the schema: derives what an INSERT left out, refuses what makes no sense, sets the due clock and wakes a worker
 -- that sleeps past it.
@@ -3083,7 +3083,7 @@ begin
 end $$;
 
 -- The register --------------------------------------------------------------------------------------------------------
--- What handlers and queues say of all of their tasks, and what becomes of types that nobody has registered.
+-- Defaults that handlers and queues set for their tasks, and the treatment of types without a registration.
 
 -- For workers: writes handlers into the register. Returns the types whose entry is new or has changed.
 create function pgsched.register(handlers jsonb) returns text[]
@@ -3380,7 +3380,7 @@ begin
 end $$;
 
 -- Booking the ticks of schedules --------------------------------------------------------------------------------------
--- The first tick is booked by the INSERT, the next one by the finish of the one before, and anew by an edit.
+-- The INSERT books the first tick, each finish the next one, and an edit rebooks.
 
 -- For the schema: a schedule that is inserted, with its first tick.
 create function pgsched.book_new(task pgsched.tasks, moment timestamptz) returns pgsched.tasks
@@ -3757,7 +3757,7 @@ select jsonb_build_object(
 $$;
 
 -- Cron expressions ----------------------------------------------------------------------------------------------------
--- Fields become sets of bits; a walk jumps from field to field on the wall clock.
+-- Fields become bit sets; a search jumps from field to field on the wall clock.
 
 -- For the schema: a cron expression as sets of bits, or the rule that it breaks.
 create function pgsched.read_cron(expression text) returns pgsched.cron_rule
@@ -4352,7 +4352,7 @@ language sql immutable strict
 return (round((ln(((bits & (- bits)))::double precision) / (0.69314718055994531)::double precision)))::integer;
 
 -- Intervals and time zones --------------------------------------------------------------------------------------------
--- Ticks at an interval, the changes of the clocks, and new rules of zones.
+-- Ticks at an interval, clock changes, and new rules of time zones.
 
 -- The next ticks of an interval: the points of a grid that begins at start_date.
 -- repeat_interval: From tick to tick; months and days keep the wall clock, hours and less are elapsed time.
@@ -4633,7 +4633,7 @@ begin
 end $$;
 
 -- Workflows -----------------------------------------------------------------------------------------------------------
--- Tasks that wait for others, and groups that make their own children.
+-- Tasks that wait for others, and groups that create their own children.
 
 -- For workers: tells the tasks that wait for these that they have ended; returns how many of them go on or are
 -- cancelled.
@@ -5453,7 +5453,7 @@ begin
 end $$;
 
 -- Durable runs --------------------------------------------------------------------------------------------------------
--- Events, and what wakes a run that is suspended.
+-- Events, and waking suspended runs.
 
 -- Sends an event to a durable task, in the transaction of the sender; returns the id of the event.
 -- id: The task.
@@ -5811,7 +5811,7 @@ begin
 end $$;
 
 -- Queues, claims and limits -------------------------------------------------------------------------------------------
--- Settings, what a claim may take, and claims that count what runs everywhere.
+-- Settings, the rules of claims, and claims that count running tasks across all workers.
 
 -- The queues that have a task which waits or runs and is not paused.
 create function pgsched.queues_in_use() returns setof text
@@ -6661,7 +6661,7 @@ where s.queue = note_late_start.queue and s.since = (
 $$;
 
 -- Claims that fail ----------------------------------------------------------------------------------------------------
--- The way of a worker around rows that the database lets nobody claim.
+-- How a worker gets around rows that the database does not let it claim.
 
 -- For workers: which of these tasks can be claimed, and what the database says to the others.
 create function pgsched.try_claims(
@@ -6834,7 +6834,7 @@ begin
 end $$;
 
 -- Retention -----------------------------------------------------------------------------------------------------------
--- The history goes by whole days, finished tasks in small batches or when they are completed.
+-- The history is dropped by whole days; finished tasks are deleted in small batches, or on completion.
 
 -- For workers: deletes those of these tasks that are completed and leave with it, writes their history, and returns
 -- their ids.
@@ -7458,8 +7458,8 @@ begin
   return null;
 end $$;
 
--- What is counted of the history --------------------------------------------------------------------------------------
--- Upkeep counts the history once; people ask for sums.
+-- Statistics of the history -------------------------------------------------------------------------------------------
+-- Upkeep counts the history once; queries read the sums.
 
 -- What ended of each type: throughput, share of failures, quantiles of run and wait in seconds (at most 9 % off). Read
 -- from counts that upkeep keeps; nothing is counted now.
@@ -8203,8 +8203,8 @@ begin
   end if;
 end $$;
 
--- The web face --------------------------------------------------------------------------------------------------------
--- What people who look at the dashboard leave behind.
+-- The dashboard -------------------------------------------------------------------------------------------------------
+-- Sessions that its users have ended.
 
 -- For the web face: ends a session in all its processes, and forgets those that have ended by themselves.
 create function pgsched.revoke_session(id text, ends_at timestamptz) returns void
@@ -9299,7 +9299,7 @@ begin
 end $$;
 
 -- For programs of earlier releases ------------------------------------------------------------------------------------
--- What nothing above calls any more.
+-- No longer called by anything above.
 
 -- For workers: claims from several queues with limits or ageing, in their order.
 create function pgsched.claim_apart(
@@ -9940,7 +9940,7 @@ create trigger note_worker after insert or delete on pgsched.workers for each ro
 -- 7. Rights
 -- =====================================================================================================================
 
--- A function is for those who were given the right to call it.
+-- Only roles that were granted the right may call functions.
 
 revoke execute on all functions in schema pgsched from public;
 
@@ -9990,7 +9990,7 @@ grant select on pgsched.watched_tasks to public;
 -- 8. Comments
 -- =====================================================================================================================
 
--- What stands beside the objects above, where psql and docs/reference_sql.md find it.
+-- Comments on the objects above, which psql and docs/reference_sql.md show.
 
 comment on schema pgsched is 'pgsched: a job queue and scheduler';
 comment on function pgsched.is_forward is 'For the schema: whether no part of an interval is negative.';

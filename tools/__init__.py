@@ -1,1 +1,1 @@
-"""Programs of this repository: they write generated pages and files, and keep what a release leaves behind."""
+"""Programs of this repository: they write generated pages and files, and archive releases for the upgrade tests."""

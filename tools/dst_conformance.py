@@ -1,4 +1,4 @@
-"""``python -m tools.dst_conformance`` writes docs/dst_conformance.md: the ticks around changes of the clocks."""
+"""``python -m tools.dst_conformance`` writes docs/dst_conformance.md: the ticks around clock changes."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from tests.support.processes import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "dst_conformance.md"
 SHOWN = timedelta(hours=4)
-"""Ticks so far from a change are written out; all of the 60 hours are compared."""
+"""Ticks this close to a change are listed; all of the 60 hours are compared."""
 REASONS = {"A": A_STEP, "B": PART_OF_AN_HOUR, "C": SKIPPED_DAY, "D": NEVER_RETURNS}
 HOURS = 60
 
 
 class Result(NamedTuple):
-    """One expression at one change of the clocks."""
+    """One expression at one clock change."""
 
     expression: str
     ticks: list[datetime]
     rule: list[datetime]
     """The oracle's ticks."""
     cronsim: list[datetime] | None
-    """None: it does not return, or has no such options."""
+    """None: cronsim does not return, or lacks the options."""
 
 
 @cache
@@ -61,7 +61,7 @@ def result(expression: str, zone: str, change: str) -> Result:
 
 
 def reason(expression: str, zone: str, change: str) -> str | None:
-    """Why cronsim differs; None where it has to agree."""
+    """Return why cronsim differs; None where it has to agree."""
     known = CRONSIM_DIFFERS.get((zone, change, expression))
     if known is None and expression not in CRONSIM_EXPRESSIONS:
         found = result(expression, zone, change)
@@ -73,18 +73,18 @@ def reason(expression: str, zone: str, change: str) -> str | None:
 
 
 def page() -> str:
-    """The whole page, computed."""
+    """Compute the whole page."""
     results = [(case, result(*case)) for case in CASES]
     right = sum(found.ticks == found.rule for _, found in results)
     compared = [(case, found) for case, found in results if found.expression in EXPRESSIONS]
     reasons = Counter(reason(*case) for case, found in compared if found.cronsim != found.ticks)
     lines = [
-        "# Ticks around changes of the clocks",
+        "# Ticks around clock changes",
         "",
-        f"{len(EXPRESSIONS) + len(CHOICES)} expressions at {len(CHANGES)} changes of the clocks in "
+        f"{len(EXPRESSIONS) + len(CHOICES)} expressions at {len(CHANGES)} clock changes in "
         f"{len({zone for zone, _ in CHANGES})} zones: {len(CASES)} cases. A test,",
-        "`tests/unit/domain/scheduling/test_dst_conformance.py`, fails when the program computes something else.",
-        "[schedules.md](schedules.md#daylight-saving) describes the rule.",
+        "`tests/unit/domain/scheduling/test_dst_conformance.py`, fails when the program computes other ticks.",
+        "The rule is in [schedules.md](schedules.md#daylight-saving).",
         "",
         "| compared with | description | agrees | differs |",
         "|---|---|---|---|",
@@ -160,12 +160,12 @@ def _span(moved: timedelta) -> str:
 
 
 def transition(zone: str, change: str) -> tuple[datetime, datetime, datetime]:
-    """The instant at which the clocks change, and the wall-clock time it would have been and is."""
+    """Return the instant of a clock change, and the wall-clock times before and after it."""
     minute = timedelta(minutes=1)
     for (_, before), (instant, wall) in pairwise(minutes_around(zone, change)):
         if wall - before != minute:
             return instant, before + minute, wall
-    raise AssertionError(f"no change of the clocks in {zone} around {change}")
+    raise AssertionError(f"no clock change in {zone} around {change}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Keeps the program of a release for the tests of the upgrades that come after it.
+"""Archives the program of a release for the tests of upgrades from it.
 
 python -m tools.freeze_release VERSION            of this checkout
 python -m tools.freeze_release VERSION FOLDER     of another one
@@ -18,12 +18,12 @@ HEAD = "# sha256 of each migration that was released. Written by tools/freeze_re
 
 
 def freeze(version: str, source: Path = CHECKOUT) -> Path:
-    """Write the archive of a release, and the checksums of its migrations; returns the archive."""
+    """Write the archive of a release, and the checksums of its migrations; return the archive."""
 
     def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         if any(part in LEFT_OUT for part in Path(member.name).parts):
             return None
-        # The same files make the same archive, whoever makes it and when.
+        # Reproducible: the same files make the same archive, on any machine at any time.
         member.uid = member.gid = member.mtime = 0
         member.uname = member.gname = ""
         member.mode = 0o755 if member.isdir() else 0o644

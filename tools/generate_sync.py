@@ -1,13 +1,14 @@
-"""Writes the synchronous half of what exists for event loops and for threads: ``python -m tools.generate_sync``.
+"""Generates the synchronous half of modules for event loops and for threads: ``python -m tools.generate_sync``.
 
-People write ``async_NAME.py``; NAME.py beside it is generated, by these rules:
+Developers write ``async_NAME.py``; NAME.py beside it is generated, by these rules:
 
-- ``async`` and ``await`` go, and so does what is async about a name: ``AsyncClient``, ``fetch_async``, ``__aenter__``.
+- ``async`` and ``await`` are removed, and so are the async parts of names: ``AsyncClient``, ``fetch_async``,
+  ``__aenter__``.
 - A statement whose first line ends with the comment ``# async only`` is left out.
-- PHRASES turn the English of docstrings, comments and messages; docstrings are wrapped anew.
-- What can be done in one half alone has a module in each, with the same names: ``pgsched/concurrency/primitives.py``.
+- PHRASES replace English phrases in docstrings, comments and messages; docstrings are rewrapped.
+- Code that must differ has a module for each half, with the same names: ``pgsched/concurrency/primitives.py``.
 
-Whatever still speaks of event loops after that is an error: the source, or a rule, has to say it otherwise.
+If the result still mentions event loops, that is an error: reword the source, or add a rule.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ PHRASES = (
     ("while the event loop runs", "while this process lives"),
     ("asyncpg's", "Django's"),
 )
-"""What is said of each half. A phrase may be broken over the lines of a docstring."""
+"""Phrases and their replacements. A phrase may be broken across the lines of a docstring."""
 
 NAMES = (
     (r"\basync (?=def\b|with\b|for\b)|\bawait ", ""),
@@ -59,13 +60,13 @@ NAMES = (
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
 )
-"""Patterns of words in code and in text, and what takes their place."""
+"""Patterns of words in code and in text, and their replacements."""
 
 LEFT_OVER = re.compile(r"async|await|event loop|coroutine", re.IGNORECASE)
 
 
 class NotSynchronous(Exception):
-    """A line of the generated half still speaks of event loops."""
+    """A line of the generated half still mentions event loops."""
 
 
 def target_of(source: str) -> str:
@@ -75,14 +76,14 @@ def target_of(source: str) -> str:
 
 
 def generate(source: str) -> str:
-    """Return what the generated half of a source must be now."""
+    """Return the current text of a source's generated half."""
     text = to_sync((CHECKOUT / source).read_text(encoding="utf-8"))
     name = Path(source).name
     return _tidy(f"# Generated from {name} by `make sync`: change that file instead.\n{text}", target_of(source))
 
 
 def to_sync(text: str) -> str:
-    """Turn the text of an asynchronous module into that of the synchronous one. Raises NotSynchronous."""
+    """Convert the text of an asynchronous module to the synchronous one. Raises NotSynchronous."""
     text = _without_async_only(text)
     for phrase, instead in PHRASES:
         text = re.sub(r"\s+".join(map(re.escape, phrase.split())), instead, text)
@@ -104,7 +105,7 @@ def _without_async_only(text: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """The text with the paragraphs of its docstrings wrapped to the width of a line."""
+    """Rewrap the paragraphs of docstrings to the line width."""
     lines = text.splitlines()
     for node in sorted(_docstrings(text), key=lambda one: one.lineno, reverse=True):
         assert node.end_lineno is not None
@@ -135,7 +136,7 @@ def _docstrings(text: str) -> list[ast.Expr]:
 
 
 def _tidy(text: str, path: str) -> str:
-    """Sort the imports, take away those that nothing needs any more, and format."""
+    """Sort the imports, remove unused ones, and format."""
     for command in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"]
         text = subprocess.run(ruff, cwd=CHECKOUT, input=text, capture_output=True, text=True, check=True).stdout
@@ -143,9 +144,9 @@ def _tidy(text: str, path: str) -> str:
 
 
 def main() -> int:
-    """Write the generated halves, or with --check only say which are not current."""
+    """Write the generated halves, or with --check only report which are not current."""
     options = argparse.ArgumentParser(prog="python -m tools.generate_sync", description=__doc__.splitlines()[0])
-    options.add_argument("--check", action="store_true", help="write nothing; fail when a file is not current")
+    options.add_argument("--check", action="store_true", help="write nothing; fail if a file is not current")
     check = options.parse_args().check
     stale = 0
     for source in SOURCES:
@@ -153,7 +154,7 @@ def main() -> int:
         if place.is_file() and place.read_text(encoding="utf-8") == wanted:
             continue
         stale += 1
-        print(f"{target_of(source)} {'is not what make sync writes' if check else 'written'}")
+        print(f"{target_of(source)} {'is not current' if check else 'written'}")
         if not check:
             place.write_text(wanted, encoding="utf-8")
     return int(check and stale > 0)

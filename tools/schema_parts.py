@@ -1,4 +1,4 @@
-"""What the migrations make, as the doctor compares with it: ``python -m tools.schema_parts`` writes it down anew."""
+"""Writes the schema's parts, which the doctor compares with a database: ``python -m tools.schema_parts``."""
 
 from __future__ import annotations
 

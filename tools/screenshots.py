@@ -1,6 +1,6 @@
-"""``python -m tools.screenshots OUTDIR``: a picture of every page, light and dark, on a desk and on a phone.
+"""``python -m tools.screenshots OUTDIR``: a picture of every page, light and dark, for desktop and phone.
 
-With ``--docs`` only those that the documentation shows: ``python -m tools.screenshots --docs docs``.
+``--docs`` writes only the pictures of the documentation: ``python -m tools.screenshots --docs docs``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCHEMES = ("light", "dark")
 COLOURS = 256
 ZONE = "Europe/Berlin"
 DST = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "task_type": "render_report", "start": "2027-03-27T12:00"}
-"""A schedule whose preview crosses a change of the clocks."""
+"""A schedule whose preview crosses a clock change."""
 DOCS = {
     "dashboard-overview-light": ("overview", "light", 900),
     "dashboard-overview-dark": ("overview", "dark", 900),
@@ -37,11 +37,11 @@ DOCS = {
     "dashboard-schedule": ("schedule-new", "dark", 1030),
     "dashboard-doctor": ("doctor", "light", 900),
 }
-"""What the documentation shows: page, scheme, and after how many pixels the picture ends."""
+"""The pictures of the documentation: page, scheme, and the height in pixels at which the picture is cut."""
 
 
 def main() -> int:
-    """Write the pictures; returns 0."""
+    """Write the pictures; return 0."""
     options = _parser().parse_args()
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def take(
 
 
 def save(page: Page, file: Path, *, whole: bool = True) -> None:
-    """Write one picture, of few colours: flat pages do not need more, and stay small."""
+    """Write one picture with few colours: flat pages do not need more, and the files stay small."""
     page.screenshot(path=file, full_page=whole, animations="disabled")
     with Image.open(file) as picture:
         small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
@@ -103,7 +103,7 @@ def save(page: Page, file: Path, *, whole: bool = True) -> None:
 
 
 def crop(file: Path, high: int) -> None:
-    """Cut what is below ``high`` pixels."""
+    """Cut the picture off at ``high`` pixels."""
     with Image.open(file) as picture:
         upper = picture.crop((0, 0, picture.width, min(high, picture.height)))
     upper.save(file, optimize=True)
@@ -112,7 +112,7 @@ def crop(file: Path, high: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, metavar="OUTDIR")
-    parser.add_argument("--only", nargs="*", metavar="PAGE", help="the names of pages; all when left out")
+    parser.add_argument("--only", nargs="*", metavar="PAGE", help="the names of pages; all if omitted")
     parser.add_argument("--docs", action="store_true", help="only the pictures of the documentation")
     return parser
 

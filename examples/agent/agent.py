@@ -1,8 +1,8 @@
 """An agent that refunds late orders: ``pgsched worker --app agent:app``.
 
-Each turn asks a language model and runs the tools that it asks for. What the model answered and what the tools returned
-is recorded: a worker that dies costs no more than the calls under way, and a refund waits for a person without holding
-a worker.
+Each turn calls a language model and runs the tools that the model requests. The model's answers and the tools' results
+are recorded: a worker that dies costs no more than the calls in progress, and a refund waits for a person without
+occupying a worker.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ app = App()
 
 
 def ask_model(messages: list[dict[str, Any]], key: str) -> dict[str, Any]:
-    """Send the conversation to the model and return its answer. ``key`` identifies repeated calls."""
+    """Send the conversation to the model and return its answer. ``key`` lets the model recognise a repeated call."""
     body = json.dumps({"messages": messages}).encode()
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     with urllib.request.urlopen(urllib.request.Request(MODEL, body, headers), timeout=60) as answer:  # noqa: S310
@@ -75,14 +75,14 @@ async def call_tool(ctx: DurableContext, call: dict[str, Any]) -> dict[str, Any]
     elif name in ASKS_FIRST and not await approved(ctx, key):
         content = "a person has refused this"
     else:
-        # In a transaction that commits with the record: what a tool writes is there once.
+        # In a transaction that commits with the record: a tool's writes take effect exactly once.
         tool = partial(TOOLS[name], **call["arguments"])
         content = await ctx.step(name, tool, key=key, transactional=True)
     return {"role": "tool", "id": key, "content": content}
 
 
 async def approved(ctx: DurableContext, key: str) -> bool:
-    """Wait for a person, two days at most; no answer is a refusal."""
+    """Wait for a person, at most two days; no answer is a refusal."""
     try:
         answer = await ctx.wait_for(f"approval {key}", timeout="2d")
     except EventTimeout:

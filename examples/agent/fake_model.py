@@ -1,7 +1,7 @@
 """A fake language model: ``python fake_model.py PORT`` (0: any free port).
 
-Its answers follow from the conversation alone. It logs the calls that it gets and numbers them, so that one can see
-which turns were asked for twice.
+Its answers follow from the conversation alone. It logs and numbers the calls that it receives, which shows the turns
+that were requested twice.
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """An API that takes orders, and shows the dashboard at ``/jobs``: ``uvicorn main:api``.
 
-An order and the task that confirms it are inserted in one transaction of SQLAlchemy's: both are there, or neither.
+An order and the task that confirms it are inserted in one SQLAlchemy transaction: both are committed, or neither.
 """
 
 import os

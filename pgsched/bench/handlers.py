@@ -1,6 +1,6 @@
 """The handlers of one measurement: ``pgsched worker --app pgsched.bench.handlers:app``.
 
-Within ``pgsched bench`` they have names that no other worker has: one that serves every queue claims the types that it
+``pgsched bench`` gives them names that no other worker has: a worker that serves every queue claims all types that it
 has handlers for, and one of them may well be called ``noop``.
 """
 
@@ -15,7 +15,7 @@ VARIABLE = "PGSCHED_BENCH_RUN"
 
 
 def names_of(run: str | None) -> tuple[str, str]:
-    """The task types of a measurement: of the task that does nothing, and of the one that says when it began."""
+    """The task types of a measurement: of the task that does nothing, and of the one that reports its start."""
     return ("noop", "stamp") if run is None else (f"pgsched_bench_noop_{run}", f"pgsched_bench_stamp_{run}")
 
 
@@ -30,5 +30,5 @@ async def noop() -> None:
 
 @app.task(_STAMP)
 async def stamp() -> int:
-    """Say when it began, in nanoseconds of the machine's monotonic clock."""
+    """Report the start, in nanoseconds of the machine's monotonic clock."""
     return time.monotonic_ns()

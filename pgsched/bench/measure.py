@@ -1,4 +1,4 @@
-"""The measurement itself, in its order: look, insert, drain, pick up, clean up."""
+"""The measurement, step by step: check, insert, drain, pick up, clean up."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from pgsched.domain.records import WorkerInfo
 from pgsched.domain.task_spec import TaskSpec
 
 PREFIX = "pgsched_bench_"
-"""Queues of measurements are named so."""
+"""Prefix of the queues of measurements."""
 APP = "pgsched.bench.handlers:app"
 ROUND_TRIPS = 200
 PAUSES = (0.05, 0.15)
-"""Seconds between two tasks of which the pick-up is measured, by chance: the worker is idle when the next one comes."""
+"""Seconds between two tasks whose pick-up is measured, at random: the worker is idle when the next one arrives."""
 START_SECONDS, DRAIN_SECONDS = 60.0, 900.0
 LOOK_SECONDS = 0.02
 
@@ -45,11 +45,11 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured."""
+    """The size of a measurement."""
 
     tasks: int = 20_000
     seconds: float = 5.0
-    """How long single inserts, and how long pick-ups are measured, at the most."""
+    """Maximum duration of each measurement of single inserts and of pick-ups."""
     processes: int = 1
     concurrency: int = 100
 
@@ -58,7 +58,7 @@ class Bench:
     """A measurement on one connection; its rows have a queue and types of their own. :meth:`clean` deletes them."""
 
     def __init__(self, dsn: str, plan: Plan, tell: Tell) -> None:
-        """``tell`` is told what is going on. Raises DatabaseUnavailable and SchemaMismatch."""
+        """``tell`` is called with each step. Raises DatabaseUnavailable and SchemaMismatch."""
         check_schema(dsn)
         self._dsn = dsn
         self._plan = plan
@@ -67,31 +67,31 @@ class Bench:
         self._run_id = secrets.token_hex(4)
         self.queue = PREFIX + self._run_id
         self._noop, self._stamp = names_of(self._run_id)
-        self._since = datetime.now(UTC) - timedelta(days=1)  # of this machine's clock: which partitions are looked at
+        self._since = datetime.now(UTC) - timedelta(days=1)  # this machine's clock; limits the partitions to scan
 
     def look_around(self) -> Surroundings:
-        """Return what else is going on. Raises DatabaseUnavailable on a standby, PermissionRefused without rights."""
+        """Return other activity. Raises DatabaseUnavailable on a standby, PermissionRefused without rights."""
         found = self._run(bench_commands.look_around())
         if found.standby:
-            raise DatabaseUnavailable("the server is a standby, which takes no tasks: measure the primary")
+            raise DatabaseUnavailable("the server is a standby, which accepts no tasks: measure the primary")
         if not found.permitted:
             raise PermissionRefused(
-                "the database's role may not do this: a measurement deletes what it made, history and settings of its "
-                "queue included; use the owner of the schema pgsched"
+                "the database's role may not do this: a measurement deletes what it created, including the history and "
+                "settings of its queue; use the owner of the schema pgsched"
             )
         return found
 
     def run(self) -> Report:
-        """Measure. What was made is there until :meth:`clean`."""
+        """Measure. The rows remain until :meth:`clean`."""
         version = self.look_around().version
         settings = self._run(bench_commands.server_settings(SETTINGS))
-        self._tell("going to the server and back")
+        self._tell("measuring the round trip to the server")
         trips = [self._timed(lambda: self._run(bench_commands.ask_nothing())) for _ in range(ROUND_TRIPS)]
-        self._run(queue_commands.pause_queue(self.queue))  # so that the workers wait until all is there
+        self._run(queue_commands.pause_queue(self.queue))  # so that the workers wait until all tasks are inserted
         before = self._run(bench_commands.storage())
         self._tell("inserting single tasks")
         singles = self._insert_singles()
-        self._tell("inserting many at once")
+        self._tell("inserting many tasks at once")
         many = [TaskSpec(task_type=self._noop, queue=self.queue)] * max(self._plan.tasks - len(singles), 1)
         bulk = self._timed(lambda: insert_on(self._connection, many))
         tasks = len(singles) + len(many)
@@ -101,7 +101,7 @@ class Bench:
             self._run(queue_commands.resume_queue(self.queue))
             drained = self._timed(lambda: self._until(self._is_drained, DRAIN_SECONDS, process))
             ended = self._run(bench_commands.storage())
-            self._tell("measuring how soon an idle worker begins")
+            self._tell("measuring how soon an idle worker starts a task")
             pickups = self._pick_up(process)
             memory = self._memory()
             self._check_privacy()
@@ -127,7 +127,7 @@ class Bench:
         )
 
     def clean(self) -> int:
-        """Delete every row that was made, and close; returns how many tasks there were. Another connection will do."""
+        """Delete all rows of the measurement, and close; return the number of tasks. May use another connection."""
         self._connection.close()
         command = bench_commands.delete_rows(self.queue, self._since)
         with connect(self._dsn, application_name="pgsched bench") as connection, translated(command.params):
@@ -143,7 +143,7 @@ class Bench:
         return (time.perf_counter() - begun) * 1000
 
     def _insert_singles(self) -> list[float]:
-        """How long each took, in ms: for so many seconds, and half of the tasks at the most."""
+        """Return the duration of each insert, in ms: for this many seconds, and at most half of the tasks."""
         command = task_commands.schedule(TaskSpec(task_type=self._noop, queue=self.queue))
         until = time.monotonic() + self._plan.seconds
         taken = [self._timed(lambda: self._run(command))]
@@ -171,12 +171,12 @@ class Bench:
         return [one for one in self._run(worker_commands.workers()) if one.queues == [self.queue]]
 
     def _check_privacy(self) -> None:
-        """Refuse figures of tasks that somebody else ran or changed, or that did not do what they were made for."""
+        """Reject figures of tasks that other workers ran or changed, or that did not complete."""
         workers = [one.id for one in self._workers()]
         strangers, unfinished = self._run(bench_commands.meddled(self.queue, self._since, workers))
         if strangers or unfinished:
             raise PgschedError(
-                f"the measurement is of no use: {strangers:,} attempts at its tasks were made by other workers, and "
+                f"the measurement is unusable: other workers made {strangers:,} attempts at its tasks, and "
                 f"{unfinished:,} of its tasks were not completed"
             )
 
@@ -184,9 +184,9 @@ class Bench:
         return not self._run(bench_commands.is_busy(self.queue))
 
     def _pick_up(self, process: Popen[bytes]) -> list[float]:
-        """Insert single tasks at random intervals; how long after each commit its handler began, in ms.
+        """Insert single tasks at random intervals; return the time from each commit to the start of its handler, in ms.
 
-        Both are this machine's monotonic clock. One that began before its commit was known here counts as 0.
+        Both are this machine's monotonic clock. A handler that starts before its commit is confirmed here counts as 0.
         """
         command = task_commands.schedule(TaskSpec(task_type=self._stamp, queue=self.queue))
         committed: dict[int, int] = {}
@@ -207,7 +207,9 @@ class Bench:
         deadline = time.monotonic() + longest
         while not over():
             if process.poll() is not None:
-                raise DatabaseUnavailable(f"the worker ended with {process.returncode} before it was done")
+                raise DatabaseUnavailable(
+                    f"the worker exited with {process.returncode} before the measurement was done"
+                )
             if time.monotonic() > deadline:
                 raise DatabaseUnavailable(f"the worker was not done within {longest:g} s")
             time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""What a measurement found, and what to make of it. Plain values."""
+"""The results of a measurement, and advice that follows from them. Plain values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = (
     "autovacuum",
     "max_connections",
 )
-"""Settings of the server that decide how fast it is."""
+"""Settings of the server that determine its speed."""
 FAR_MS = 2.0
 SLOW_COMMIT_MS = 10.0
 SMALL_BUFFERS = 256 * 1024**2
@@ -43,26 +43,26 @@ class Report:
     round_trip_p50: float
     round_trip_p99: float
     single_per_second: float
-    """Rows inserted one after the other by one connection, each in a transaction of its own."""
+    """Rows inserted one after the other on one connection, each in its own transaction."""
     single_p50: float
     bulk_per_second: float
     """Rows inserted by one ``schedule_many``."""
     drain_per_second: float
     wal_per_task: float
-    """Bytes, from the workers' start to the last commit; the inserts are not in it."""
+    """Bytes from the workers' start to the last commit, without the inserts."""
     pickup_p50: float | None
-    """From the commit of an insert to the first line of the handler, in a worker that was idle; None: not measured."""
+    """From the commit of an insert to the first line of the handler, in an idle worker; None: not measured."""
     pickup_p99: float | None
     disk_tasks: float
-    """Bytes by which the table grew for each task, from before the inserts to after the drain."""
+    """Bytes by which the table grew per task, from before the inserts to after the drain."""
     disk_indexes: float
     disk_history: float
     worker_megabytes: float | None
-    """The most memory that one worker process took; None where the machine does not say."""
+    """Peak memory of one worker process; None if the machine does not report it."""
 
     @property
     def disk_per_million(self) -> float:
-        """Bytes on disk for a million tasks that are kept."""
+        """Bytes on disk for a million retained tasks."""
         return (self.disk_tasks + self.disk_indexes + self.disk_history) * MILLION
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,32 +74,30 @@ class Report:
 
 
 def hints(report: Report) -> list[str]:
-    """Return what is worth a thought, one line each."""
+    """Return advice, one line each."""
     settings = report.settings
     found = []
     if settings.get("fsync") == "off":
         found.append(
-            "fsync is off: a crash of the machine may destroy the database; these figures are not of a safe one"
+            "fsync is off: a crash of the machine may destroy the database; the figures do not apply to a safe one"
         )
     if settings.get("synchronous_commit") == "off":
         found.append(
-            "synchronous_commit is off: a crash may lose the last commits (workers ask for it where it matters)"
+            "synchronous_commit is off: a crash may lose the latest commits (workers request it where it matters)"
         )
     if settings.get("synchronous_standby_names"):
-        found.append("commits wait for a synchronous standby: single inserts and pick-up take as long as it does")
+        found.append("commits wait for a synchronous standby: its latency is part of single inserts and pick-up")
     if settings.get("full_page_writes") == "on" and settings.get("wal_compression") == "off":
-        found.append(
-            "wal_compression is off: lz4 or zstd makes the pages that are written whole after a checkpoint smaller"
-        )
+        found.append("wal_compression is off: lz4 or zstd shrinks the full pages that are written after a checkpoint")
     if size_of(settings.get("max_wal_size", "")) < SMALL_WAL:
-        found.append("max_wal_size is small: under load checkpoints come often, and each makes the WAL per task larger")
+        found.append("max_wal_size is small: under load checkpoints are frequent, and each increases the WAL per task")
     if size_of(settings.get("shared_buffers", "")) < SMALL_BUFFERS:
         found.append("shared_buffers is small: a quarter of the server's memory is usual")
     if settings.get("autovacuum") == "off":
-        found.append("autovacuum is off: dead rows pile up and claims become slow; switch it on")
+        found.append("autovacuum is off: dead rows accumulate and claims become slow; switch it on")
     if report.round_trip_p50 > FAR_MS:
         found.append(
-            f"the server is {report.round_trip_p50:.1f} ms away: run workers near it; one waits for its answers in turn"
+            f"the server is {report.round_trip_p50:.1f} ms away: run workers near it; each waits for responses in turn"
         )
     if report.single_p50 - report.round_trip_p50 > SLOW_COMMIT_MS:
         found.append(
@@ -110,14 +108,14 @@ def hints(report: Report) -> list[str]:
 
 
 def size_of(text: str) -> int:
-    """The bytes of a size as the server shows it (``16GB``); 0 for anything else."""
+    """The bytes of a size as PostgreSQL shows it (``16GB``); 0 for anything else."""
     digits = text.rstrip("kMGTB")
     unit = text[len(digits) :]
     return int(digits) * _UNITS[unit] if digits.isdecimal() and unit in _UNITS else 0
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The value below which a ``share`` (0 to 1) of them lies: one of those measured. Raises ValueError without any."""
+    """Return the measured value below which a ``share`` (0 to 1) of the values lies. Raises ValueError without any."""
     ordered = sorted(values)
     if not ordered:
         raise ValueError("there are no values")

@@ -1,4 +1,4 @@
-"""``pgsched worker`` as its users start it, for whoever measures it from outside."""
+"""``pgsched worker`` as its users start it, for measurements from outside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def worker(
     processes: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker until the block ends; it may not be ready when the block begins."""
+    """Run a worker until the block ends; it may not be ready when the block starts."""
     process = subprocess.Popen(  # noqa: S603
         [
             *(sys.executable, "-m", "pgsched", "--log-level", "warning", "worker", "--app", app, "--queue", queue),
@@ -35,7 +35,7 @@ def worker(
             "PGSCHED_DSN": dsn,
             **(environment or {}),
         },
-        start_new_session=True,  # a terminal's Ctrl-C is for whoever measures, who then stops it
+        start_new_session=True,  # a terminal's Ctrl-C goes to the measuring process, which then stops the worker
     )
     try:
         yield process
@@ -49,7 +49,7 @@ def worker(
 
 
 def peak_megabytes(pid: int) -> float | None:
-    """The most memory that a process took so far, resident; None where the kernel does not say."""
+    """Return the peak resident memory of a process; None where the kernel does not report it."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:

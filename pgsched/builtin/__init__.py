@@ -12,7 +12,7 @@ __all__ = ["with_builtins"]
 
 
 def with_builtins(registry: Registry, settings: Builtins) -> Registry:
-    """Return the application's handlers plus the built-in ones, except for task types that the former have taken."""
+    """Return the application's handlers plus the built-in ones, except for task types that the former define."""
     both = Registry(version=registry.version)
     for handler in registry:
         both.add(handler)
@@ -32,7 +32,7 @@ def with_builtins(registry: Registry, settings: Builtins) -> Registry:
 
 
 def _serve(registry: Registry, name: str, function: Callable[..., Any], **options: Any) -> None:
-    """Register a handler. It judges its payload by itself, in its own words, so no worker needs pydantic for it."""
+    """Register a handler. It validates its payload itself, with its own messages; no worker needs pydantic for it."""
     for task_type in NAMES[name]:
         if registry.get(task_type) is None:
             registry.register(task_type, function, typed=False, **options)

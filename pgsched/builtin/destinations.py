@@ -1,6 +1,6 @@
 """Decides which addresses a request may go to (protection against SSRF). Pure: names are resolved elsewhere.
 
-Anybody who may insert rows can write a task, but the worker that sends its request can reach more: other hosts of its
+Any role that may insert rows can write a task, but the worker that sends its request can reach more: other hosts of its
 network, services on loopback, the metadata service of a cloud.
 """
 
@@ -50,7 +50,7 @@ class Destinations:
         return cls(allow_private, tuple(networks), frozenset(hosts))
 
     def refusal(self, host: str, address: str) -> str | None:
-        """Return why the address is refused, as ``a loopback address``; None if it is allowed."""
+        """Return why the address is refused, such as ``a loopback address``; None if it is allowed."""
         ip = ipaddress.ip_address(address)
         if host.rstrip(".").lower() in self.hosts:
             return None

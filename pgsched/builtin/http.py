@@ -105,7 +105,7 @@ class Http:
                 continue
             try:
                 sock.setblocking(False)
-                # An address that does not answer leaves time for the others.
+                # An unresponsive address must leave time for the others.
                 async with asyncio.timeout(request.timeout / (len(addresses) - place)):
                     await asyncio.get_running_loop().sock_connect(sock, address)
                 return sock

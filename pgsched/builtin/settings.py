@@ -22,7 +22,7 @@ class Builtins:
     """The built-in handlers that a worker serves."""
 
     http: bool | None = None
-    """Serve requests. None: only if destinations are allowed beside the public ones."""
+    """Serve requests. None: only if destinations are allowed besides the public ones."""
     http_allow_private: bool = False
     """Allow requests to private and loopback addresses."""
     http_allow: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Builtins:
 
     @property
     def serves_http(self) -> bool:
-        """Whether requests are served: somebody has asked for them."""
+        """Whether requests are served because of an explicit setting."""
         return (self.http_allow_private or bool(self.http_allow)) if self.http is None else self.http
 
 

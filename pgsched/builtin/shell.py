@@ -24,7 +24,7 @@ SHOWN_LINES = 10
 GRACE_SECONDS = 1.0
 """Time from SIGTERM to SIGKILL."""
 KILL_SECONDS = 0.5
-"""How long to wait for the effect of SIGKILL. Both together are less than a stopping worker grants its handlers."""
+"""How long to wait for the effect of SIGKILL. Both together are less than the grace period of a stopping worker."""
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """Variables of the worker's environment that a command inherits."""
 
@@ -64,7 +64,7 @@ async def _run(arguments: tuple[str, ...], given: bytes, environment: Mapping[st
     try:
         stdin: Any = transport.get_pipe_transport(0)
         if stdin is not None:
-            # A command need not read it.
+            # A command need not read its input.
             stdin.write(given)
             stdin.write_eof()
         try:

@@ -1,1 +1,1 @@
-"""Threads, forks, process groups and asyncio tasks, as any program might want them: nothing of pgsched."""
+"""Threads, forks, process groups and asyncio tasks, for any program: nothing here depends on pgsched."""

@@ -1,6 +1,6 @@
-"""What has to be done in another way on an event loop: as :mod:`pgsched.concurrency.primitives`, to be awaited.
+"""Primitives that differ on an event loop: the awaitable counterpart of :mod:`pgsched.concurrency.primitives`.
 
-For modules whose half for threads is generated: there, each name means what that module has under it.
+Modules whose synchronous version is generated use these; each name has its counterpart in that module.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ Mutex = asyncio.Lock
 
 
 class Event:
-    """As :class:`threading.Event`, to be awaited."""
+    """Like :class:`threading.Event`, but awaitable."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Let everybody go on who waits."""
+        """Release all waiters."""
         self._event.set()
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, ``timeout`` seconds at most; whether it is set."""
+        """Wait until it is set, at most ``timeout`` seconds; return whether it is set."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), timeout)
         return self._event.is_set()
 
 
 class Background:
-    """Runs a function beside its caller, as an asyncio task."""
+    """Runs a function in the background, as an asyncio task."""
 
     def __init__(self, function: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
         self._task = asyncio.create_task(function(), name=name)
 
     async def join(self) -> None:
-        """Wait for its end."""
+        """Wait until it ends."""
         await asyncio.wait([self._task])
 
 
 async def uninterrupted(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Call a function that goes on to its end even when its caller is cancelled."""
+    """Call a function that runs to its end even when its caller is cancelled."""
     return await asyncio.shield(function())
 
 
 async def run_blocking(function: Callable[..., T], *args: Any) -> T:
-    """Call a function that blocks, in a thread."""
+    """Call a blocking function in a thread."""
     return await asyncio.to_thread(function, *args)
 
 
 async def run_stoppable(function: Callable[[threading.Event], T]) -> T:
-    """Call a function that blocks, in a thread; when its caller is cancelled, the event that it is given is set."""
+    """Call a blocking function in a thread; when its caller is cancelled, the event passed to it is set."""
     stop = threading.Event()
     try:
         return await asyncio.to_thread(function, stop)

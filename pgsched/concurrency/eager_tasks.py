@@ -1,7 +1,7 @@
-"""Starts asyncio tasks at once: a task runs until it first waits, and most never do.
+"""Starts asyncio tasks eagerly: a task runs until it first waits, and most never do.
 
-Eager tasks came with Python 3.12. Before it, a task asks its loop to be called soon for its first step; here that
-step is caught and made, so that the task needs no turn of the loop.
+Eager tasks came with Python 3.12. In earlier versions a task schedules its first step on the loop; here that step is
+intercepted and executed at once, so that the task needs no iteration of the loop.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextvars import Context, copy_context
 from typing import Any
 
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-"""Starts a task, each with its own copy of the context variables; not to be called from within another task."""
+"""Starts a task with its own copy of the context variables; must not be called from within another task."""
 
 
 def starter(loop: asyncio.AbstractEventLoop, name: str) -> Start:
-    """Return what starts tasks on a loop, named ``name``, with the context variables of the caller of this function."""
+    """Return a function that starts tasks on a loop, named ``name``, with the caller's context variables."""
     if sys.version_info < (3, 12):
         return _Catcher(loop, name).start
     variables = copy_context()
@@ -37,7 +37,7 @@ class _Catcher:
         self._variables = copy_context()
         self._own: Context | None = None
         self._step: Callable[[], object] | None = None
-        self._catching = self._catch  # bound once, not for every task
+        self._catching = self._catch  # bound once, not per task
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         loop = self._loop
@@ -54,5 +54,5 @@ class _Catcher:
         if context is self._own:
             self._step = callback
             return None
-        # Making a task may set off the garbage collector, and that whatever wants to be called soon.
+        # Creating a task may trigger the garbage collector, whose finalizers may schedule callbacks.
         return type(self._loop).call_soon(self._loop, callback, *args, context=context)

@@ -1,11 +1,11 @@
-"""What a fork means to us: who is a copy of another process, and what such a copy may use.
+"""Handles forks: which process is a copy of another one, and what such a copy may use.
 
 A copy has its parent's memory, but only the thread that forked, and its sockets are the parent's: two processes on one
-of them read one another's answers. So in the copy every connection of ours is cut off without a word to the server, and
-whatever holds connections or locks begins afresh.
+socket read each other's responses. So in the copy every connection of ours is cut off without a message to the server,
+and every object with connections or locks starts afresh.
 
-A copy of a worker that comes back from the handler that forked it would run the same tasks as the worker. It ends as
-soon as the handler returns, raises or waits in it. A copy that ends by itself, or becomes another program, is left
+A copy of a worker that returned from the handler that forked it would run the same tasks as the worker. It is ended as
+soon as the handler returns, raises or waits in it. A copy that exits by itself, or becomes another program, is left
 alone.
 """
 
@@ -17,17 +17,17 @@ from typing import NoReturn, Protocol
 from weakref import WeakSet
 
 generation = 0
-"""How many forks are behind this process. An attempt that ends in another generation than it began in is a copy."""
+"""Number of forks that led to this process. An attempt that ends in another generation than it started in is a copy."""
 
 _COPY_RETURNED = 70
-"""The exit code of a copy that did not end by itself: EX_SOFTWARE."""
+"""The exit code of a copy that did not exit by itself: EX_SOFTWARE."""
 
 
 class Copied(Protocol):
-    """Something that a copy of the process cannot use as it is."""
+    """An object that a copy of the process cannot use as it is."""
 
     def begin_afresh(self) -> None:
-        """Forget connections, threads and locks of the parent, and leave them alone; called in the copy."""
+        """Drop the parent's connections, threads and locks without touching them; called in the copy."""
 
 
 _copied: WeakSet[Copied] = WeakSet()
@@ -35,21 +35,21 @@ _pid = os.getpid()
 
 
 def watch(thing: Copied) -> None:
-    """Let something begin afresh in every copy of this process."""
+    """Register an object to start afresh in every copy of this process."""
     _copied.add(thing)
 
 
 def current() -> int:
-    """Return the generation, also where this process was forked without Python's knowing, as by a server in C."""
+    """Return the generation, even if this process was forked without Python's knowledge, as by a server in C."""
     if os.getpid() != _pid:
         _begin_afresh()
     return generation
 
 
 def cut_off(descriptor: int) -> None:
-    """Put an end of nothing in the place of a descriptor: what is written to it is lost, what is read has ended.
+    """Replace a descriptor by one without a peer: writes are lost, reads return the end of the file.
 
-    Its number stays taken: whoever still knows it must not meet another connection there.
+    Its number stays taken: code that still has it must not reach another connection.
     """
     with suppress(OSError):
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -60,7 +60,7 @@ def cut_off(descriptor: int) -> None:
 
 
 def end_copy(error: BaseException | None = None) -> NoReturn:
-    """End this process, a copy, without any of the cleaning up that is the worker's: with the code of a SystemExit."""
+    """End this process, a copy, without the worker's cleanup: with the code of a SystemExit."""
     code = _COPY_RETURNED
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

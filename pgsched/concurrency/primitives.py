@@ -1,4 +1,4 @@
-"""What has to be done in another way in threads: as :mod:`pgsched.concurrency.async_primitives`, not to be awaited."""
+"""Primitives that differ in threads: the blocking counterpart of :mod:`pgsched.concurrency.async_primitives`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Mutex = threading.Lock
 
 
 class Background(threading.Thread):
-    """Runs a function beside its caller, in a thread that does not keep the process from ending."""
+    """Runs a function in the background, in a thread that does not keep the process from exiting."""
 
     def __init__(self, function: Callable[[], None], *, name: str) -> None:
         super().__init__(target=function, name=name, daemon=True)
@@ -24,15 +24,15 @@ class Background(threading.Thread):
 
 
 def uninterrupted(function: Callable[[], T]) -> T:
-    """Call a function: nobody can cancel a thread."""
+    """Call a function: a thread cannot be cancelled."""
     return function()
 
 
 def run_blocking(function: Callable[..., T], *args: Any) -> T:
-    """Call a function that blocks: it may."""
+    """Call a blocking function: a thread may block."""
     return function(*args)
 
 
 def run_stoppable(function: Callable[[threading.Event], T]) -> T:
-    """Call a function that takes an event which would stop it: nobody sets it."""
+    """Call a function with an event that would stop it: nothing ever sets it here."""
     return function(threading.Event())

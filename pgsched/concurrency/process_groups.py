@@ -1,4 +1,4 @@
-"""Process groups: a command and all that it started, ended together."""
+"""Process groups: a command and all processes that it started, ended together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 
 def signal_group(leader: int, number: int) -> bool:
-    """Send a signal to every process of the group that ``leader`` began; whether there was one."""
+    """Send a signal to every process of the group that ``leader`` started; return whether there was any."""
     with suppress(ProcessLookupError):
         os.killpg(leader, number)
         return True
@@ -17,7 +17,7 @@ def signal_group(leader: int, number: int) -> bool:
 
 
 def end_group(leader: int, *, grace: float) -> None:
-    """SIGTERM to what is left of a group, SIGKILL to what is left after ``grace`` seconds; returns when it is done."""
+    """Send SIGTERM to a group, and SIGKILL to what remains after ``grace`` seconds; return when the group is gone."""
     deadline = monotonic() + grace
     alive = signal_group(leader, signal.SIGTERM)
     while alive and monotonic() < deadline:
@@ -28,12 +28,12 @@ def end_group(leader: int, *, grace: float) -> None:
 
 
 def is_group(leader: int) -> bool:
-    """Whether anything is left of the group; a process that nobody waits for counts until its end is taken note of."""
+    """Return whether any process of the group remains; a zombie counts until it is reaped."""
     return signal_group(leader, 0)
 
 
 def how_it_ended(returncode: int) -> str:
-    """``exit code 3``, or ``SIGKILL`` for a process that a signal ended."""
+    """Return ``exit code 3``, or ``SIGKILL`` for a process that a signal ended."""
     if returncode >= 0:
         return f"exit code {returncode}"
     with suppress(ValueError):

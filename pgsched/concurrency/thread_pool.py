@@ -1,7 +1,7 @@
-"""Threads for plain functions: calls go out one by one, what they return comes back to the event loop together.
+"""Threads for plain functions: calls are handed out one by one, results return to the event loop in batches.
 
-An executor of the standard library wakes the loop for every call; here the first result wakes it, and what is ready by
-then comes along.
+An executor of the standard library wakes the loop for every call; here the first result wakes it, and all results that
+are ready by then are delivered with it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ T = TypeVar("T")
 
 
 class _Raised:
-    """What a call raised instead of returning."""
+    """The exception of a call."""
 
     def __init__(self, error: BaseException) -> None:
-        # A future takes no StopIteration, and the loop takes a SystemExit for its own end.
+        # A future accepts no StopIteration, and a SystemExit would end the loop.
         ordinary = isinstance(error, Exception) and not isinstance(error, StopIteration)
         self.error: Exception = error if ordinary else RuntimeError(f"a call in a thread raised {type(error).__name__}")  # type: ignore[assignment]
 
 
 def in_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
-    """Make a call in a thread of its own; returns what to await for what it returns.
+    """Start a call in a thread of its own; return an awaitable for its result.
 
-    Not in the event loop's executor: that is the handlers', who may have filled it, or shut it down. Raises
-    RuntimeError when no thread can be started.
+    It does not use the event loop's executor, which handlers may have filled or shut down. Raises RuntimeError when no
+    thread can be started.
     """
     threads: Threads[T] = Threads(limit=1, name=name)
     ticket = threads.submit(call)
@@ -38,7 +38,7 @@ def in_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
 
 
 class Ticket(Generic[T]):
-    """One call on its way."""
+    """A call in progress."""
 
     __slots__ = ("_call", "_loop", "future", "returned")
 
@@ -46,18 +46,18 @@ class Ticket(Generic[T]):
         self._call = call
         self._loop = loop
         self.future: asyncio.Future[T] = loop.create_future()
-        """What the call returns. Cancelling it does not stop the thread, which nothing can."""
+        """The result of the call. Cancelling it does not stop the thread, which cannot be stopped."""
         self.returned = False
 
     def run(self) -> T | _Raised:
         """Make the call (in a thread)."""
         try:
             return self._call()
-        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it; the thread lives on
+        except BaseException as error:  # noqa: BLE001 - passed on to the waiter; the thread lives on
             return _Raised(error)
 
     def deliver(self, result: T | _Raised) -> None:
-        """Hand the result over (on the event loop)."""
+        """Deliver the result (on the event loop)."""
         self.returned = True
         if self.future.done():
             return
@@ -75,7 +75,7 @@ class Ticket(Generic[T]):
 
 
 class Threads(Generic[T]):
-    """At most ``limit`` threads, started when they are needed."""
+    """At most ``limit`` threads, started on demand."""
 
     def __init__(self, *, limit: int, name: str) -> None:
         self._limit = limit
@@ -87,7 +87,7 @@ class Threads(Generic[T]):
         self._woken = False
 
     def submit(self, call: Callable[[], T]) -> Ticket[T]:
-        """Run a call in a thread; to be called on the event loop. Raises RuntimeError when none can be started."""
+        """Run a call in a thread; call this on the event loop. Raises RuntimeError when no thread can be started."""
         loop = asyncio.get_running_loop()
         ticket = Ticket(call, loop)
         if self.busy >= len(self._threads) < self._limit:
@@ -102,7 +102,7 @@ class Threads(Generic[T]):
         return ticket
 
     def close(self) -> None:
-        """Let the threads end that have nothing to do; those that run are not waited for."""
+        """End idle threads; busy ones are not waited for."""
         for _ in self._threads:
             self._calls.put(None)
 
@@ -111,12 +111,12 @@ class Threads(Generic[T]):
             result = ticket.run()
             self._results.append((ticket, result))
             del result  # not kept alive while the thread waits
-            # A lost race wakes the loop once too often, never too seldom: the loop clears the flag before it looks.
+            # A lost race wakes the loop once too often, never too rarely: the loop clears the flag before it checks.
             if not self._woken:
                 self._woken = True
                 try:
                     loop.call_soon_threadsafe(self._deliver)
-                except RuntimeError:  # the loop is closed: nobody waits any more
+                except RuntimeError:  # the loop is closed: there are no waiters left
                     return
 
     def _deliver(self) -> None:

@@ -1,6 +1,6 @@
 """The demonstration: three small handlers and some tasks for them. ``pgsched dev --demo`` runs it.
 
-Handlers of your own look the same; the lines they print here are for the one who watches.
+Your own handlers look the same; these print lines only for the user who watches.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def greet(ctx: Context, name: str = "world") -> str:
 
 @app.task("report")
 def report(ctx: Context, steps: int = 3) -> dict[str, int]:
-    """Count to ``steps``: a plain function, run in a thread, that shows how far it is."""
+    """Count to ``steps``: a plain function, run in a thread, that reports its progress."""
     for step in range(1, steps + 1):
         time.sleep(0.1)  # as if it worked
         ctx.progress({"step": step, "of": steps})
@@ -43,9 +43,9 @@ def report(ctx: Context, steps: int = 3) -> dict[str, int]:
 
 @app.task("flaky")
 async def flaky(ctx: Context) -> str:
-    """Fail the first time: the task's backoff decides when it is tried again."""
+    """Fail the first time: the task's backoff determines when it is retried."""
     if ctx.attempt == 1:
-        _tell(ctx, "attempt 1 fails, the next one comes by itself")
+        _tell(ctx, "attempt 1 fails, the next one follows by itself")
         raise ConnectionError("the mail server did not answer (a part of the demonstration)")
     _tell(ctx, f"attempt {ctx.attempt} succeeds")
     return f"done at attempt {ctx.attempt}"
@@ -62,13 +62,13 @@ class Scheduled(NamedTuple):
     id: int
     task_type: str
     plan: str
-    """When it runs, in words."""
+    """When it runs, for readers."""
 
 
 def schedule_demonstration(client: Client, *, started: datetime | None = None) -> list[Scheduled]:
     """Schedule tasks of every kind and return them; the first one is due at once.
 
-    Those that end are scheduled anew for each ``started`` (now); the cron schedule is one row for good.
+    Those that end are scheduled again for each ``started`` (now); the cron schedule is one permanent row.
     """
     run = f"{started or datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
 

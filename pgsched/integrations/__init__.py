@@ -1,1 +1,1 @@
-"""pgsched inside other frameworks. Joining the transactions of other libraries is in :mod:`pgsched.db.external`."""
+"""pgsched inside other frameworks. For transactions of other libraries see :mod:`pgsched.db.external`."""

@@ -30,10 +30,10 @@ FLUSH_SECONDS = 1.0
 """How long an exiting process waits for lines to be written."""
 
 _USUAL: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-"""What every record has: the rest is ``extra``."""
+"""The attributes of every record; all others are ``extra``."""
 _NUMBERS: Final = {level: logging.getLevelNamesMapping()[level.upper()] for level in LEVELS}
 _RAISED: Final = (Exception, SystemExit)
-"""What ``__str__``, a processor or a file may raise; a Ctrl-C is not to be caught."""
+"""What ``__str__``, a processor or a file may raise; a Ctrl-C must not be caught."""
 
 
 class Logger:
@@ -68,7 +68,7 @@ class Logger:
         self._say("error", event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:
-        """As :meth:`error`, with the traceback of the current exception."""
+        """Like :meth:`error`, with the traceback of the current exception."""
         self._say("error", event, {"exc_info": True, **fields})
 
     def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def configure(level: str, json: bool | None = None) -> None:
 
 
 def mark_with(attempt_fields: Callable[[], Mapping[str, Any]]) -> None:
-    """Let what applications log carry these fields: those of the attempt that the caller is part of."""
+    """Add these fields to the application's log lines: those of the attempt that the caller is part of."""
     this_process.attempt_fields = attempt_fields
 
 
@@ -221,7 +221,7 @@ class _Output:
             this_process.lost(1)
 
     def flush(self, seconds: float) -> bool:
-        """As :func:`flush`."""
+        """Like :func:`flush`."""
         return self._sink is None or self._sink.flush(seconds)
 
     def close(self) -> None:
@@ -294,9 +294,9 @@ class _Records(logging.Handler):
 
 
 def _mark(logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add what an application's event says beside its text: the logger's name, ``extra``, and the attempt it is of.
+    """Add an application's logger name, ``extra`` and attempt to its event.
 
-    What the event says by itself stays.
+    Fields that the event has already stay.
     """
     record = event.get("_record")
     if record is None:

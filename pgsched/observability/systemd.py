@@ -3,7 +3,7 @@
 The protocol is described in sd_notify(3) and sd_watchdog_enabled(3)
 (https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html): datagrams of ``NAME=value`` lines to the unix
 socket that ``NOTIFY_SOCKET`` names, a path or, with ``@`` in front, a name of Linux's abstract namespace. A manager
-that wants to hear ``WATCHDOG=1`` says in ``WATCHDOG_USEC`` how often at least, and in ``WATCHDOG_PID`` from whom.
+that expects ``WATCHDOG=1`` sets the maximum interval in ``WATCHDOG_USEC`` and the expected process in ``WATCHDOG_PID``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Manager:
     """The service manager that started this process."""
 
     def __init__(self, *, address: str, watchdog: float | None) -> None:
-        """``address`` is that of ``NOTIFY_SOCKET``; ``watchdog`` the seconds of WatchdogSec, None without it."""
+        """``address`` is the value of ``NOTIFY_SOCKET``; ``watchdog`` the seconds of WatchdogSec, None without it."""
         self.watchdog = watchdog
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.refused = False
-        """The service manager took no more: this is logged once, until it takes something again."""
+        """Whether the service manager has stopped accepting messages; logged once, until it accepts one again."""
 
     def ready(self) -> None:
         """Report that the service is ready."""
@@ -55,8 +55,8 @@ class Manager:
                 link.settimeout(SEND_SECONDS)
                 link.sendto(message.encode(errors="backslashreplace"), self._address)
             self.refused = False
-        except (OSError, ValueError) as error:  # a ValueError for an address that cannot be one
-            if not self.refused:  # once, and not every time
+        except (OSError, ValueError) as error:  # a ValueError for a malformed address
+            if not self.refused:  # only once
                 log.warning("not_notified", message=message.partition("=")[0], error=str(error))
             self.refused = True
 

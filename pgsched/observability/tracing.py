@@ -53,7 +53,7 @@ _BAGGAGE = W3CBaggagePropagator()
 
 
 def carrier_of(context: Context | None = None) -> dict[str, str]:
-    """Return a context, by default the current one, in the form stored with a task; empty if it has no trace."""
+    """Return a context, by default the current one, in the form stored with a task; empty without a trace."""
     carrier: dict[str, str] = {}
     _TRACE.inject(carrier, context)
     if carrier:

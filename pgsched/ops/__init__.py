@@ -1,1 +1,1 @@
-"""Keeping a database in order: what is removed and when, and what is wrong with it."""
+"""Maintenance of a database: deleting old rows and diagnosing problems."""

@@ -1,4 +1,4 @@
-"""What happens at the moment: one look at the database, and what two looks say of the time between."""
+"""The current activity of a database: snapshots, and the rates between two of them."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ STATEMENT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueActivity(Record):
-    """A queue at the moment."""
+    """The current state of a queue."""
 
     name: str
     paused: bool
     waiting: int
-    """Tasks that wait, due or not; counted up to 10,000."""
+    """Waiting tasks, due or not; counted up to 10,000."""
     due: int
     oldest_due_seconds: float | None
     running: int
     slots: int
-    """Tasks that the workers that serve it may run at once, of all their queues together."""
+    """Total number of slots of the workers that serve it, across all their queues."""
     dead: int
     rate: float
-    """Attempts that end a second."""
+    """Attempts that end per second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """All of it at one moment."""
+    """A snapshot of the whole database."""
 
     at: datetime
     server: str
     ended: int
     started_rate: float
-    """Attempts that begin a second."""
+    """Attempts that start per second."""
     ended_rate: float
     queues: list[QueueActivity]
     workers: list[WorkerInfo]
     running: list[RunningTask]
     findings: list[dict[str, str]] | None
-    """What the watchdog found; None: no worker has looked of late."""
+    """Findings of the watchdog; None when no worker has run it recently."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON-able dictionary."""
@@ -66,7 +66,7 @@ class Activity:
 
 
 def read_activity(database: Database, before: Activity | None = None) -> Activity:
-    """Look at a database; with the look ``before`` rates are those of the time between.
+    """Read a snapshot of a database; rates cover the time since the snapshot ``before``.
 
     Raises DatabaseUnavailable, SchemaMismatch and PermissionRefused.
     """

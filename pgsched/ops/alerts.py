@@ -1,4 +1,4 @@
-"""The recording rules and alerts for Prometheus, with the thresholds of an operator."""
+"""The recording rules and alerts for Prometheus, with configurable thresholds."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _COUNT: Final = whole(1, MAX_INTEGER)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """When alerts fire. Raises InvalidTask that names the threshold, the value and the rule."""
+    """When alerts fire. Raises InvalidTask, naming the threshold, the value and the rule."""
 
     queue_depth: int = 5_000
-    """PgschedQueueTooDeep: so many tasks of a queue are due and wait, for ten minutes."""
+    """PgschedQueueTooDeep: this many due tasks of a queue have been waiting for ten minutes."""
     queue_age: Duration = "5m"
-    """PgschedQueueTooOld: a task of a queue has waited for longer."""
+    """PgschedQueueTooOld: a task of a queue has been due for longer than this."""
     start_delay: Duration = "30s"
-    """PgschedStartsLate: one in twenty tasks of a queue starts later."""
+    """PgschedStartsLate: 5 % of the tasks of a queue start later than this."""
     idle_for: Duration = "1h"
-    """PgschedNothingExecutedWhileDue: tasks of a queue are due, and nothing has ended in it for so long."""
+    """PgschedNothingExecutedWhileDue: tasks of a queue are due, but none has ended for this long."""
     failures_per_minute: int = 10
-    """PgschedFailuresFrequent: so many attempts of a queue fail a minute, however many succeed."""
+    """PgschedFailuresFrequent: this many attempts of a queue fail per minute, however many succeed."""
     failure_percent: int = 10
-    """PgschedErrorRateHigh: more of a hundred attempts of a type fail."""
+    """PgschedErrorRateHigh: more than this percentage of the attempts of a type fails."""
     dead_per_hour: int = 5
-    """PgschedDeadLettersGrowing: so many tasks of a queue died within an hour."""
+    """PgschedDeadLettersGrowing: this many tasks of a queue died within an hour."""
 
     def __post_init__(self) -> None:
-        """Check each of them."""
+        """Validate each threshold."""
         for name in ("queue_depth", "failures_per_minute", "dead_per_hour"):
             _COUNT(name, getattr(self, name))
         whole(1, 99)("failure_percent", self.failure_percent)
@@ -41,7 +41,7 @@ class Thresholds:
             self.seconds(name)
 
     def seconds(self, name: str) -> int:
-        """Return a threshold that is a time, in whole seconds; at least one."""
+        """Return a threshold that is a duration, in whole seconds; at least one."""
         value: Duration = getattr(self, name)
         seconds = interval_of(name, value).seconds
         if seconds < 1 or seconds != int(seconds):
@@ -50,7 +50,7 @@ class Thresholds:
 
 
 def rules(thresholds: Thresholds) -> str:
-    """Return the file of rules for Prometheus (``rule_files``): YAML, with these thresholds."""
+    """Return the rules file for Prometheus (``rule_files``): YAML, with these thresholds."""
     values = {
         "queue_depth": str(thresholds.queue_depth),
         "queue_depth_said": f"{thresholds.queue_depth:,}",
@@ -66,6 +66,6 @@ def rules(thresholds: Thresholds) -> str:
 
 
 def _promql(seconds: int) -> str:
-    """A time as Prometheus reads it, in its largest whole unit."""
+    """A duration in Prometheus's notation, in its largest whole unit."""
     unit, size = next((unit, size) for unit, size in (("h", 3_600), ("m", 60), ("s", 1)) if seconds % size == 0)
     return f"{seconds // size}{unit}"

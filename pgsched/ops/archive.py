@@ -1,4 +1,4 @@
-"""Files that deleted rows are written to: lines of JSON, compressed, safe on the disk before the rows go."""
+"""Archive files for deleted rows: compressed JSON lines, synced to disk before the rows are deleted."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from pathlib import Path
 
 
 class Archive:
-    """The files of one run in a folder, which is made if need be. Readable by their owner only: they hold payloads."""
+    """The archive files of one run, in a folder that is created if missing. Only their owner may read the payloads."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises OSError when the folder cannot be written to."""
+        """Raises OSError when the folder is not writable."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
         self.files: list[Path] = []
 
     def write(self, name: str, chunks: Iterable[bytes]) -> Callable[[], None]:
-        """Append chunks to the file of this name, and have the disk keep them; returns what takes them away again.
+        """Append chunks to the file of this name and sync it; return a function that removes them again.
 
-        Each call adds a member of its own to the compressed file: what was written before is never touched. Raises
-        OSError.
+        Each call adds a member of its own to the compressed file, so earlier data is never modified. Raises OSError.
         """
         path = self._folder / f"{name}-{self._run}.jsonl.gz"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
@@ -48,7 +47,7 @@ class Archive:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk keep the names of new files, too."""
+    """Sync the names of new files, too."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

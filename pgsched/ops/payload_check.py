@@ -1,4 +1,4 @@
-"""Whether the payloads of tasks that wait fit the handlers of an application, before it is deployed."""
+"""Checks whether the payloads of waiting tasks fit the handlers of an application, before it is deployed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pgsched.domain.validation import whole
 from pgsched.execution.registry import Handler, Registry
 
 MAX_NAMED: Final = 10_000
-"""Misfits that are named at most."""
+"""Maximum number of misfits to name."""
 _limit = whole(1, MAX_NAMED)
 _LOWEST: Final = -(2**63)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingMisfit(Record):
-    """A task that waits, and whose payload does not fit."""
+    """A waiting task whose payload does not fit."""
 
     id: int
     task_type: str
-    """Of a step that a group has not begun: the type of the step."""
+    """For a group step that has not started: the type of the step."""
     queue: str
     status: str
     schedule_type: str
@@ -37,42 +37,42 @@ class WaitingMisfit(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownWaiting(Record):
-    """A type of tasks that wait, for which there is no handler."""
+    """A type of waiting tasks without a handler."""
 
     task_type: str
     tasks: int
     first_id: int
-    """The first of them."""
+    """The first such tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayloadCheck(Record):
-    """What a look at the tasks that wait has found."""
+    """The result of checking the waiting tasks."""
 
     checked: int
-    """Tasks that were looked at."""
+    """Number of tasks checked."""
     misfits: int
-    """Payloads that do not fit; as many as the limit says are named."""
+    """Payloads that do not fit, up to the limit."""
     named: list[WaitingMisfit]
-    """By their ids."""
+    """Ordered by id."""
     unknown: list[UnknownWaiting]
-    """Types without a handler, by their names."""
+    """Types without a handler, ordered by name."""
 
     @property
     def fits(self) -> bool:
-        """Whether the application can run all that waits."""
+        """Whether the application can run all waiting tasks."""
         return not self.misfits and not self.unknown
 
 
 Asking = Generator[Command[WaitingPage], WaitingPage, PayloadCheck]
-"""Yields what is to be asked, is sent the answers, and returns what was found."""
+"""Yields queries, is sent the answers, and returns the result."""
 
 
 def checking(registries: Sequence[Registry], *, limit: int, others: Collection[str] = ()) -> Asking:
-    """Look at all tasks that wait, a page at a time; ``others`` are types that somebody else has handlers for.
+    """Check all waiting tasks, a page at a time; ``others`` are types that other programs have handlers for.
 
-    A payload has to fit the handler of the first application that has its type. Raises InvalidTask for a limit that is
-    none.
+    A payload has to fit the handler of the first application that has its type. Raises InvalidTask for an invalid
+    limit.
     """
     _limit("limit", limit)
     looked, faults = 0, 0
@@ -121,7 +121,7 @@ def _misfit(task: WaitingTask, task_type: str, fault: str) -> WaitingMisfit:
 
 
 def _runs(task: WaitingTask) -> list[tuple[str, dict[str, Any], str]]:
-    """What handlers will be called for a task: type, payload, and where it is: of a group that of all its steps."""
+    """Yield each handler call of a task: type, payload and location; for a group, one call per step."""
     if task.task_type != GROUP:
         return [(task.task_type, task.payload, "")]
     return [] if task.fired else _steps(task.payload, "")
@@ -137,13 +137,13 @@ def _steps(group: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any],
 
 
 def _fault(handler: Handler, payload: dict[str, Any]) -> str | None:
-    """What does not fit; None when all does."""
+    """Return what does not fit; None when everything does."""
     try:
         handler.check(payload)
         if handler.types is not None:
             handler.types.arguments(payload)
     except PayloadMismatch as error:
         return str(error).partition(f"handler {handler.task_type!r}: ")[2]
-    except Exception as error:  # noqa: BLE001 - a validator of the user's may raise anything
+    except Exception as error:  # noqa: BLE001 - a user's validator may raise anything
         return f"a validator raised {type(error).__name__}: {text_of(error)}".split("\n", 1)[0]
     return None

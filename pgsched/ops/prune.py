@@ -1,4 +1,4 @@
-"""One run of deleting what is finished and old, for whoever asks for it."""
+"""One run that deletes finished tasks and old history on request."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from pgsched.ops.retention import Pruner, RetentionOverride
 
 
 class PruneOptions(TypedDict, total=False):
-    """What to delete instead of what the settings say, and how."""
+    """Options of a run, which override the retention in the settings."""
 
     queue: str | None
     """Only tasks of this queue, and no history."""
     completed_older_than: Age | None
-    """Completed and cancelled tasks that ended longer ago, whatever the settings say of these."""
+    """Completed and cancelled tasks that ended longer ago, overriding the settings."""
     completed_keep: int | None
-    """All completed and cancelled tasks of a queue but so many of the latest."""
+    """All completed and cancelled tasks of a queue except this many of the latest."""
     dead_older_than: Age | None
-    """Dead tasks that died longer ago, whatever the settings say of dead ones."""
+    """Dead tasks that died longer ago, overriding the settings for dead tasks."""
     dead_keep: int | None
-    """All dead tasks of a queue but so many of the latest."""
+    """All dead tasks of a queue except this many of the latest."""
     history_older_than: Age | None
     """Days of the history that ended longer ago."""
     archive: bool | None
-    """Copy tasks to ``pgsched.archived_tasks`` first; None: as the settings say."""
+    """Copy tasks to ``pgsched.archived_tasks`` first; None: as configured in the settings."""
     archive_dir: str | PathLike[str] | None
-    """A folder on this machine: what is deleted is written to files in it first, tasks and history."""
+    """A folder on this machine; tasks and history are written to files in it before they are deleted."""
     dry_run: bool
-    """Only say what would be deleted."""
+    """Only report what would be deleted."""
     allow_short: bool
-    """The ages may be shorter than an hour."""
+    """Whether ages may be shorter than an hour."""
     max_seconds: float | None
-    """Stop after so many seconds; the next run goes on."""
+    """Stop after this many seconds; the next run continues."""
 
 
 PREVIEW_SECONDS = 3.0
-"""Whoever is asked whether to delete something waits for the number no longer than that."""
+"""Maximum time to count for a user who has to confirm the deletion."""
 _AGES = ("completed_older_than", "dead_older_than", "history_older_than")
 _NUMBERS = ("completed_keep", "dead_keep")
 _some_seconds = number(math.ulp(0), math.inf, rule="be a number above 0")
@@ -55,9 +55,9 @@ _NAMES = frozenset(PruneOptions.__annotations__)
 
 
 def preview(dsn: str, change: Command[None], *, seconds: float = PREVIEW_SECONDS) -> Pruned:
-    """Return what a run would delete after a change of the settings, which is not made.
+    """Return what a run would delete after a change of the settings, without making the change.
 
-    Counts for so many seconds at most; ``complete`` is false when there may be more. Raises DatabaseUnavailable and
+    Counts for at most this many seconds; ``complete`` is false when there may be more. Raises DatabaseUnavailable and
     PermissionRefused.
     """
     deadline = monotonic() + seconds
@@ -71,7 +71,7 @@ def preview(dsn: str, change: Command[None], *, seconds: float = PREVIEW_SECONDS
 
 
 def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) -> Pruned:
-    """Delete what is to go. Raises InvalidTask, DatabaseUnavailable, PermissionRefused, OSError of ``archive_dir``."""
+    """Run the deletion. Raises InvalidTask, DatabaseUnavailable, PermissionRefused, OSError of ``archive_dir``."""
     override, seconds = override_of(options), seconds_of(options)
     folder = options.get("archive_dir")
     dry_run = bool(options.get("dry_run"))
@@ -96,15 +96,15 @@ def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) 
 
 
 def override_of(options: PruneOptions) -> RetentionOverride:
-    """Return what is wished for. Raises InvalidTask, naming option, rule and value."""
+    """Return the options. Raises InvalidTask, naming option, rule and value."""
     unknown = set(options) - _NAMES
     if unknown:
-        raise InvalidTask(f"prune: {min(unknown)!r} is no option")
+        raise InvalidTask(f"prune: unknown option {min(unknown)!r}")
     queue = options.get("queue")
     if queue is not None:
         queue = checked("queue", queue)
         if options.get("history_older_than") is not None:
-            rule = "is for all queues: the history is dropped by days; leave queue out"
+            rule = "applies to all queues: the history is dropped by days; leave queue out"
             raise InvalidTask(rule, field="history_older_than")
     archive = archives("archive", options.get("archive"))
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -117,6 +117,6 @@ def override_of(options: PruneOptions) -> RetentionOverride:
 
 
 def seconds_of(options: PruneOptions) -> float | None:
-    """Return how long a run may take. Raises InvalidTask."""
+    """Return the maximum duration of a run. Raises InvalidTask."""
     seconds: float | None = optional(_some_seconds)("max_seconds", options.get("max_seconds"))
     return seconds

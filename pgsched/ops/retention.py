@@ -1,4 +1,4 @@
-"""Deletes finished tasks and old history: which, in what order, and how fast."""
+"""Deletes finished tasks and old history: selection, order and pace."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from pgsched.domain.records import Pruned, PrunedQueue
 from pgsched.ops.archive import Archive
 
 WORKER_SHARE = 0.2
-"""The share of time that deleting may take beside a worker's work."""
+"""Share of the time for deleting in the background of a worker."""
 COMMAND_SHARE = 0.5
-"""The share of time that it may take when somebody waits for it."""
+"""Share of the time for deleting when a caller waits for it."""
 FIRST_BATCH = 500
-"""Tasks of the first batch; later ones are made to take :data:`BATCH_SECONDS`."""
+"""Size of the first batch; later ones are sized to take :data:`BATCH_SECONDS`."""
 SMALLEST_BATCH = 50
 LARGEST_BATCH = 2000
 BATCH_SECONDS = 0.02
 FILED_SECONDS = 0.5
-"""How long a batch may take that is written to a file, and synced."""
+"""Target duration of a batch that is written to a file and synced."""
 BUSY_SECONDS = 0.05
-"""How soon one that found somebody else pruning tries again, if somebody waits for it."""
+"""Retry interval while another run is pruning, if a caller waits."""
 DROP_TRIES = 5
-"""How often a day of the history is tried, each time waiting up to a tenth of a second for those who work with it."""
+"""Number of attempts to drop a day of the history; each waits up to a tenth of a second for its users."""
 DROP_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionOverride:
-    """What to delete other than what the settings say; empty: what they say."""
+    """Overrides of the retention in the settings; None keeps the setting."""
 
     queue: str | None = None
-    """Tasks of this queue only, and no history."""
+    """Only tasks of this queue, and no history."""
     completed_older_than: Interval | None = None
     completed_keep: int | None = None
     dead_older_than: Interval | None = None
@@ -44,7 +44,7 @@ class RetentionOverride:
     archive: bool | None = None
 
     def of(self, rule: Rule) -> Rule:
-        """Return what holds for a queue. A wish for completed or for dead tasks stands for both numbers of them."""
+        """Return the rules of a queue. A requested age or number replaces both, for completed and for dead tasks."""
         older_than, keep = (
             (self.dead_older_than, self.dead_keep) if rule.dead else (self.completed_older_than, self.completed_keep)
         )
@@ -55,7 +55,7 @@ class RetentionOverride:
 
 @dataclass(kw_only=True)
 class Pruner:
-    """One run over everything. ``wait`` pauses, and says whether to stop."""
+    """One run over all tasks and history. ``wait`` pauses, and returns whether to stop."""
 
     store: RetentionStore
     wait: Callable[[float], bool]
@@ -64,23 +64,23 @@ class Pruner:
     archive: Archive | None = None
     dry_run: bool = False
     patient: bool = True
-    """Try again while somebody else prunes."""
+    """Retry while another run is pruning."""
     on_batch: Callable[[str, Batch], None] | None = None
     busy: bool = False
-    """Somebody else prunes, and this run left it to them."""
+    """Whether this run yielded to another one."""
     _stopped: bool = False
     _gone: dict[str, Counter[str]] = field(default_factory=dict)
     _days: list[Day] = field(default_factory=list)
     _rows: int = 0
     _left: bool = False
-    """Something could not be deleted now."""
+    """Whether something could not be deleted now."""
     _kept: int = 0
     _refusal: str | None = None
     _days_kept: list[str] = field(default_factory=list)
 
     def run(self) -> Pruned:
-        """Delete everything that is to go. Raises DatabaseUnavailable, PermissionRefused, OSError of the archive."""
-        # The dead ones first: what they depend on may go when they are gone.
+        """Delete everything that is due. Raises DatabaseUnavailable, PermissionRefused, OSError of the archive."""
+        # The dead ones first: their dependencies may be deleted once they are gone.
         for rule in sorted(self.store.rules(self.override.queue), key=lambda rule: (not rule.dead, rule.queue)):
             self._tasks(self.override.of(rule))
             if self._ended:
@@ -117,7 +117,7 @@ class Pruner:
         if rule.older_than is None and rule.keep is None:
             return
         if self.on_batch is not None:
-            self.on_batch(rule.queue, Batch(0, None, 0, 0, 0))  # a series begins with 0
+            self.on_batch(rule.queue, Batch(0, None, 0, 0, 0))  # a series starts with 0
         begun = monotonic()
         until = self.store.cutoff(rule)
         if until is None or self._rest(monotonic() - begun):
@@ -131,7 +131,7 @@ class Pruner:
                 self.on_batch(rule.queue, batch)
 
     def _batches(self, rule: Rule, until: PruneCursor) -> Iterator[Batch]:
-        """Each begins where the last one stopped: nothing is looked at twice, and no dead entry of the index."""
+        """Each batch starts where the last one ended: no row, and no dead index entry, is scanned twice."""
         behind: PruneCursor | None = None
         size = FIRST_BATCH
         while True:
@@ -157,12 +157,12 @@ class Pruner:
             picked = self.store.pick(rule, behind, until, size)
             if picked is None:
                 return None
-            # What something keeps is not written to the file each time anew.
+            # Rows that must be kept are not written to the file again and again.
             tried = self.store.try_out(picked.ids) if picked.ids else []
             going = [one for one in tried if one.refusal is None]
             if going and self.archive is not None and not self.dry_run:
-                # The file is safe before the rows go. A crash in between leaves them in both, and so does a commit
-                # whose answer is lost: only what surely was not deleted is taken out of the file again.
+                # The file is safe before the rows are deleted. A crash in between leaves them in both; so does a commit
+                # whose answer is lost: only rows that were certainly not deleted are removed from the file again.
                 ids = [one.id for one in going]
                 take_back = self.archive.write("tasks", self.store.copy_tasks(ids))
                 try:
@@ -227,7 +227,7 @@ class Pruner:
     # Pace.
 
     def _rest(self, worked: float) -> bool:
-        """Pause after so many seconds of work; whether to stop."""
+        """Pause after this many seconds of work; return whether to stop."""
         return self._pause(worked * (1 / self.share - 1))
 
     def _pause(self, seconds: float) -> bool:

@@ -1,7 +1,7 @@
-"""For tests of programs that use pgsched: run due tasks here and now, move the clock, look what was scheduled.
+"""For tests of programs that use pgsched: run due tasks in place, move the clock, inspect scheduled tasks.
 
-All but :func:`call` work on a real PostgreSQL, with the very statements of clients and workers. Fixtures for pytest
-come with the plugin (:mod:`pgsched_pytest`). docs/testing.md says how.
+All but :func:`call` work on a real PostgreSQL, with the very statements of clients and workers. The plugin
+:mod:`pgsched_pytest` has fixtures for pytest. docs/testing.md describes everything.
 """
 
 from pgsched.testing.asserts import (

@@ -1,6 +1,6 @@
-"""What was scheduled: lists and asserts, whose messages list what is there.
+"""Lists scheduled tasks and asserts about them; failure messages list the tasks that exist.
 
-The payloads are part of these messages: they are those of tests.
+Payloads are part of these messages: they are the tests' own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.records import Task
 
 SHOWN: Final = 20
-"""So many tasks are listed in a message, the latest."""
+"""Maximum number of tasks in a message, the latest ones."""
 WITHIN: Final = 1.0
 """Seconds by which ``at`` may differ."""
 
@@ -29,11 +29,11 @@ AsyncSource: TypeAlias = App | AsyncClient
 
 
 def scheduled(source: Source, task_type: str | None = None, *, connection: object = None, **columns: Any) -> list[Task]:
-    """Return the tasks in the table, in the order in which they were scheduled, whatever became of them since.
+    """Return the tasks in the table, in the order in which they were scheduled, whatever their status is now.
 
     All, or those of a type and with these ``columns``: ``scheduled(client, "email", queue="mail", status="pending")``.
-    With a ``connection`` (psycopg's, or one that has it below) those that its open transaction has scheduled are there
-    too. Raises TypeError for a word that is no column.
+    A ``connection`` (psycopg's, or one that wraps it) includes those that its open transaction has scheduled. Raises
+    TypeError for an unknown column.
     """
     client = source.client() if isinstance(source, App) else source
     command = list_tasks(task_type=task_type, limit=MAX_LIMIT)
@@ -44,7 +44,7 @@ def scheduled(source: Source, task_type: str | None = None, *, connection: objec
 async def scheduled_async(
     source: AsyncSource, task_type: str | None = None, *, connection: object = None, **columns: Any
 ) -> list[Task]:
-    """As :func:`scheduled`, on an event loop."""
+    """Like :func:`scheduled`, on an event loop."""
     client = source.async_client() if isinstance(source, App) else source
     command = list_tasks(task_type=task_type, limit=MAX_LIMIT)
     found = await (client.database.run(command) if connection is None else run_on_async(connection, command))
@@ -62,11 +62,11 @@ def assert_scheduled(
     connection: object = None,
     **columns: Any,
 ) -> list[Task]:
-    """Assert that a task was scheduled, or exactly ``count`` of them, and return them.
+    """Assert that a task was scheduled, or exactly ``count`` tasks, and return them.
 
-    ``payload`` is a part of theirs: what it names must be equal, objects within it likewise. ``at`` is the time they
-    are for, give or take ``within`` seconds; ``columns`` and ``connection`` as in :func:`scheduled`. Raises
-    AssertionError, which lists what was scheduled instead.
+    ``payload`` is a part of their payloads: its keys must have equal values, also in nested objects. ``at`` is the time
+    they are scheduled for, give or take ``within`` seconds; ``columns`` and ``connection`` as in :func:`scheduled`.
+    Raises AssertionError, which lists what was scheduled instead.
     """
     found = scheduled(source, connection=connection)
     return _asserted(found, task_type, payload, at, within, count, columns)
@@ -83,7 +83,7 @@ async def assert_scheduled_async(
     connection: object = None,
     **columns: Any,
 ) -> list[Task]:
-    """As :func:`assert_scheduled`, on an event loop."""
+    """Like :func:`assert_scheduled`, on an event loop."""
     found = await scheduled_async(source, connection=connection)
     return _asserted(found, task_type, payload, at, within, count, columns)
 
@@ -96,7 +96,7 @@ def assert_not_scheduled(
     connection: object = None,
     **columns: Any,
 ) -> None:
-    """Assert that no such task was scheduled, or none at all; what is meant is said as in :func:`assert_scheduled`."""
+    """Assert that no such task was scheduled, or none at all; the arguments are those of :func:`assert_scheduled`."""
     _refuse(scheduled(source, connection=connection), task_type, payload, columns)
 
 
@@ -108,13 +108,13 @@ async def assert_not_scheduled_async(
     connection: object = None,
     **columns: Any,
 ) -> None:
-    """As :func:`assert_not_scheduled`, on an event loop."""
+    """Like :func:`assert_not_scheduled`, on an event loop."""
     _refuse(await scheduled_async(source, connection=connection), task_type, payload, columns)
 
 
 def _chosen(found: list[Task], columns: Mapping[str, Any]) -> list[Task]:
     if unknown := sorted(columns.keys() - Task.__dataclass_fields__.keys()):
-        raise TypeError(f"{unknown[0]!r} is no column of a task")
+        raise TypeError(f"{unknown[0]!r} is not a column of a task")
     ordered = sorted(found, key=lambda task: task.id)
     return [task for task in ordered if all(getattr(task, name) == value for name, value in columns.items())]
 
@@ -152,7 +152,7 @@ def _refuse(
 
 
 def contains(whole: Any, part: Any) -> bool:
-    """Whether a value has what another has; objects may have more keys."""
+    """Return whether a value contains another one; objects may have more keys."""
     if isinstance(part, Mapping) and isinstance(whole, Mapping):
         return all(key in whole and contains(whole[key], value) for key, value in part.items())
     return bool(whole == part)

@@ -1,4 +1,4 @@
-"""Runs one handler without a database: its context is real, but nobody is behind it."""
+"""Runs one handler without a database: its context is real, but not connected to one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pgsched.worker.lifespans import Lifespans
 
 
 class Said(NamedTuple):
-    """One line that a handler logged."""
+    """A line that a handler logged."""
 
     level: str
     message: str
@@ -43,34 +43,34 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Called:
-    """What one call of a handler came to."""
+    """The result of one call of a handler."""
 
     outcome: str
     """``completed``, ``failed``, ``timed_out``, ``discarded`` or ``snoozed``."""
     result: Any
-    """What it returned, as JSON has it."""
+    """The returned value, as JSON."""
     error: str | None = None
     exception: BaseException | None = None
-    """What it raised."""
+    """The exception that it raised."""
     retry_delay: float | None = None
     """Seconds, from ``Retry`` or ``Snooze``, or by the type of the exception."""
     logs: list[Said] = field(default_factory=list)
-    """What it said by ``ctx.log``."""
+    """Lines that it logged with ``ctx.log``."""
     progress: list[Any] = field(default_factory=list)
-    """What it showed by ``ctx.progress``, each time."""
+    """Every value that it reported with ``ctx.progress``."""
     steps: list[dict[str, Any]] = field(default_factory=list)
-    """What it added to its group by ``ctx.add_steps``; nothing of an attempt that was not completed."""
+    """Steps that it added to its group with ``ctx.add_steps``; empty unless the attempt completed."""
 
 
 class _Recording(Context):
-    """A context that keeps what a worker would write."""
+    """A context that collects what a worker would write."""
 
     def __init__(self, **facts: Any) -> None:
         super().__init__(**facts)
         self.shown: list[Any] = []
 
     def progress(self, value: Any) -> None:
-        """Show how far the attempt is."""
+        """Record the progress of the attempt."""
         super().progress(value)
         self.shown.append(json.loads(storable_json(value, 2**31)))
 
@@ -101,14 +101,13 @@ async def call_async(
 ) -> Called:
     """Run a handler with a payload, as an attempt by a worker would, but without any database.
 
-    The payload goes through JSON (InvalidTask says why it cannot) and is checked against the signature. The context has
-    the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; with ``run_by`` it is a copy
-    that somebody runs by hand. ``dependencies`` are results
-    by name, ``connection`` is that of a transactional handler. The middleware of the app is around the handler, and its
-    lifespans are opened for what takes a context; with ``state`` that stands for what they yield. What the handler
-    raises is raised, also Retry and Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a
-    payload or a result that cannot be, and LifespanFailed.
-    ``call`` is for tests without an event loop, and raises RuntimeError where one runs.
+    The payload is converted to JSON (InvalidTask says why it cannot be) and validated against the signature. The
+    context has the given ``attempt``, ``scheduled_for`` (the machine's time if omitted) and so on; with ``run_by`` it
+    is a copy that a user runs manually. ``dependencies`` are results by name, ``connection`` is the connection of a
+    transactional handler. The app's middleware wraps the handler, and its lifespans are opened for a handler that takes
+    a context; ``state`` replaces what they yield. Exceptions of the handler are raised, including Retry and Discard,
+    unless ``raises`` is False. Raises NotCompleted at a timeout and for an invalid payload or result, and
+    LifespanFailed. ``call`` is for tests without an event loop, and raises RuntimeError inside one.
     """
     raised: list[BaseException] = []
     surroundings = task.surroundings()
@@ -120,7 +119,7 @@ async def call_async(
         parent_id = 1 if parent_id is None else parent_id
         key, created_by = manual_key(parent_id, 1), run_by
     about = About(name, tuple(tags), dict(metadata or {}), tenant_id, user_id, created_by, key, parent_id)
-    # Not all of a claimed row, but all that a context asks of it.
+    # Only the fields of a claimed row that a context reads.
     row = SimpleNamespace(
         id=1,
         task_type=handler.task_type,
@@ -151,12 +150,12 @@ async def call_async(
     try:
         encoded = handler.encode(payload or {})
         given = json.loads(TaskSpec(task_type=handler.task_type, payload=encoded).arguments()["payload"])
-        # In a task of its own, as in a worker: what the handler does to its task is not done to the test's.
+        # In a task of its own, as in a worker: what the handler does to its task must not affect the test's.
         await asyncio.create_task(
             run_attempt(handler, given, context, timeout=timeout, threads=threads, report=outcomes.append),
             name="pgsched attempt",
         )
-    except PayloadMismatch as error:  # a worker's attempt would say the same
+    except PayloadMismatch as error:  # a worker's attempt would report the same
         outcomes.append(Outcome("discarded", monotonic(), monotonic(), error=str(error)))
     finally:
         threads.close()
@@ -183,7 +182,7 @@ call = without_loop(call_async)
 
 
 def _lifespans(handler: Handler, surroundings: Surroundings, state: object) -> Lifespans:
-    """Return what opens what is found in the context: what the test gives, or what the application has."""
+    """Return a context manager for the context's state: the test's value, or the application's lifespans."""
 
     @asynccontextmanager
     async def given() -> AsyncIterator[object]:

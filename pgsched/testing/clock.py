@@ -1,7 +1,7 @@
-"""The database's clock, for a test to freeze and to move.
+"""The database's clock, which a test can freeze and move.
 
-Everything that pgsched decides by time it decides by the database's clock, so that is what is moved: schedules tick at
-their own times, through changes of the clocks and over years, and what is in the table stays what it was.
+All of pgsched's timing follows the database's clock, so this moves exactly that: schedules run at their own times,
+through daylight saving changes and over years, and the rows in the table stay as they were.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Where: TypeAlias = App | Client | str
 
 
 class Clock:
-    """The clock of one database. It is for sessions that begin after this was made, and for all of pgsched's.
+    """The clock of one database. It applies to sessions that start after its creation, and to all of pgsched's.
 
-    ``where`` names a database that is for tests only: its schema is changed for good. Raises DatabaseUnavailable, and
-    PermissionRefused unless the role owns the database and the schema ``pgsched``.
+    ``where`` names a database that is only for tests: its schema is changed permanently. Raises DatabaseUnavailable,
+    and PermissionRefused unless the role owns the database and the schema ``pgsched``.
     """
 
     def __init__(self, where: Where) -> None:
@@ -31,42 +31,42 @@ class Clock:
         self._clock = MovableClock(where.database.address() if isinstance(where, Client) else where)
 
     def now(self) -> datetime:
-        """Return what it shows, in UTC."""
+        """Return its time, in UTC."""
         return self._clock.read()[0].astimezone(UTC)
 
     @property
     def frozen(self) -> bool:
-        """Whether it stands still."""
+        """Whether it is frozen."""
         return self._clock.read()[1]
 
     def freeze(self, at: datetime | None = None) -> datetime:
-        """Let it stand still, at a moment, or at the one that it shows; returns that."""
+        """Freeze it at the given time, by default the present one; return that time."""
         self._clock.set(_aware(at), "0", runs=False)
         return self.now()
 
     def advance(self, by: Duration) -> datetime:
-        """Move it on, by ``"1h30m"``, seconds or a timedelta; one that runs, runs on. Returns what it shows then.
+        """Advance it by ``"1h30m"``, seconds or a timedelta; a running clock keeps running. Return its new time.
 
-        Days and months are those of the calendar, in UTC. Raises InvalidTask for what is no duration.
+        Days and months are calendar ones, in UTC. Raises InvalidTask for an invalid duration.
         """
         self._clock.set(None, interval_of("by", by).to_text(), runs=not self.frozen)
         return self.now()
 
     def travel(self, at: datetime) -> datetime:
-        """Set it to a moment, from which it runs on; returns what it shows."""
+        """Set it to a time, from which it runs on; return its time."""
         self._clock.set(_aware(at), "0", runs=True)
         return self.now()
 
     def release(self) -> None:
-        """Let it show the real time again."""
+        """Return to the real time."""
         self._clock.release()
 
     def next_due(self, task_types: list[str], queues: list[str], patterns: list[str]) -> datetime | None:
-        """Return when the next row is due, of some task_types and queues (patterns as LIKE has them)."""
+        """Return when the next row is due, of the given task_types and queues (LIKE patterns)."""
         return self._clock.next_due(task_types, queues, patterns)
 
     def close(self) -> None:
-        """Let it show the real time again, and close its connection."""
+        """Return to the real time, and close the connection."""
         self.release()
         self._clock.close()
 
@@ -78,7 +78,7 @@ class Clock:
 
 
 def freeze(where: Where, at: datetime | None = None) -> Clock:
-    """Freeze a database's clock, at a moment or at the present one; for a ``with``, which lets it go again."""
+    """Freeze a database's clock inside a ``with`` block, at a time or at the present one."""
     clock = Clock(where)
     clock.freeze(at)
     return clock

@@ -1,4 +1,4 @@
-"""Handlers as tests run them: in this process, and what they raise is kept."""
+"""Handlers for tests: they run in this process, and their exceptions are kept."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from pgsched.execution.registry import Handler, Registry
 
 Note = Callable[[BaseException], None]
-"""Takes what a handler raised, in its own context."""
+"""Receives a handler's exception, in the handler's context."""
 
 
 def registry_of(handlers: Iterable[Handler], note: Note) -> Registry:
-    """Return a registry of these handlers, :func:`noted` each."""
+    """Return a registry of these handlers, each wrapped by :func:`noted`."""
     registry = Registry()
     for handler in handlers:
         registry.add(noted(handler, note))
@@ -22,8 +22,8 @@ def registry_of(handlers: Iterable[Handler], note: Note) -> Registry:
 
 
 def noted(handler: Handler, note: Note) -> Handler:
-    """Return a handler that runs in this process, whatever its executor is, and hands on what it raises."""
-    if handler.batch is not None:  # one call is of many attempts: each notes what is raised for it
+    """Return a handler that runs in this process, whatever its executor is, and passes its exceptions on."""
+    if handler.batch is not None:  # one call serves many attempts: each records its own exception
         return replace(handler, batch=replace(handler.batch, on_raised=note))
     function = handler.function
 
@@ -37,7 +37,7 @@ def noted(handler: Handler, note: Note) -> Handler:
     async def on_loop(**arguments: Any) -> Any:
         try:
             return await function(**arguments)
-        except asyncio.CancelledError:  # a timeout, a cancel: the outcome says which
+        except asyncio.CancelledError:  # a timeout or a cancellation: the outcome shows which
             raise
         except BaseException as error:
             note(error)

@@ -1,4 +1,4 @@
-"""Makes of an asynchronous function one for tests that have no event loop."""
+"""Turns an asynchronous function into a synchronous one, for tests without an event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def without_loop(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Return the same function, run on an event loop of its own. It raises RuntimeError where one runs already."""
+    """Return the same function, run on an event loop of its own. It raises RuntimeError inside a running one."""
 
     @functools.wraps(work)
     def alone(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -20,7 +20,7 @@ def without_loop(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(work(*args, **kwargs))
-        raise RuntimeError("an event loop runs here already: await the function whose name ends in _async")
+        raise RuntimeError("an event loop is already running: await the function whose name ends in _async")
 
     alone.__name__ = alone.__qualname__ = work.__name__.removesuffix("_async")
     return alone

@@ -1,4 +1,4 @@
-"""What came of attempts that a test had made, and how a failure is told."""
+"""Outcomes of the attempts that a test made, and how a failure is raised."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pgsched.domain.attempt import Claimed, Finish
 
 
 class NotCompleted(AssertionError):
-    """An attempt did not end well, and nothing that the handler raised says why: a timeout, a payload that is wrong."""
+    """An attempt failed without an exception of the handler: a timeout, an invalid payload."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """One attempt, as it was written into the history."""
+    """One attempt, as recorded in the history."""
 
     id: int
     task_type: str
@@ -25,15 +25,15 @@ class Ran:
     payload: dict[str, Any] = field(repr=False)
     attempt: int
     scheduled_for: datetime | None
-    """The tick that it was for."""
+    """The tick it ran for."""
     outcome: str
     """``completed``; ``failed`` or ``timed_out`` when another attempt follows; ``dead`` when none does; ``snoozed``;
-    ``suspended``, of a durable run that goes on later."""
+    ``suspended`` for a durable run that continues later."""
     result: Any = None
     error: str | None = None
-    """As ``last_error`` has it."""
+    """As in ``last_error``."""
     exception: BaseException | None = None
-    """What the handler raised."""
+    """The handler's exception."""
 
     def __str__(self) -> str:
         """One line."""
@@ -41,7 +41,7 @@ class Ran:
 
 
 def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran | None:
-    """Return what a finish says of an attempt; None when there was none: a tick was planned or skipped, it expired."""
+    """Return the outcome of a finish; None without an attempt: a tick was planned or skipped, or the task expired."""
     dead = finish.dead_lettered or finish.next_status == "dead"
     suspended = finish.suspension is not None
     if finish.execution in (None, "cancelled") and not (dead or suspended):
@@ -61,7 +61,7 @@ def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran |
 
 
 def raise_first(attempts: Sequence[Ran]) -> None:
-    """Raise what the first attempt that did not end well raised, with a note on all of them."""
+    """Raise the exception of the first failed attempt, with a note about all of them."""
     bad = [one for one in attempts if one.outcome not in ("completed", "snoozed", "suspended")]
     if not bad:
         return

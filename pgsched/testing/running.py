@@ -1,4 +1,4 @@
-"""Runs due tasks in the test's own process, as a worker would: it is one, but for its loops."""
+"""Runs due tasks in the test's own process, with a real worker that has no loops."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from pgsched.worker.worker import Worker
 
 EVERY_QUEUE = ("*",)
 LEASE = 3600.0
-"""Seconds: nobody beats while a test runs tasks."""
+"""Seconds: there are no heartbeats while a test runs tasks."""
 MANY = 1_000_000
-"""Rows in one pass, at the most."""
+"""Maximum number of rows in one pass."""
 LOOK_SECONDS = 0.02
-"""How often one looks whether a transactional handler has written its outcome itself."""
+"""Interval between checks whether a transactional handler has written its outcome itself."""
 
 
 async def run_due_async(
@@ -46,20 +46,20 @@ async def run_due_async(
     concurrency: int = 1,
     declare: bool = False,
 ) -> list[Ran]:
-    """Run what is due now, each row once at most, and return what came of it, in the order in which it ended.
+    """Run what is due now, each row at most once, and return the outcomes, in the order in which the attempts ended.
 
     What handlers schedule meanwhile, retries and steps of groups wait for the next call (:func:`drain` runs them too).
-    With ``until`` and a ``clock`` all runs that is due until then: the clock is frozen at one due time after the other,
-    and left at ``until``. At most ``limit`` attempts are made. ``concurrency`` 1 runs one handler after the other, in
-    the order of claims; ``declare`` first brings the schedules that the code declares into the table, as a starting
-    worker does. Handlers with ``executor="process"`` run in a thread, or on the loop.
+    With ``until`` and a ``clock``, runs everything that is due until then: the clock is frozen at one due time after
+    the other, and left at ``until``. At most ``limit`` attempts are made. ``concurrency`` 1 runs one handler after the
+    other, in the order of claims; ``declare`` first writes the schedules that the code declares to the table, as a
+    starting worker does. Handlers with ``executor="process"`` run in a thread, or on the loop.
 
-    What the first failed handler raised is raised when all is written, unless ``raises`` is False: then look at
-    ``outcome`` and ``exception``. Raises NotCompleted where a handler raised nothing and failed all the same, and
-    DatabaseUnavailable. ``run_due`` is for tests without an event loop, and raises RuntimeError where one runs.
+    The exception of the first failed handler is raised once everything is written, unless ``raises`` is False: then
+    check ``outcome`` and ``exception``. Raises NotCompleted for an attempt that failed without an exception of its
+    handler, and DatabaseUnavailable. ``run_due`` is for tests without an event loop; it raises RuntimeError in one.
     """
     if until is not None and clock is None:
-        raise ValueError("run_due: until needs a clock, which is moved on from one due time to the next")
+        raise ValueError("run_due: until needs a clock, which is moved from one due time to the next")
     async with _running(
         app, queues=queues, limit=limit, concurrency=concurrency, declare=declare, raises=raises
     ) as running:
@@ -79,7 +79,7 @@ async def drain_async(
     concurrency: int = 1,
     declare: bool = False,
 ) -> list[Ran]:
-    """Run what is due, and what becomes due by that, until nothing is; otherwise as :func:`run_due`.
+    """Run what is due, and what becomes due as a result, until nothing is; otherwise like :func:`run_due`.
 
     A retry waits for its backoff, and is not due before the clock is moved there.
     """
@@ -98,7 +98,7 @@ drain = without_loop(drain_async)
 async def _running(
     app: App, *, queues: Sequence[str], limit: int | None, concurrency: int, declare: bool, raises: bool
 ) -> AsyncIterator[_Running]:
-    """Give a worker for one call; when all is written, raise what the first failed handler raised if ``raises``."""
+    """Provide a worker for one call; once everything is written, raise the first failed handler's exception."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     with resolved(app.dsn) as dsn:
@@ -116,7 +116,7 @@ class _Running:
         self.attempts: list[Ran] = []
         self._raised: dict[tuple[int, int], BaseException] = {}
         self._unattempted: set[int] = set()
-        """Rows of the last pass that were planned, or moved to another tick: nothing of them has run."""
+        """Rows of the last pass that were only planned, or moved to another tick: nothing of them has run."""
         self._limit = limit
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep")
         self._registry = registry_of(app.registry, self._note)
@@ -135,7 +135,7 @@ class _Running:
 
     @asynccontextmanager
     async def opened(self, *, declare: bool) -> AsyncIterator[None]:
-        """Open the slots, and close all in the end; what is still in hand then is given back."""
+        """Open the slots, and close everything at the end; rows still in hand are released."""
         worker = self._worker
         await worker.lifespans.open()
         worker.executor.state = worker.lifespans.state
@@ -159,7 +159,7 @@ class _Running:
             await ending.leave()
 
     async def once(self) -> None:
-        """Run what is due, each row once; a schedule that was only planned, and is due then, too."""
+        """Run what is due, each row once; also a schedule that was only planned and is due then."""
         self._worker.claimer.wake_after_change()
         await self._worker.claimer.learn_types(monotonic())
         await wake_suspended(self._upkeep, MANY)
@@ -176,7 +176,7 @@ class _Running:
             pass
 
     async def until(self, until: datetime, clock: Clock) -> None:
-        """Run all that becomes due until then."""
+        """Run everything that becomes due until then."""
         identity = self._worker.identity
         while self._room() > 0:
             await self.all()
@@ -187,13 +187,13 @@ class _Running:
                 await asyncio.to_thread(clock.freeze, until)
                 return
             if due <= clock.now():
-                return  # it cannot be claimed: a limit, or somebody else's lease
+                return  # it cannot be claimed: a limit, or another worker's lease
             await asyncio.to_thread(clock.freeze, due)
 
     async def _pass(self, only: set[int] | None) -> set[int]:
-        """Claim all that is due, run it, write what came of it; returns which rows.
+        """Claim all that is due, run it, write the outcomes; return the ids of the rows.
 
-        Of rows beside ``only`` nothing is run: they are given back.
+        Rows other than ``only`` do not run: they are released.
         """
         worker = self._worker
         await wake_suspended(self._upkeep, MANY)
@@ -201,7 +201,7 @@ class _Running:
         self._unattempted = set()
         while (room := min(self._room() - len(worker.leased_tasks), WorkerSettings.max_batch)) > 0:
             before = len(worker.leased_tasks)
-            worker.shared_claims.scan = Scan()  # looks everywhere in one claim, however slow the claims before were
+            worker.shared_claims.scan = Scan()  # scans all queues in one claim, however slow earlier claims were
             more = await worker.claimer.run_once(room, worker.executor.free - len(worker.leased_tasks.waiting))
             if not more and len(worker.leased_tasks) == before:
                 break

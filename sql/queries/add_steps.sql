@@ -1,2 +1,2 @@
--- Adds steps to a group whose steps run, and returns their ids.
+-- Adds steps to a group whose steps are running, and returns their ids.
 select pgsched.add_steps(%(id)s, %(steps)s::jsonb) as ids

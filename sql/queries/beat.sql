@@ -1,8 +1,8 @@
 -- The heartbeat: updates this worker's row and renews its leases. Returns the ids that it still owns and whether each
--- lease was renewed; an id that is missing has been lost. A row without an id says what the worker was asked to do. A
--- row locked by another session is skipped rather than waited for, because waiting would let every other lease expire;
--- nobody can claim the locked row meanwhile, and a later heartbeat renews it. Registers the worker again, with what it
--- was asked before, when a server crash has emptied the unlogged table.
+-- lease was renewed; an id that is missing has been lost. A row without an id carries the request made to the worker
+-- (see ask_worker.sql). A row locked by another session is skipped rather than waited for, because waiting would let
+-- every other lease expire; no worker can claim the locked row meanwhile, and a later heartbeat renews it. Registers
+-- the worker again, with the previous request, if a server crash has emptied the unlogged table.
 with alive as (
   insert into pgsched.workers as w (id, hostname, pid, queues, patterns, task_types, declared_keys, concurrency,
     running, troubles, started_at, lease, pgsched_version, code_version, state, request, requested_by, requested_at)

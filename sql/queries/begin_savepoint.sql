@@ -1,2 +1,2 @@
--- What comes after it may be refused without losing what the transaction has locked.
+-- Later statements may be rejected without losing the locks of the transaction.
 savepoint ends

@@ -1,3 +1,3 @@
--- Lets the server end a transaction of this session of which it hears nothing for so long: what it has locked is free
--- then. Behind a pooler for one transaction.
+-- Lets the server end a transaction of this session after this much silence, which releases its locks. Behind a pooler
+-- it applies to one transaction.
 select set_config('idle_in_transaction_session_timeout', %(milliseconds)s, %(pooled)s)

@@ -1,4 +1,4 @@
--- Whether the settings of any queue, or of one, ever delete anything.
+-- Returns whether the settings of any queue, or of the given one, ever delete anything.
 select exists (
     select from pgsched.settings s
     where num_nonnulls(s.retention, s.retention_count, s.dead_retention, s.dead_retention_count,

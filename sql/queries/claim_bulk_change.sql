@@ -1,5 +1,5 @@
--- Takes a change to many tasks that is due or whose dashboard is gone; without a row there is none. From here on it can
--- be stopped, but not undone.
+-- Takes a bulk change that is due or whose dashboard is gone; returns no row if there is none. From here on it can be
+-- stopped, but not undone.
 update pgsched.bulk_changes b
 set status = 'running', runner = %(runner)s::uuid, leased_until = clock_timestamp() + make_interval(secs => %(lease)s)
 where b.id = (

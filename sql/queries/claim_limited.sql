@@ -1,10 +1,10 @@
 -- Claims up to %(room)s due rows from queues with limits or ageing: from each queue no more than its share of the room,
 -- its limits and the ageing of its rows allow (see pgsched.claim_queue). Rows in `set_aside` are skipped. A claimed row
--- has the columns of claim_tasks.sql; a row without an id says when to ask its queue again.
+-- has the columns of claim_tasks.sql; a row without an id shows when to query its queue again.
 select c.asked, c.again, c.held_back, c.noted,
   t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout,
-  -- Null stands for the default: it costs next to nothing to read.
+  -- Null stands for the default and costs next to nothing to read.
   nullif(t.backoff, 'exponential') as backoff, nullif(t.backoff_delay, '5 seconds') as backoff_delay,
   nullif(t.backoff_max, '1 hour') as backoff_max, t.backoff_factor, t.backoff_jitter,
   t.cron_expression, nullif(t.timezone, 'UTC') as timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,

@@ -1,14 +1,14 @@
 -- Claims up to %(limit)s due rows, with one index probe per queue and priority, in the order of the arrays.
 --
--- Each probe looks at what became due after `since`, and in first in first out order behind the last row that this
--- worker claimed there, so that it does not walk again through index entries that are finished, leased or not for this
--- worker (pgsched/worker/scan.py says what finds the others). A row whose lease has expired is claimed like any other,
--- and its lost attempt is written to the history unless it had not begun. Rows in `set_aside`, which could not be
--- claimed, are skipped. The update sets only columns that no index mentions, so it is a HOT update.
+-- Each probe covers the rows that became due after `since`, and in first in first out order those behind the last row
+-- that this worker claimed there, so that it does not scan again index entries that are finished, leased or not for
+-- this worker (pgsched/worker/scan.py explains what finds the others). A row whose lease has expired is claimed like
+-- any other, and its lost attempt is written to the history unless it had not started. Rows in `set_aside`, which could
+-- not be claimed, are skipped. The update sets only columns that no index mentions, so it is a HOT update.
 --
--- The first %(free)s rows can begin at once. The others are prefetched and marked (`unbegun_token`): if their worker is
--- lost, that counts no attempt. A row that has one attempt left, or whose last worker was lost, also while it had only
--- locked the row (see lock_tasks.sql), is never prefetched: the claim stops before it and says so (`cut`).
+-- The first %(free)s rows can start at once. The others are prefetched and marked (`unbegun_token`): if their worker is
+-- lost, that counts no attempt. A row that has one attempt left, or whose last worker was lost, even while it had only
+-- locked the row (see lock_tasks.sql), is never prefetched: the claim stops before it and reports so (`cut`).
 with probe as (
   select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
     coalesce(p.since, '-infinity') as since, coalesce(p.until, 'infinity') as until,
@@ -52,7 +52,7 @@ due as (
      limit %(limit)s
      for no key update skip locked) last_in
   ) found
-  -- Asked when the row is locked: before, whoever had locked it might still be there.
+  -- Checked once the row is locked: before, the session that had locked it might still exist.
   cross join lateral (
     select coalesce(found.unbegun_token, 0) = -1
       or found.locker <> '0' and pgsched.lock_was_lost(found.locker) as lock_lost) lost
@@ -74,11 +74,11 @@ picked as materialized (
   where before < %(bytes)s and fits
 ),
 drawn as materialized (
-  -- When all rows are locked: greater than any token that they were given.
+  -- Drawn when all rows are locked: greater than any token that they had.
   select nextval('pgsched.fencing_tokens') as token from (select from picked limit 1) as some_row
 ),
 marked as (
-  -- What is let go again keeps the mark that its lock was lost.
+  -- Rows that are released again keep the mark that their lock was lost.
   update pgsched.tasks t set unbegun_token = -1
   from placed
   where placed.lock_lost and placed.place > (select count(*) from picked) and t.id = any(array[placed.id])
@@ -103,7 +103,7 @@ from picked, drawn
 where t.id = any(array[picked.id])
 returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout,
-  -- Null stands for the default: it costs next to nothing to read.
+  -- Null stands for the default and costs next to nothing to read.
   nullif(t.backoff, 'exponential') as backoff, nullif(t.backoff_delay, '5 seconds') as backoff_delay,
   nullif(t.backoff_max, '1 hour') as backoff_max, t.backoff_factor, t.backoff_jitter,
   t.cron_expression, nullif(t.timezone, 'UTC') as timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,

@@ -1,6 +1,6 @@
--- Counts the tasks of a queue that a claim for these types takes before one: those of a higher priority that are due,
--- and those of its own priority that come first in the order of the queue. With `anywhere`, all others that are due.
--- Reads up to %(cap)s entries of the claim's index for each priority, and their rows; beyond, it is a least number.
+-- Counts the tasks of a queue that a claim for these types takes before the given one: due tasks of a higher priority,
+-- and those of its own priority that precede it in the order of the queue. With `anywhere`, all other due tasks. Reads
+-- up to %(cap)s entries of the claim's index for each priority, and their rows; above that, the result is a minimum.
 select coalesce(sum(found.fitting), 0)::integer as number, coalesce(bool_or(found.ahead >= %(cap)s), false) as is_capped
 from generate_series(10, case when %(anywhere)s then 1 else %(priority)s::integer end, -1) as p(priority)
 cross join lateral (

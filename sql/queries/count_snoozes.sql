@@ -1,4 +1,4 @@
--- Counts the attempts at a task that were snoozed (cancelled, with 0 for the attempt) since the last one that counted.
+-- Counts the snoozed attempts at a task (cancelled, with attempt 0) since the last attempt that counted.
 select count(*)
 from pgsched.executions e
 where e.task_id = %(id)s and e.status = 'cancelled' and e.attempt = 0

@@ -1,5 +1,5 @@
--- Counts the one-time tasks that are due in a time ahead, by queue and stretch of time: one probe of the due clock for
--- each queue and priority, of which each reads a bounded number of rows. Not what waits in a paused queue.
+-- Counts the one-time tasks that become due within a time range, by queue and interval: one probe of the due clock for
+-- each queue and priority, each of which reads a bounded number of rows. Leaves out paused queues.
 with found as materialized (
   select n.name, p.priority, f.next_run_at
   from pgsched.queues_in_use() as n(name)

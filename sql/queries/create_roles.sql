@@ -1,5 +1,5 @@
--- Creates the roles that do not exist yet. Roles belong to the whole server: existing ones, made for another database
--- or by an administrator, stay as they are. None may log in: your own roles do, as members.
+-- Creates the roles that do not exist yet. Roles belong to the whole server: existing ones, created for another
+-- database or by an administrator, stay as they are. None may log in: your own roles do, as members.
 do $$
 declare
   role text;
@@ -11,7 +11,7 @@ begin
     begin
       execute format('create role %I nologin', role);
     exception when duplicate_object or unique_violation then
-      null;  -- the migration of another database was quicker
+      null;  -- the migration of another database was faster
     end;
   end loop;
 end $$

@@ -7,7 +7,7 @@ with wanted as (
 ),
 present as (
   select t.id, t.declared,
-    -- If the code declares no start, the derived one is no edit.
+    -- If the code declares no start, the derived one is not an edit.
     case when t.declared ->> 'start_date' is null then pgsched.declaration(t) || '{"start_date": null}'
       else pgsched.declaration(t) end || jsonb_strip_nulls(jsonb_build_object(
         'concurrency_key', t.concurrency_key,
@@ -45,7 +45,7 @@ written as (
     backoff_factor = excluded.backoff_factor, backoff_jitter = excluded.backoff_jitter, timeout = excluded.timeout,
     concurrency_key = excluded.concurrency_key, alert_if_no_success_for = excluded.alert_if_no_success_for,
     alert_if_running_for = excluded.alert_if_running_for,
-    -- A schedule that was retired (disable_declared) starts anew, without the ticks that passed meanwhile.
+    -- A schedule that was retired (disable_declared) restarts, without the ticks that passed meanwhile.
     planned_from = case when t.declared is null and not t.enabled then clock_timestamp() else t.planned_from end,
     enabled = case when t.declared is null then excluded.enabled else t.enabled end, declared = excluded.declared
   where t.declared is distinct from excluded.declared

@@ -1,5 +1,5 @@
--- Deletes a task unless a worker holds it, or it has another version than the given one, if one was given. A row that
--- is being claimed or edited at this moment is checked again once it is unlocked. No row: there is no such task.
+-- Deletes a task unless a worker holds it, or its version differs from the given one, if any. A row that is being
+-- claimed or edited at this moment is checked again once it is unlocked. Returns no row for an unknown task.
 with gone as (
   delete from pgsched.tasks t
   where t.id = %(id)s and t.status <> 'running'

@@ -1,2 +1,2 @@
--- Pauses a task. Returns false if it was paused already.
+-- Pauses a task. Returns false if it was already paused.
 select pgsched.disable(%(id)s) as changed

@@ -1,2 +1,2 @@
--- Drops a test database, whoever is still connected to it.
+-- Drops a test database, whatever sessions are still connected to it.
 drop database if exists {name} with (force)

@@ -1,5 +1,5 @@
--- Brings a change to many tasks from one status to another: undoes, stops or resumes it, or notes why it failed.
--- Returns whether it was in that status.
+-- Moves a bulk change from one status to another: undoes, stops or resumes it, or records why it failed. Returns
+-- whether it was in that status.
 with ended as (
   update pgsched.bulk_changes b
   set status = %(status)s, error = %(error)s::text, leased_until = null,

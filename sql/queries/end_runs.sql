@@ -1,4 +1,4 @@
--- Ends durable runs whose tick is over by a finish before in this transaction. The dead letter of a tick keeps its
+-- Ends durable runs whose tick was ended by an earlier finish in this transaction. The dead letter of a tick keeps its
 -- steps.
 with over as materialized (
   select d.id, d.tick, d.dead_lettered

@@ -1,5 +1,5 @@
 -- Finds tasks that are still blocked although everything they waited for has ended, which should have unblocked them.
--- It looks only at the latest edges and the latest rows of workflows.
+-- It reads only the latest edges and the latest rows of workflows.
 with by_edge as (
   select t.id
   from (select d.task_id, d.upstream_id from pgsched.dependencies d limit %(cap)s) d

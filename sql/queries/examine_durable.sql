@@ -1,5 +1,5 @@
--- Durable runs that are not as they should be: whose code no longer asks for a step that it has recorded, and those
--- that should have been woken a minute ago and were not.
+-- Finds durable runs in trouble: those whose code no longer has a step that they recorded, and those that should have
+-- been woken a minute ago and were not.
 select d.*
 from (
   select 'unasked' as kind, t.task_type, count(*) as number, (array_agg(r.task_id order by r.task_id))[1:3] as ids,

@@ -1,6 +1,6 @@
 -- Finds what should not be at the front of the due clock: schedules that should have run, rows whose lease expired long
--- ago, and rows leased to a worker that does not exist. It looks only at the first rows of each queue and priority,
--- since whatever is stuck is the oldest.
+-- ago, and rows leased to a worker that does not exist. It reads only the first rows of each queue and priority, since
+-- stuck rows are the oldest.
 with front as (
   select n.name as queue, exists (select from pgsched.queues q where q.name = n.name and q.paused) as paused, f.*
   from pgsched.queues_in_use() as n(name)

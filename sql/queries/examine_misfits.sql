@@ -1,4 +1,4 @@
--- Types of which a task waits for newer code than the worker had that took it last, as the register notes them.
+-- Lists types with a task that waits for newer code than the last worker that took it had, as recorded in the register.
 select h.task_type, h.misfit_task_id as task_id, h.versions -> -1 ->> 'version' as version,
   h.versions -> -1 ->> 'since' as since
 from pgsched.handlers h

@@ -1,4 +1,4 @@
--- Examines the server: its version, the durability of its commits, and how full it is. Every role may see all of it.
+-- Examines the server: its version, the durability of its commits, and its load. Every role may read all of it.
 select current_setting('server_version_num')::int as version,
   pg_is_in_recovery() as standby,
   -- The defaults of other sessions: ours are set explicitly.

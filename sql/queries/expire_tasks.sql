@@ -1,5 +1,5 @@
 -- Cancels up to %(most)s tasks that have not started by their expires_at. Returns how many, and the seconds until the
--- next one that is not over expires; null when none does.
+-- next one expires; null when none does.
 select pgsched.expire_tasks(%(most)s) as number, (
   select extract(epoch from min(t.expires_at) - now())::float8
   from pgsched.tasks t

@@ -1,4 +1,4 @@
--- Finds the rows that claim_tasks.sql would claim, in its order, after the database refused the claim: without locks
+-- Finds the rows that claim_tasks.sql would claim, in its order, after the database rejected the claim: without locks
 -- and without payloads.
 select found.id, found.task_type, found.queue
 from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(sinces)s::timestamptz[],

@@ -1,4 +1,4 @@
--- Finds the rows that claim_limited.sql would claim, in its order, after the database refused the claim: without
+-- Finds the rows that claim_limited.sql would claim, in its order, after the database rejected the claim: without
 -- payloads.
 select (c.task).id, (c.task).task_type, (c.task).queue
 from pgsched.claim_limited(

@@ -1,6 +1,6 @@
--- Reads a batch of the dead tasks, those that died first, with the summary of what each failed with, by the index of
--- dead tasks. What died after the first batch began (`until`) is left alone; the next batch comes after the last row.
--- The text is a first look: whether a task belongs to a group of errors is decided by the rule for all groups.
+-- Reads a batch of the dead tasks, oldest death first, with a summary of each task's error, by the index of dead tasks.
+-- Tasks that died after the first batch started (`until`) are left alone; the next batch starts after the last row. The
+-- text is only a preselection: a rule for all groups decides whether a task belongs to a group of errors.
 select d.id, d.died_at, d.until, case when strpos(d.headline, %(exception)s) > 0 then d.headline end as headline
 from (
   select t.id, t.died_at, coalesce(%(until)s::timestamptz, now()) as until,

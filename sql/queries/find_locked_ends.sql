@@ -1,5 +1,5 @@
--- What became of rows that a transaction had locked whose COMMIT was not answered: leased to this worker by it, or
--- ended. Waits for the lock of a row, should that transaction not have come to its end.
+-- Returns the state of rows locked by a transaction whose COMMIT was not answered: leased to this worker by it, or
+-- ended. Waits for the lock of a row if that transaction has not ended yet.
 select d.id, t.id is not null as leased,
   exists (
     select from pgsched.executions e

@@ -1,6 +1,6 @@
--- Returns the results of the tasks that one depends on, in the order in which it names them, for its handler. One that
+-- Returns the results of a task's dependencies, in the order in which it names them, for its handler. A dependency that
 -- has left the table is in the history. A schedule that a task follows (dependency_mode each) may have run other ticks
--- since: its result is that of the tick, from the history.
+-- since: its result is the result of the tick, from the history.
 with tick as (
   select f.scheduled_for as at, f.created_at as made_at
   from pgsched.tasks f
@@ -12,7 +12,7 @@ select d.id, coalesce(t.task_name, e.task_name),
     select x.result
     from pgsched.executions x
     where x.task_id = d.id and x.scheduled_for = tick.at and x.status = 'completed'
-      -- Within these times: so few partitions are looked at.
+      -- Limits the scan to few partitions.
       and x.started_at between tick.at - interval '1 hour' and tick.made_at + interval '1 hour'
     order by x.fencing_token desc
     limit 1) end

@@ -1,4 +1,4 @@
--- Whether the roles exist, and whether they have privileges in this database.
+-- Returns whether the roles exist, and whether they have privileges in this database.
 select count(*) = 5 as complete,
   coalesce(bool_or(r.rolname = 'pgsched_worker' and has_schema_privilege(r.oid, 'pgsched', 'usage')), false) as granted
 from pg_roles r

@@ -1,4 +1,4 @@
--- Finds the options of which the handler or the queue of a task says something.
+-- Finds the options of a task for which its handler or its queue sets a value.
 select distinct o.key as option
 from pgsched.task_defaults d
 cross join jsonb_each(to_jsonb(d) - array['kind', 'name']) o

@@ -1,2 +1,3 @@
--- Whether there is a schema that the current role may read. A missing table raises no error, since it means version 0.
+-- Returns whether there is a schema that the current role may read. A missing table raises no error, since it means
+-- version 0.
 select to_regclass('pgsched.migrations') is not null

@@ -1,10 +1,10 @@
 -- Returns a page of matching tasks, the latest first, and how far the search went. Filters without an index inspect a
--- limited number of rows (scan), those of the user or the tenant when one is asked for, so that a page is quick however
--- large the table is; `scanned_to` without a task means that nothing was found so far. Without rows when only the ids
--- are asked for.
+-- limited number of rows (scan), those of the given user or tenant if there is one, so that a page is quick however
+-- large the table is; `scanned_to` without a task means that nothing was found so far. Returns no rows if only ids are
+-- requested.
 --
--- The statement is not prepared: a filter that is null is planned away, and so is one of the two ways to the rows. The
--- inner limit leaves the planner no choice but to walk down the ids.
+-- The statement is not prepared: a null filter is planned away, and so is one of the two access paths. The inner limit
+-- leaves the planner no choice but to scan the ids downwards.
 select page.scanned_to, page.found_id,
   d.id, d.task_type, d.task_name, d.queue, d.priority, d.payload, d.metadata, d.tags, d.tenant_id, d.user_id,
   d.created_by, d.schedule_type, d.scheduled_for, d.cron_expression, d.timezone, d.start_date, d.end_date,

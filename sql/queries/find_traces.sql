@@ -1,6 +1,6 @@
 -- Returns the creation contexts of claimed tasks, for a worker with tracing: from the task's metadata; for a step of a
--- group without one, from the group; else from the first dependency that has one. Also returns whether the task is a
--- tick of a schedule, and then the trace of a failed attempt at the same tick.
+-- group without one, from the group; otherwise from the first dependency that has one. Also returns whether the task is
+-- a tick of a schedule, and then the trace of a failed attempt at the same tick.
 select t.id, c.context ->> 'traceparent', c.context ->> 'tracestate', c.context ->> 'baggage',
   t.schedule_type <> 'one_time' or coalesce(p.schedule_type <> 'one_time' and (p.task_type <> 'pgsched.group'
     -- A step created by a worker without tracing has the context of the schedule, not that of its tick.

@@ -1,6 +1,6 @@
 -- Finds the types of due tasks in the queues of a worker with a catch-all handler that no other live worker of any of
--- these queues has a handler for, and those known as such before that still are. Reads the first rows of each due
--- clock, up to a cap, rather than a whole backlog. Those of pgsched itself are nobody's catch.
+-- these queues has a handler for, and those previously known as such that still lack one. Reads the first rows of each
+-- due clock, up to a cap, rather than a whole backlog. pgsched's own types are never caught.
 select c.task_type
 from (
   select distinct t.task_type::text as task_type

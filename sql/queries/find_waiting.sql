@@ -1,5 +1,5 @@
--- Returns tasks that wait for a run, with payloads, by their ids, and how far the search went: it inspects a
--- limited number of rows (scan), so that a page is quick however many others the table holds.
+-- Returns waiting tasks, with payloads, by id, and how far the search went: it inspects a limited number of rows
+-- (scan), so that a page is quick however many others the table has.
 select reach.scanned_to, w.id, w.task_type, w.queue, w.status, w.schedule_type, w.payload, w.fired
 from (
   select max(s.id) as scanned_to

@@ -1,7 +1,8 @@
 -- The common finish, for completed one-time tasks: outcome and history in one statement. A row that another claim has
 -- taken meanwhile (another owner or fencing token) does not match and stays untouched. Unblocks the tasks that depend
--- on these rows. In queues with retention 0 rows leave instead (pgsched.leave). Returns how many passed the fence.
--- Times are relative to the statement, because the transaction may be a handler's, which began with the handler.
+-- on these rows. In queues with retention 0 the rows are removed instead (pgsched.leave). Returns how many passed the
+-- fence. Times are relative to the statement, because the transaction may be a handler's, which started with the
+-- handler.
 with departed as (
   select l.id
   from pgsched.leave(%(worker)s, %(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[],
@@ -14,7 +15,7 @@ done as (
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[],
     %(results)s::text[])
     as d(id, token, started_ago, seconds, result)
-  -- No join: the others are updated in the order of their ids, when these are gone.
+  -- No join: the others are updated in the order of their ids, after these are removed.
   where d.id not in (select l.id from departed l)
 ),
 finished as (

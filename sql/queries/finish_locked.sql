@@ -1,7 +1,7 @@
 -- Finishes completed one-time tasks in the transaction that has locked them: claim, outcome and history in one row
--- version. Nobody else can have taken such a row, so there is no fence; but an update that something has dropped is an
--- error here, for the handler has run. Unblocks the tasks that depend on these rows. In queues with retention 0 rows
--- leave instead (pgsched.leave).
+-- version. No other worker can have taken such a row, so there is no fence; but a suppressed update is an error here,
+-- because the handler has run. Unblocks the tasks that depend on these rows. In queues with retention 0 the rows are
+-- removed instead (pgsched.leave).
 with departed as (
   select l.id
   from pgsched.leave(%(worker)s, %(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[],
@@ -14,7 +14,7 @@ done as (
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[],
     %(results)s::text[])
     as d(id, token, started_ago, seconds, result)
-  -- No join: the others are updated in the order of their ids, when these are gone.
+  -- No join: the others are updated in the order of their ids, after these are removed.
   where d.id not in (select l.id from departed l)
 ),
 finished as (

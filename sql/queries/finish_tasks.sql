@@ -1,10 +1,10 @@
--- Every other finish: retries, deaths, ticks of schedules, plans. One statement writes the outcome, the history, the
+-- All other finishes: retries, deaths, ticks of schedules, plans. One statement writes the outcome, the history, the
 -- next run and the child of a tick (dead if the tick used up its attempts, due if its schedule may overlap itself),
 -- guarded by owner and fencing token. A schedule that was edited since the claim (another revision) is booked by the
--- database (pgsched.rebook) instead of by what the worker knew, unless its handler ended it. An attempt that was
--- snoozed is cancelled in the history, with 0 for its number: it is not counted. Unblocks the tasks that depend on a
--- row that ended or on a tick that completed. Returns how many passed the fence. Times are relative to the statement,
--- because the transaction may be a handler's, which began with the handler.
+-- database (pgsched.rebook) instead of by the worker's values, unless its handler ended it. A snoozed attempt is
+-- cancelled in the history, with number 0: it does not count. Unblocks the tasks that depend on a row that ended or on
+-- a tick that completed. Returns how many passed the fence. Times are relative to the statement, because the
+-- transaction may be a handler's, which started with the handler.
 with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
@@ -16,7 +16,7 @@ with done as (
       revision, ends, started_ago, seconds, result, error)
 ),
 target as (
-  -- Locked first: `attempt` is the attempt that was made, before the update resets the count.
+  -- Locked first: `attempt` is the number of this attempt, before the update resets the count.
   select done.*, t.attempts as attempt, t.worker_id, t.edited,
     case when t.edited then pgsched.rebook(t.task, done.tick, done.next_tick,
       statement_timestamp() - done.started_ago * interval '1 second', done.counted) end as booked
@@ -86,7 +86,7 @@ children as (
     case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end,
     concurrency_key, spawned and observed, case when spawned then jitter end,
     case when spawned then pgsched.due_at(id, tick, jitter) end,
-    'once', 'skip', 'all', 'cancel'  -- complete: nobody else is asked what it is to have
+    'once', 'skip', 'all', 'cancel'  -- complete: its options are not resolved again
   from finished
   where dead_lettered or spawned
   on conflict (idempotency_key) where idempotency_key is not null do nothing
@@ -102,7 +102,7 @@ history as (
   where execution is not null
 ),
 woken as (
-  -- The next run may be due while other workers sleep; this one looks for itself.
+  -- The next run may become due while other workers sleep; this one checks by itself.
   select pg_notify('pgsched', next.queue)
   from (select queue::text, min(next_run_at) as due from finished where status = 'pending' group by queue) next
   where exists (

@@ -1,2 +1,2 @@
--- Moves what was booked by rules of time zones that have changed in the database since, once.
+-- Moves scheduled times once that were booked by time zone rules which the database has changed since.
 select zone, schedules from pgsched.follow_zones()

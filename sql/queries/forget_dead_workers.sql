@@ -1,5 +1,5 @@
--- Deletes workers that died without saying so: they have been silent for three leases. Also deletes what they set
--- aside, and what remains of workers whose own row a server crash has erased.
+-- Deletes workers that died without deregistering: they have been silent for three leases. Also deletes their set-aside
+-- lists, and the remains of workers whose own row a server crash has erased.
 with dead as (delete from pgsched.workers where heartbeat_at < now() - 3 * lease returning id)
 delete from pgsched.set_aside s
 where s.worker_id in (select id from dead)

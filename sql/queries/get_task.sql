@@ -1,4 +1,5 @@
--- Returns all of one task but the columns that users have added to the table; of one that has left, from the history.
+-- Returns all of one task except the columns that users have added to the table; a task that has left is read from the
+-- history.
 select
   t.id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id,
   t.created_by, t.schedule_type, t.scheduled_for, t.cron_expression, t.timezone, t.start_date, t.end_date,

@@ -25,7 +25,7 @@ begin
     to pgsched_producer, pgsched_worker, pgsched_operator;
   grant execute on function pgsched.lock, pgsched.renew_lock, pgsched.unlock to pgsched_worker, pgsched_operator;
 
-  -- Producers. The id is for INSERT … RETURNING id; by the columns of workers an INSERT sees whether one sleeps.
+  -- Producers. The id is for INSERT … RETURNING id; an INSERT reads the columns of workers to see whether one sleeps.
   execute format('grant insert (%s) on pgsched.tasks to pgsched_producer', public_columns);
   grant select (id) on pgsched.tasks to pgsched_producer;
   grant select (queues, patterns, sleeping_until) on pgsched.workers to pgsched_producer;

@@ -1,7 +1,7 @@
 -- Inserts the log lines of handlers, before the outcome and in its transaction where there is one. An attempt that is
--- in the history already has its lines, and is here again only because an answer was lost, unless the lines are late:
--- logged by a handler that went on after its attempt was cancelled or timed out. Lines of a claim that a failover has
--- forgotten are dropped if another worker has claimed the task under the same token.
+-- in the history already has its lines, and recurs only because an answer was lost, unless the lines are late: logged
+-- by a handler that continued after its attempt was cancelled or timed out. Lines of a claim that a failover has lost
+-- are dropped if another worker has claimed the task under the same token.
 insert into pgsched.execution_logs (task_id, fencing_token, attempt, logged_at, level, message, fields)
 select d.id, d.token, d.attempt, statement_timestamp() - d.ago * interval '1 second', d.level, d.message,
   d.fields::jsonb

@@ -1,6 +1,5 @@
--- Notes attempts that were lost with the transaction that had locked their rows. They are not counted: 0 is their
--- number. A COMMIT whose answer nobody could get may have been done: then the token is in the row, or the attempt in
--- the history.
+-- Records attempts that were lost with the transaction that had locked their rows. They do not count: their number is
+-- 0. A COMMIT whose answer was lost may have succeeded: then the token is in the row, or the attempt in the history.
 insert into pgsched.executions (
   task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
   duration_ms, error)

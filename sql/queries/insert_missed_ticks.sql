@@ -1,7 +1,7 @@
--- Records ticks that were not run, in the transaction that runs or books another instead. It comes before the statement
--- that ends the claim, and locks the same rows, so that nothing is recorded that the fence rejects, and nothing twice
--- when a finish is repeated because its answer was lost. If a schedule was edited since the claim, the worker knows
--- neither its next tick nor the ticks that passed during the run: pgsched.rebook records those.
+-- Records ticks that were not run, in the transaction that runs or books another tick instead. It precedes the
+-- statement that ends the claim, and locks the same rows, so that it records nothing that the fence rejects, and
+-- nothing twice when a finish is repeated because its answer was lost. If a schedule was edited since the claim, the
+-- worker knows neither its next tick nor the ticks that passed during the run: pgsched.rebook records those.
 insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick, next_tick)
 select d.id, t.task_type, t.queue, d.reason, d.ticks, d.since,
   case when t.revision = d.revision or d.until <= now() then d.until end

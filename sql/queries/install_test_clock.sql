@@ -1,6 +1,6 @@
 -- Installs a movable clock in a test database: functions with the names of PostgreSQL's own that new sessions find
 -- first, because the database's search_path lists their schema before pg_catalog (and after all others, so that new
--- tables still go to the same schema). Whatever is bound to PostgreSQL's own functions is bound anew: functions of the
+-- tables still go to the same schema). Everything bound to PostgreSQL's own functions is rebound: functions of the
 -- schema pgsched by their search_path, and column defaults and views. Safe to repeat.
 do $install$
 declare
@@ -26,7 +26,7 @@ begin
     grant usage on schema pgsched_clock to public;
     grant select on pgsched_clock.setting to public;
   end if;
-  -- Functions that qualify the clock with pg_catalog are created anew.
+  -- Functions that qualify the clock with pg_catalog are recreated.
   for one in
     select regexp_replace(pg_get_functiondef(p.oid), '\mpg_catalog\.' || substr(clocks, 3), 'pgsched_clock.\1()', 'gi')
       as definition
@@ -51,7 +51,7 @@ begin
       execute format('alter function %s set search_path = pgsched_clock, %s', one.function, one.path);
     end if;
   end loop;
-  perform set_config('search_path', 'pg_catalog', true);  -- how the defaults are written down
+  perform set_config('search_path', 'pg_catalog', true);  -- how the defaults are written
   for one in
     select d.adrelid::regclass as "table", a.attname as "column", pg_get_expr(d.adbin, d.adrelid) as "default"
     from pg_attrdef d

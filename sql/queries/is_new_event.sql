@@ -1,2 +1,2 @@
--- Says whether an event was stored by this transaction, and not by one before that used the same key.
+-- Returns whether an event was stored by this transaction, rather than by an earlier one with the same key.
 select e.xmin = pg_current_xact_id()::xid as is_new from pgsched.durable_events e where e.id = %(id)s

@@ -1,4 +1,4 @@
--- Returns what a worker must know about its queues beyond their names: which ones have limits, and which match its
+-- Returns what a worker must know about its queues besides their names: which ones have limits, and which match its
 -- patterns. A queue is found by its settings, or by its waiting rows with a loose index scan: one step per queue.
 with recursive waiting as (
   (select t.queue::text as name

@@ -1,5 +1,5 @@
--- Leases rows that this transaction has locked, with the token that their claim drew. Those of `unbegun` have not
--- begun: if their worker is lost, that counts no attempt. Returns the rows whose update nothing has dropped.
+-- Leases rows that this transaction has locked, with the token that their claim drew. Rows in `unbegun` have not
+-- started: if their worker is lost, that counts no attempt. Returns the rows whose update was not suppressed.
 update pgsched.tasks t
 set status = 'running', locked_by = %(worker)s,
   locked_until = statement_timestamp() + %(lease)s::float8 * interval '1 second', attempts = t.attempts + 1,

@@ -1,3 +1,2 @@
--- Lists the queues whose events are announced. Workers ask for it when the settings of a queue change, and
--- periodically.
+-- Lists the queues whose events are announced. Workers read it when the settings of a queue change, and periodically.
 select q.name::text from pgsched.queues q where q.events

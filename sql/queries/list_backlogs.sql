@@ -1,4 +1,4 @@
--- Lists how many tasks were due, minute by minute, of every queue or of one.
+-- Lists the number of due tasks per minute, of every queue or of one.
 select b.queue, b.at, b.due, b.exact, b.oldest_due_at
 from pgsched.backlogs b
 where (%(queue)s::text is null or b.queue = %(queue)s::text)

@@ -1,5 +1,5 @@
--- Returns a page of the dead letters that fit, the latest first, by the index of dead tasks. The statement is not
--- prepared, so a filter that is null is planned away.
+-- Returns a page of the matching dead letters, the latest first, by the index of dead tasks. The statement is not
+-- prepared, so a null filter is planned away.
 select t.*
 from pgsched.tasks t
 where t.died_at is not null

@@ -1,4 +1,4 @@
--- Reads when versions of the code became the newest, those of one version within 10 minutes of each other as one.
+-- Lists when versions of the code became the newest; those of one version within 10 minutes of each other count as one.
 select min(v.since) as at, v.version, array_agg(distinct v.task_type order by v.task_type) as task_types
 from (
   select h.*, count(*) filter (where h.begins) over (partition by h.version order by h.since, h.task_type) as place

@@ -1,4 +1,4 @@
--- Lists the last events that were sent to a durable task, in the order in which they were sent.
+-- Lists the last events sent to a durable task, in the order in which they were sent.
 select e.id, e.task_id, e.tick_number, e.name, e.payload, e.key, e.sent_by, e.sent_at, e.consumed_at
 from (
   select *

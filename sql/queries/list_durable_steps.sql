@@ -1,5 +1,5 @@
--- Lists what the latest run of a durable task has recorded, or all of its runs, the latest first; the steps of each in
--- the order in which they began. What is recorded last of a run comes last.
+-- Lists the records of the latest run of a durable task, or of all its runs, the latest run first; the steps of each in
+-- the order in which they started. The end of a run's records comes last.
 select s.task_id, s.began_at, s.tick_number, s.name, s.key, s.kind, s.status, s.attempts, s.result, s.error, s.child_id,
   s.cancels_child, s.event_id, s.wakes_at, s.started_at, s.finished_at, s.fencing_token
 from pgsched.visible_durable_steps s

@@ -1,4 +1,5 @@
--- Reads with which errors attempts failed within a time, from counts: one range of the primary key of error_counts.
+-- Reads the errors of attempts that failed within a time range, from counts: one range of the primary key of
+-- error_counts.
 select e.id, e.exception, e.message, e.number, e.first_seen, e.last_seen, e.task_types, e.queues, e.versions, e.task_id,
   e.trend
 from pgsched.error_stats(

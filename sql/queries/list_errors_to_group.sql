@@ -1,6 +1,6 @@
--- Returns what attempts failed with that ended in these buckets: equal errors of a type and queue as one row, the most
--- frequent ones; the rest of a bucket as one row without a headline. The first lines say what happened; the traceback
--- behind them is not returned.
+-- Returns the errors of attempts that ended in these buckets: equal errors of a type and queue as one row, the most
+-- frequent ones; the rest of a bucket as one row without a headline. Only the first lines, which name the error, are
+-- returned, not the traceback after them.
 with found as materialized (
   select date_bin('5 minutes', e.finished_at, timestamptz '2000-01-01 00:00:00+00') as bucket, e.task_type, e.queue,
     left(split_part(coalesce(e.error, ''), e'\n\n', 1), %(headline)s::integer) as headline, count(*) as number,

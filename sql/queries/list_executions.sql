@@ -1,5 +1,5 @@
--- Lists the attempts at one task, the latest first, so that one under way is the first; they outlive the task. For a
--- schedule, lists those of the children that run its ticks and of the copies that somebody ran by hand (run_by), as
+-- Lists the attempts at one task, the latest first, so that a running one is the first; attempts outlive the task. For
+-- a schedule, includes those of the children that run its ticks and of the copies that users ran manually (run_by), as
 -- long as these exist.
 select e.*, h.hostname, h.pid
 from (
@@ -17,7 +17,7 @@ from (
       where c.parent_id = %(task_id)s::bigint and c.status = 'running'
         and (c.idempotency_key like 'tick:%%' or c.idempotency_key like 'run:' || %(task_id)s::bigint || ':%%')
     ) t
-    -- With a limit, here and below: it keeps what is inside apart, where an index finds the rows of one task.
+    -- With a limit, here and below: it keeps the subquery separate, where an index finds the rows of one task.
     cross join lateral (select r.* from pgsched.running_attempts r where r.task_id = t.id limit %(limit)s) r
     where %(before_started_at)s::timestamptz is null or (r.started_at, r.fencing_token)
       < (%(before_started_at)s::timestamptz, %(before_token)s::bigint)

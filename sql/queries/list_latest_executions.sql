@@ -1,4 +1,4 @@
--- Lists the attempts that began after an instant and before a cursor, the latest first. The range makes it quick: the
+-- Lists the attempts that started after an instant and before a cursor, the latest first. The range makes it quick: the
 -- index knows which blocks it covers.
 select e.*, (
     select pgsched.run_by(t.parent_id, t.idempotency_key, t.created_by)
@@ -12,7 +12,7 @@ where e.started_at >= %(since)s::timestamptz
       < (%(before_at)s::timestamptz, %(before_id)s::bigint, %(before_token)s::bigint)))
   and (%(queue)s::text is null or e.queue = %(queue)s::text)
   and (%(task_type)s::text is null or e.task_type = %(task_type)s::text)
-  -- The first of these is what the index of attempts that did not complete asks for.
+  -- The first of these matches the predicate of the index of attempts that did not complete.
   and (%(status)s::text is null or %(status)s::text = 'completed' or e.status <> 'completed')
   and (%(status)s::text is null
     or case when e.status = 'cancelled' and e.attempt = 0 then 'snoozed' else e.status end = %(status)s::text)

@@ -1,5 +1,5 @@
--- Lists who has held locks on our tables for a while, the longest first. A prepared transaction has no process; only
--- members of pg_read_all_stats see since when sessions of other roles have held them.
+-- Lists sessions that have held locks on our tables for a while, the longest first. A prepared transaction has no
+-- process; only members of pg_read_all_stats see since when sessions of other roles have held them.
 select l.pid, a.application_name, a.state, extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds,
   array_agg(distinct c.relname::text) as tables
 from pg_locks l

@@ -1,5 +1,5 @@
 -- Lists a page of the log lines of the attempts at one task, in the order in which they were logged: the last ones, or
--- those before a place. Of the lines of that very instant as many are left out as were shown.
+-- those before a position. Of the lines at exactly that instant, those already shown are left out.
 select l.task_id, l.fencing_token, l.attempt, l.logged_at, l.level, l.message, l.fields
 from (
   select e.*, e.ctid as place

@@ -1,5 +1,5 @@
--- Lists names of one kind that begin with a text, for completion and for the nearest name to a typing error: queues,
--- registered types, ids of workers, or keys of the schedules made last. The other kinds are not read.
+-- Lists names of one kind that start with a text, for completion and for suggestions after a typing error: queues,
+-- registered types, ids of workers, or keys of the latest schedules. The other kinds are not read.
 select found.name
 from (
   select used.name::text from pgsched.queues_in_use() as used(name) where %(kind)s::text = 'queue'

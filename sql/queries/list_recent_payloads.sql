@@ -1,4 +1,4 @@
--- Lists the last tasks of a type: those among the rows that were made last.
+-- Lists the last tasks of a type, among the rows that were created last.
 select r.id, r.task_name, r.status, r.created_at
 from (select * from pgsched.tasks t order by t.id desc limit %(most)s) r
 where r.task_type = %(task_type)s::text

@@ -1,4 +1,4 @@
--- Lists the last durable runs of a task of which steps are kept, the latest first: one look into the index for each.
+-- Lists the last durable runs of a task that still have steps, the latest first: one index lookup for each.
 with recursive runs as (
   (
     select s.began_at, s.tick_number, 1 as number

@@ -1,6 +1,6 @@
--- Returns a page of the schedules, the next one to run first and those that do not run last, each with its state and
--- its last attempt that has ended (of a schedule that may overlap itself, that of a child). Reads the schedules that
--- were made last, by their partial index.
+-- Returns a page of the schedules, the next one to run first and those without a next run last, each with its state and
+-- its last attempt that has ended (for a schedule that may overlap itself, of a child). Reads the latest schedules, by
+-- their partial index.
 with known as materialized (
   select t.id, t.queue, t.task_type,
     case when t.status in ('completed', 'cancelled') then 'ended'

@@ -1,4 +1,4 @@
--- Lists the server settings that decide how fast tasks are written, as `show` prints them.
+-- Lists the server settings that determine how fast tasks are written, as `show` prints them.
 select s.name, current_setting(s.name) as value
 from pg_settings s
 where s.name = any(%(names)s::text[])

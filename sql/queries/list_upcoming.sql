@@ -1,4 +1,4 @@
--- Returns a page of what will run within a time from now, the first one first, by probes of the due clock.
+-- Returns a page of the tasks that will run within a time from now, the earliest first, by probes of the due clock.
 select t.*
 from pgsched.upcoming(%(within)s::text::interval, %(limit)s, %(queue)s::text, %(after_time)s::timestamptz,
   %(after_id)s::bigint) u

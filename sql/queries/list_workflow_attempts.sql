@@ -1,4 +1,4 @@
--- Lists when tasks ran: their attempts that have ended, the first ones first, and those that are under way.
+-- Lists when tasks ran: their ended attempts, the earliest first, and their running ones.
 select e.task_id, e.status, e.started_at, e.finished_at
 from (
   (

@@ -1,7 +1,7 @@
--- Returns a page of workflows, the latest first, one row each: groups, and of tasks that wait for others those for
--- which nobody waits. Of each it tells how many of its tasks there are, are completed and failed, when the first of
--- them began, and which failed; of a group these are its steps. Looks at a bounded number of rows of the partial index,
--- and of each workflow at a bounded number of tasks.
+-- Returns a page of workflows, the latest first, one row each: groups, and dependent tasks on which no other task
+-- depends. Of each it returns the numbers of tasks, of completed and of failed ones, when the first of them started,
+-- and which failed; for a group, its steps. Reads a bounded number of rows of the partial index, and a bounded number
+-- of tasks of each workflow.
 with stretch as materialized (
   select t.id
   from pgsched.tasks t

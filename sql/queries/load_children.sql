@@ -1,5 +1,5 @@
--- Returns what has become of the children that some durable runs wait for, of those that are over. One that is not
--- there any more was deleted.
+-- Returns the state of those children for which some durable runs wait and which have ended. A child that no longer
+-- exists was deleted.
 select s.task_id, s.child_id, coalesce(c.status::text, 'deleted') as status, c.result::text as result, c.last_error
 from pgsched.durable_runs r
 join pgsched.durable_steps s on s.task_id = r.task_id and s.began_at = r.began_at

@@ -1,4 +1,4 @@
--- Returns the events of some tasks that no wait has consumed, of each name the first ones, in the order in which waits
+-- Returns the events of some tasks that no wait has consumed, the first ones of each name, in the order in which waits
 -- take them.
 select e.task_id, e.tick_number, e.id, e.name, e.payload
 from (

@@ -1,4 +1,4 @@
--- Returns the durable runs of some tasks with what each has recorded, in the order in which it began.
+-- Returns the durable runs of some tasks with the records of each, in the order in which they started.
 select r.task_id, r.tick_number, r.began_at, r.code_version, s.name, s.key, s.kind, s.status, s.attempts,
   s.result::text as result, s.error, s.child_id, s.wakes_at, s.started_at
 from pgsched.durable_runs r

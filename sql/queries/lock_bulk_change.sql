@@ -1,4 +1,4 @@
--- Locks a change to many tasks for its next batch; without a row it was stopped, or is another dashboard's by now. A
+-- Locks a bulk change for its next batch; returns no row if it was stopped, or another dashboard has taken it over. A
 -- stop waits for the end of the batch.
 select b.id, b.action, b.filter, b.described, b.actor, b.role, b.remote, b.before_id
 from pgsched.bulk_changes b

@@ -1,2 +1,3 @@
--- Returns the version of a task, which stays the same until the end of the transaction. No row: there is no such task.
+-- Returns the version of a task, which cannot change until the end of the transaction. Returns no row for an unknown
+-- task.
 select pgsched.version_of(to_jsonb(t)) as version from pgsched.tasks t where t.id = %(id)s for no key update

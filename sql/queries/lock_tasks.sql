@@ -1,17 +1,17 @@
 -- Locks up to %(limit)s due rows until the end of the transaction, in the order of claim_tasks.sql, and writes nothing.
 --
--- What of them may run before a lease is written is `lockable`: one-time tasks of %(locked_types)s, unless this attempt
--- is the last, or the transaction that had locked the row before was lost (`xmax`), so that what kills its worker is
--- counted from the second time on. VACUUM may wipe that mark out, so what was due when a worker that has missed a
--- heartbeat may still have lived is leased as well. A row with an expired lease is left to claim_tasks.sql, which notes
--- the lost attempt. Rows come for %(bytes)s bytes of payload, but one at least; behind them, without their payload,
--- those that are to keep the mark of a lost lock when they are let go. The token is drawn when all rows are locked, so
--- it is greater than any that they were given.
+-- Rows that may run before a lease is written are `lockable`: one-time tasks of %(locked_types)s, unless this attempt
+-- is the last, or the transaction that had locked the row before was lost (`xmax`), so that a task that kills its
+-- worker is counted from the second time on. VACUUM may erase that mark, so rows that were due when a worker that has
+-- missed a heartbeat may still have lived are leased as well. A row with an expired lease is left to claim_tasks.sql,
+-- which records the lost attempt. Returns rows with up to %(bytes)s bytes of payload, but at least one; after them,
+-- without payload, those that must keep the mark of a lost lock when they are released. The token is drawn when all
+-- rows are locked, so it is greater than any that they had.
 select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s then t.payload else '{}' end as payload,
   t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts + 1 as attempts, t.max_attempts,
   greatest((select nextval('pgsched.fencing_tokens')), t.fencing_token + 1) as fencing_token, t.timeout,
-  -- Null stands for the default: it costs next to nothing to read.
+  -- Null stands for the default and costs next to nothing to read.
   nullif(t.backoff, 'exponential') as backoff, nullif(t.backoff_delay, '5 seconds') as backoff_delay,
   nullif(t.backoff_max, '1 hour') as backoff_max, t.backoff_factor, t.backoff_jitter,
   t.cron_expression, nullif(t.timezone, 'UTC') as timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
@@ -29,9 +29,9 @@ select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s th
       from pgsched.workers w where w.heartbeat_at < now() - w.lease / 2) as lockable,
   t.lock_lost, t.expires_at, t.about
 from (
-  -- The limit stands below the window functions, or every probe would lock rows.
+  -- The limit is below the window functions, otherwise every probe would lock rows.
   select locked.*, sum(locked.bytes) over (rows unbounded preceding) - locked.bytes as before,
-    -- Asked when the row is locked: before, whoever had locked it might still be there.
+    -- Checked once the row is locked: before, the session that had locked it might still exist.
     coalesce(locked.unbegun_token, 0) = -1 or locked.locker <> '0' and pgsched.lock_was_lost(locked.locker) as lock_lost
   from (
     select found.*

@@ -1,4 +1,4 @@
--- Returns who else uses the server and the tables, and whether the current role may clean up after a measurement.
+-- Returns other users of the server and the tables, and whether the current role may clean up after a measurement.
 select
   current_setting('server_version') as version,
   pg_is_in_recovery() as standby,

@@ -1,5 +1,5 @@
--- Counts the due tasks of one queue by type, of the first %(cap)s rows of each priority's due clock, and finds since
--- when the oldest that does not run is due.
+-- Counts the due tasks of one queue by type, among the first %(cap)s rows of each priority's due clock, and returns
+-- since when the oldest one that is not running has been due.
 select f.task_type, count(*)::integer as due, min(f.next_run_at) as oldest_due_at, max(f.seen)::integer as seen
 from generate_series(10, 1, -1) as p(priority)
 cross join lateral (

@@ -1,6 +1,6 @@
--- Reads the settings of a queue and what is used of its limits, by the rules of pgsched.claim_queue: a slot counts
--- while its task runs under its token; a start counts within the time of the rate. Slots and starts are found by their
--- primary keys, and there are no more of them than the limits allow; at most %(cap)s slots are looked at.
+-- Reads the settings of a queue and the usage of its limits, by the rules of pgsched.claim_queue: a slot counts while
+-- its task runs under its token; a start counts within the period of the rate. Slots and starts are found by their
+-- primary keys, and there are no more of them than the limits allow; at most %(cap)s slots are read.
 with queue as (
   select n.name, coalesce(q.paused, false) as paused, q.paused_at, q.paused_by,
     coalesce(q.ordering, 'fifo') as ordering, q.ageing is not null as has_ageing, clock_timestamp() as now,

@@ -1,6 +1,6 @@
--- Reads what decides why a task waits: its row, the first of those that it still waits for, the wait of its durable
--- run, the workers that set it aside, and whether a transaction that is not over has locked it. Each by an index: a
--- handful of rows, whatever the tables hold. Nothing of what callers and handlers wrote is returned.
+-- Reads what determines why a task waits: its row, the first of its pending dependencies, the wait of its durable run,
+-- the workers that set it aside, and whether an open transaction has locked it. Each by an index: a handful of rows,
+-- however large the tables are. Returns no data that callers or handlers wrote.
 select clock_timestamp() as now, t.id, t.task_type::text, t.queue::text, t.priority::integer, t.status::text, t.enabled,
   t.schedule_type::text, t.overlap::text, t.next_run_at::timestamptz, t.end_date::timestamptz,
   case when t.attempts = 0 and t.last_run_at is null then t.expires_at end as expires_at,
@@ -16,7 +16,7 @@ select clock_timestamp() as now, t.id, t.task_type::text, t.queue::text, t.prior
      from (select d.upstream_id from pgsched.dependencies d where d.task_id = t.id limit 20) d
      join pgsched.tasks u on u.id = any(array[d.upstream_id])) u) as upstream,
   r.task_id is not null as is_durable, coalesce(r.awaits, '{}') as awaits, r.wakes_at,
-  -- Every transaction that has an id and is not over has a lock on it.
+  -- Every open transaction with an id has a lock on it.
   case when t.xmax = '0' then false else exists (
     select from pg_locks l where l.locktype = 'transactionid' and l.transactionid = t.xmax and l.granted
   ) end as locked_by_transaction,

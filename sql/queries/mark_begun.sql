@@ -1,4 +1,4 @@
--- Marks prefetched rows as begun: from now on their attempt counts, whatever happens to the worker. A row locked by
+-- Marks prefetched rows as started: from now on their attempt counts, whatever happens to the worker. A row locked by
 -- another session is skipped, and missing from the returned ids.
 with own as (
   select t.id

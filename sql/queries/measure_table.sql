@@ -1,5 +1,5 @@
--- Returns the name and the size in bytes of a table that does not have an index yet; of a partitioned one those of each
--- part. No rows when the table does not exist.
+-- Returns the name and the size in bytes of a table that does not have an index yet; for a partitioned table, those of
+-- each part. Returns no rows when the table does not exist.
 select c.relname, pg_relation_size(c.oid)
 from pg_class c
 where c.relkind = 'r'

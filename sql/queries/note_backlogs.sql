@@ -1,5 +1,5 @@
--- Notes how many tasks of each queue are due, once a minute, whichever worker comes first; and forgets what is older
--- than two hours. Counts up to %(cap)s rows of a queue by the claim's index, and estimates what is beyond.
+-- Records the number of due tasks of each queue, once a minute, by whichever worker is first; and deletes records older
+-- than two hours. Counts up to %(cap)s rows of a queue by the claim's index, and estimates the rest.
 with gone as (
   delete from pgsched.backlogs b where b.at < now() - interval '2 hours'
 )

@@ -1,4 +1,5 @@
--- Notes a batch of a change to many tasks in the transaction that made it; without a place to go on it is done.
+-- Records a batch of a bulk change in the transaction that made it; without a position to continue from, the change is
+-- done.
 update pgsched.bulk_changes b
 set looked_at = b.looked_at + %(looked_at)s, changed = b.changed + %(changed)s,
   unsuited = (b.unsuited || %(unsuited)s::bigint[])[1:100],

@@ -1,4 +1,4 @@
--- Publishes what this worker has set aside. Times are passed as seconds ago, since the worker has a clock of its own.
+-- Publishes this worker's set-aside list. Times are passed as seconds ago, since the worker has its own clock.
 insert into pgsched.set_aside as s (worker_id, task_id, task_type, queue, operation, reason, tries, since)
 select %(worker)s, d.id, d.task_type, d.queue, d.operation, d.reason, d.tries,
   statement_timestamp() - d.ago * interval '1 second'

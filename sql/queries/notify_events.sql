@@ -1,5 +1,5 @@
--- Announces finishes in queues with events. It comes before the finishes, in their transaction, and locks the same
--- rows, so that it announces what they write, and nothing that the fence rejects.
+-- Announces finishes in queues with events. It precedes the finishes, in their transaction, and locks the same rows, so
+-- that it announces what they write, and nothing that the fence rejects.
 with told as (
   select pg_notify('pgsched_events', e.body)
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(bodies)s::text[]) as e(id, token, body)

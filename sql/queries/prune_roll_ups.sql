@@ -1,2 +1,2 @@
--- Deletes counts of the history that are older than they are kept.
+-- Deletes counts of the history that have exceeded their retention.
 select pgsched.prune_roll_ups() as number

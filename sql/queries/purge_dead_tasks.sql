@@ -1,6 +1,6 @@
--- Deletes one batch of the matching dead tasks for good, those that died first, except those that a user's object such
--- as a foreign key keeps. What died after the first batch began (`until`) is left alone; the next batch comes after the
--- last row of this one. No row was found: that was all.
+-- Permanently deletes one batch of the matching dead tasks, oldest death first, except those that a user's object such
+-- as a foreign key keeps. Tasks that died after the first batch started (`until`) are left alone; the next batch starts
+-- after the last row of this one. Returns no row when all are done.
 with fitting as materialized (
   select t.id, t.died_at
   from pgsched.tasks t

@@ -1,6 +1,6 @@
 -- Returns the number of live workers, of overdue schedules and of tasks that workers have set aside, and the latest
--- findings of the health scan. Schedules are counted among the first rows of each queue and priority: one that is
--- behind more rows is late because they are. Paused queues are left out.
+-- findings of the health scan. Schedules are counted among the first rows of each queue and priority: one behind more
+-- rows is late because they are. Paused queues are left out.
 select
   (select count(*) from pgsched.workers w where w.heartbeat_at > now() - 3 * w.lease),
   (select count(*)

@@ -1,2 +1,2 @@
--- Wakes those of the runs suspended before in this transaction for which something has come meanwhile.
+-- Wakes those runs suspended earlier in this transaction for which something has arrived meanwhile.
 select pgsched.recheck_runs(%(ids)s::bigint[])

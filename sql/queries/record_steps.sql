@@ -1,7 +1,6 @@
--- Records steps of durable runs in one statement, and what begins with the first of them: the run. Behind the fence:
--- rows of a claim that was lost are left out, and so is a step that is over already, unless the same claim has
--- recorded it the same way (the answer was lost). An event is consumed with the step that takes it. Returns the places
--- of those recorded.
+-- Records steps of durable runs in one statement, and starts the run with its first step. Behind the fence: rows of a
+-- lost claim are left out, and so is a step that is already over, unless the same claim has recorded it the same way
+-- (the answer was lost). An event is consumed with the step that takes it. Returns the places of the recorded steps.
 with given as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(begun)s::timestamptz[], %(ticks)s::integer[],

@@ -1,2 +1,2 @@
--- Writes the handlers of a program into the register, through pgsched.register; returns the types that were written.
+-- Writes the handlers of a program to the register, through pgsched.register; returns the types that were written.
 select pgsched.register(%(handlers)s::jsonb) as written

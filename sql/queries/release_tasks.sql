@@ -1,4 +1,4 @@
--- Gives claimed rows back with the attempt that the claim counted, and wakes sleeping workers. A row locked by another
+-- Releases claimed rows with the attempt that the claim counted, and wakes sleeping workers. A row locked by another
 -- session is skipped: its lease expires.
 with own as (
   select t.id

@@ -1,2 +1,2 @@
--- Lets a test clock show the real time again.
+-- Returns a test clock to the real time.
 update pgsched_clock.setting set frozen = null, shift = '0'

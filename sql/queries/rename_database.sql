@@ -1,2 +1,2 @@
--- Publishes a template that is ready under its final name.
+-- Publishes a finished template under its final name.
 alter database {name} rename to {new}

@@ -1,2 +1,2 @@
--- Books a schedule anew from now.
+-- Rebooks a schedule from now.
 select pgsched.replan(%(id)s) as due

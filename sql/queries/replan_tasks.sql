@@ -1,5 +1,5 @@
--- Books every waiting schedule anew from now, and those that ended although a tick is still to come, because their
--- clock was ahead. Locks rows in the order of their ids, as every statement that locks many does.
+-- Rebooks every waiting schedule from now, and those that ended although a tick is still to come, because their clock
+-- was ahead. Locks rows in the order of their ids, like every statement that locks many.
 select count(*) as planned
 from (
   select pgsched.replan(t.id)

@@ -1,4 +1,4 @@
--- Reserves ids for rows that are about to be copied, so that the caller learns which task got which, with one look at
+-- Reserves ids for rows that are about to be copied, so that the caller learns which task got which, with one access to
 -- the sequence for all of them. Null for a role that may not set ids or not search for existing keys. Also returns
 -- whether rows with keys may be staged in a temporary table. Every name is qualified, because the session may be the
 -- caller's.

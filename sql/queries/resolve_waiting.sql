@@ -1,4 +1,5 @@
--- What a task of these types would have at this moment that says nothing of itself, for each queue in which some wait.
+-- Returns the options that a task of these types without options of its own would have now, for each queue in which
+-- some wait.
 select w.task_type, w.queue, (
   select jsonb_object_agg(o.key, o.value) from jsonb_each(to_jsonb(pgsched.resolved(
     jsonb_populate_record(null::pgsched.tasks, jsonb_build_object('task_type', w.task_type, 'queue', w.queue))))) o

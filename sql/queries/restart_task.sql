@@ -1,2 +1,2 @@
--- Runs a durable task afresh, or from one of its steps on.
+-- Restarts a durable task from the beginning, or from one of its steps.
 select pgsched.restart(%(id)s, %(from_step)s::text, %(from_key)s::text)

@@ -1,5 +1,5 @@
--- Finds registered types that the code no longer has and no live worker either, and retires them if that is said: they
--- say nothing of their tasks any more.
+-- Finds registered types that neither the code nor a live worker has any more, and retires them if requested: they no
+-- longer set options of their tasks.
 with gone as (
   select h.task_type
   from pgsched.handlers h

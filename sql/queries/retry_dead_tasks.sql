@@ -1,10 +1,10 @@
--- Gives one batch of the matching dead tasks, those that died first, their full number of attempts again. What died
--- after the first batch began (`until`) is left alone; the next batch comes after the last row of this one. No row was
--- found: that was all.
+-- Gives one batch of the matching dead tasks, oldest death first, their full number of attempts again. Tasks that died
+-- after the first batch started (`until`) are left alone; the next batch starts after the last row of this one. Returns
+-- no row when all are done.
 --
--- Locks the rows first, so that each is still dead when it is changed; before them the groups that they are steps of,
--- in the order in which finishes lock them. A group goes on with those of its steps that match; it is retried as a
--- whole where none does.
+-- Locks the rows first, so that each is still dead when it is changed; before them the groups of which they are steps,
+-- in the order in which finishes lock them. A group continues with those of its steps that match; it is retried as a
+-- whole if none does.
 with found as materialized (
   select t.id, t.died_at, t.parent_id
   from pgsched.tasks t

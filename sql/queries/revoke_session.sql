@@ -1,2 +1,2 @@
--- Ends a session of the web face.
+-- Ends a session of the dashboard.
 select pgsched.revoke_session(%(id)s, %(ends_at)s)

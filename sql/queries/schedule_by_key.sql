@@ -1,6 +1,6 @@
--- Inserts tasks that have idempotency keys, and does with those that have them already what on_conflict says. It goes
--- in the order of the keys, as every statement that locks many rows must, and answers in the order of the tasks.
--- Arguments and answers are plain, so that the adapters and settings of a caller's connection do not matter.
+-- Inserts tasks with idempotency keys, and applies on_conflict to those whose keys exist. It proceeds in the order of
+-- the keys, as every statement that locks many rows must, and returns rows in the order of the tasks. Arguments and
+-- results are plain, so that the adapters and settings of a caller's connection do not matter.
 select done.id, done.outcome, pg_catalog.array_to_string(done.differs, ',') as differs
 from (
   select given.value, given.place

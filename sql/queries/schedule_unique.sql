@@ -1,6 +1,6 @@
--- Inserts tasks that are unique by what they are, and does with those like them what the rule and on_conflict say. It
--- goes in the order of the keys, as every statement that locks many rows must, and answers in the order of the tasks.
--- Arguments and answers are plain, so that the adapters and settings of a caller's connection do not matter.
+-- Inserts tasks that are unique by their properties, and applies the rule and on_conflict to those that exist. It
+-- proceeds in the order of the keys, as every statement that locks many rows must, and returns rows in the order of the
+-- tasks. Arguments and results are plain, so that the adapters and settings of a caller's connection do not matter.
 select done.id, done.outcome, pg_catalog.array_to_string(done.differs, ',') as differs
 from (
   select given.value, given.place

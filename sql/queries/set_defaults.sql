@@ -1,2 +1,2 @@
--- Sets what a queue says of all of its tasks, by column.
+-- Sets the options that a queue gives all its tasks, by column.
 select pgsched.set_defaults('queue', %(queue)s, %(defaults)s::text::jsonb) as changed

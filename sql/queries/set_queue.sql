@@ -17,7 +17,7 @@ set ordering = coalesce(%(ordering)s::text, q.ordering),
   dead_retention_count = case when 'dead_retention_count' = any(%(given)s::text[]) then excluded.dead_retention_count
     else q.dead_retention_count end,
   archive = case when 'archive' = any(%(given)s::text[]) then excluded.archive else q.archive end,
-  -- An `until` of a retention age that stays is kept; that of one that is replaced is not.
+  -- An unchanged retention age keeps its `until`; a replaced one loses it.
   allow_short = excluded.allow_short or q.allow_short and (
     coalesce(q.retention < interval '1 hour' and not 'retention' = any(%(given)s::text[]), false)
     or coalesce(q.dead_retention < interval '1 hour' and not 'dead_retention' = any(%(given)s::text[]), false)),

@@ -17,7 +17,7 @@ set retention = case when 'retention' = any(%(given)s::text[]) then excluded.ret
   history_retention = case when 'history_retention' = any(%(given)s::text[]) then excluded.history_retention
     else s.history_retention end,
   unknown_types = coalesce(%(unknown_types)s::text, s.unknown_types),
-  -- An `until` of a retention age that stays is kept; that of one that is replaced is not.
+  -- An unchanged retention age keeps its `until`; a replaced one loses it.
   allow_short = excluded.allow_short or s.allow_short and (
     coalesce(s.retention < interval '1 hour' and not 'retention' = any(%(given)s::text[]), false)
     or coalesce(s.dead_retention < interval '1 hour' and not 'dead_retention' = any(%(given)s::text[]), false)),

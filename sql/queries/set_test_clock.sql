@@ -1,5 +1,5 @@
--- Freezes a test clock at an instant, or lets it run from there at the usual pace; without an instant, at the one it
--- shows. Adds %(by)s, in UTC.
+-- Freezes a test clock at an instant, or lets it run from there at the usual pace; without an instant, at its present
+-- time. Adds %(by)s, in UTC.
 update pgsched_clock.setting
 set frozen = case when %(runs)s then null else target.at end,
   shift = case when %(runs)s then make_interval(secs => extract(epoch from target.at - pg_catalog.now())::float8)

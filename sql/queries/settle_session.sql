@@ -1,11 +1,11 @@
--- Sets what our statements rely on, whatever the role, the database or the DSN says: how text, times and intervals are
+-- Sets what our statements rely on, whatever the role, the database or the DSN sets: how text, times and intervals are
 -- read and written; that no timeout of others ends a statement or an idle session; that a statement reads committed
 -- data and may write. Every name is qualified, because the search_path may lead elsewhere.
 --
 -- Returns the server process that answers: if it is not %(pid)s, the process that accepted the connection, there is a
--- pooler between. Behind a pooler the settings hold until the end of the transaction, so that they do not leak to the
--- next user of the session. Also returns whether the session is read-only only because the role or the database says
--- so; a server that accepts no writes at all, such as a former primary, is left as it is.
+-- pooler in between. Behind a pooler the settings hold until the end of the transaction, so that they do not leak to
+-- the next user of the session. Also returns whether the session is read-only only because of a setting of the role or
+-- the database; a server that accepts no writes at all, such as a former primary, is left as it is.
 select s.backend, s.reads_only, (
   select pg_catalog.count(pg_catalog.set_config(v.name, v.value, s.here))
   from (values
@@ -16,7 +16,7 @@ select s.backend, s.reads_only, (
     ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
     ('default_transaction_read_only', case when s.reads_only then 'off' end),
     ('transaction_timeout', case when pg_catalog.current_setting('transaction_timeout', true) is not null then '0' end),
-    -- An administrator's guard against hanging programs: our statements never take so long.
+    -- An administrator's guard against hanging programs: our statements never take that long.
     ('idle_in_transaction_session_timeout', case
       when pg_catalog.current_setting('idle_in_transaction_session_timeout')::interval
         operator(pg_catalog.<) interval '1 minute'

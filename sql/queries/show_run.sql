@@ -1,5 +1,5 @@
--- Reads a part of what one run of a task has recorded, in the order of its start: so many steps up to a place, and
--- those that wait, wherever they stand. Long results are left out.
+-- Reads a part of the records of one run of a task, in the order of their start: a number of steps up to a position,
+-- and all waiting ones, wherever they are. Long results are left out.
 with placed as (
   select s.*, row_number() over (order by s.started_at, s.name, s.key) as place, count(*) over () as number
   from pgsched.durable_steps s

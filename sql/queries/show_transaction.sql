@@ -1,4 +1,4 @@
--- Returns when a handler's transaction began and as which role: at the end it must be the same transaction, and gets
+-- Returns when a handler's transaction started and as which role: at the end it must be the same transaction, and gets
 -- the same role. Also turns off the timeout for idle transactions, which would end the transaction under any handler.
 -- Every name is qualified, because the session has the settings of its role and database.
 select pg_catalog.transaction_timestamp(), pg_catalog.current_setting('role'),

@@ -1,7 +1,7 @@
--- Returns a task and its relatives, each with the relation: the steps of groups (of the current tick, else of the last;
--- for a schedule that may overlap itself, of the child that is the tick), upwards what is waited for, downwards what
--- still waits. Steps wait for one another, so only the steps of a step are followed. Tasks that have left are in the
--- history.
+-- Returns a task and its relatives, each with the relation: the steps of groups (of the current tick, otherwise of the
+-- last; for a schedule that may overlap itself, of the child that is the tick), upwards its dependencies, downwards the
+-- tasks that still wait. Steps wait for each other, so only the steps of a step are followed. Tasks that have left are
+-- in the history.
 with recursive found(kind, id) as (
   select 'self', %(id)s::bigint
   union

@@ -1,6 +1,6 @@
--- Returns what the row of a task does not say about its state: the time, the days of the calendars that its cron
--- expression names, whether a child runs one of its ticks if it may overlap itself, what a durable task waits for, and
--- its version.
+-- Returns what a task's state depends on beyond its row: the time, the days of the calendars that its cron expression
+-- names, whether a child runs one of its ticks if it may overlap itself, what a durable task waits for, and its
+-- version.
 select clock_timestamp() as now, pgsched.calendar_days(t.cron_expression) as left_out,
   exists (
     select from pgsched.visible_tasks c

@@ -1,6 +1,6 @@
 -- Suspends durable runs, behind the fence: the lease ends, and the task is pending until its wake time, or blocked
--- while it waits for events or children. The claim of a resume is no attempt: it is taken back here. With a payload
--- the run is over and another one begins with that. Returns how many passed the fence.
+-- while it waits for events or children. The claim of a resume is not an attempt: it is uncounted here. With a payload
+-- the run is over and another one starts with it. Returns how many passed the fence.
 with given as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(awaits)s::text[],
@@ -30,7 +30,7 @@ waiting as (
   where r.task_id = s.id and s.payload is null
 ),
 woken as (
-  -- The next part may be due while other workers sleep; this one looks for itself.
+  -- The next part may become due while other workers sleep; this one checks by itself.
   select pg_notify('pgsched', next.queue)
   from (select queue::text, min(next_run_at) as due from suspended where status = 'pending' group by queue) next
   where exists (

@@ -1,5 +1,5 @@
 -- Makes pgsched_owner the owner of the schema and of everything in it, so that functions that run as their owner have
--- its rights rather than a superuser's. The previous owner and the migrating role become members, so nobody loses a
+-- its rights rather than a superuser's. The previous owner and the migrating role become members, so no role loses a
 -- right.
 do $$
 declare

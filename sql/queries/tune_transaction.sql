@@ -1,5 +1,5 @@
--- Runs before the finish in a handler's transaction. Returns when that transaction began, which tells whether it is the
--- one the worker began. Until the commit it reverts what the handler may have set, and sets the planner as
+-- Runs before the finish in a handler's transaction. Returns when that transaction started, which shows whether it is
+-- the one that the worker started. Until the commit it reverts what the handler may have set, and sets the planner as
 -- tune_session.sql does. It comes first, because a short statement_timeout set by the handler would end any other
 -- statement.
 select pg_catalog.transaction_timestamp(), pg_catalog.set_config('role', %(role)s, true),

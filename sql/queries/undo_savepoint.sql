@@ -1,2 +1,2 @@
--- Something was refused: nothing of it is written, and what the transaction has locked stays locked.
+-- Undoes a rejected statement: nothing of it is written, and the transaction keeps its locks.
 rollback to savepoint ends

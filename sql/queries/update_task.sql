@@ -1,7 +1,7 @@
--- Changes the given columns of a task and keeps the others; triggers book an edited schedule anew and wake sleeping
+-- Changes the given columns of a task and keeps the others; triggers rebook an edited schedule and wake sleeping
 -- workers. Not `changed` means that a nominal time was given to a task that has a schedule or is cancelled, and would
--- not run, or that the task has another version than the given one, if one was given. The version is that of the locked
--- row, so nothing comes between the comparison and the change.
+-- not run, or that the task's version differs from the given one, if any. The version is read from the locked row, so
+-- nothing comes between the comparison and the change.
 with present as (
   select t.id, t.schedule_type::text, t.status::text, jsonb_populate_record(t, %(changes)s::jsonb) as wanted,
     case when %(version)s::text is null then null else pgsched.version_of(to_jsonb(t)) end as version

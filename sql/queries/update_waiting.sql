@@ -1,5 +1,5 @@
--- Gives up to %(limit)s tasks that wait what their handler or queue says now, where they have what it said before. What
--- they say of their own they keep. Returns how many it looked at, how many it changed, and the last id.
+-- Gives up to %(limit)s waiting tasks the current options of their handler or queue, where they have the previous ones.
+-- Options of their own are kept. Returns how many it read, how many it changed, and the last id.
 with before as (
   select jsonb_populate_record(null::pgsched.task_defaults, %(before)s::jsonb) as d
 ),

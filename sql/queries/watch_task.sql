@@ -1,6 +1,6 @@
--- Returns the state of a task for a caller who waits for its end. For a schedule also the first tick completed since
--- the wait began: by the row itself with a later claim than `token`, or, where ticks may overlap, by a child after
--- `since`, as for a task that follows a schedule. Both are null at first; the values for the next call come back as
+-- Returns the state of a task for a caller that waits for its end. For a schedule also the first tick completed since
+-- the wait started: by the row itself with a later claim than `token`, or, where ticks may overlap, by a child after
+-- `since`, as for a task that follows a schedule. Both are null at first; the values for the next call are returned as
 -- next_token and next_since.
 select t.status::text as status, t.schedule_type <> 'one_time' or t.dependency_mode = 'each' as is_schedule, t.result,
   t.last_error,

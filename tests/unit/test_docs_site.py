@@ -142,7 +142,7 @@ def test_site_without_faults_has_none(site: WriteSite, body: str) -> None:
         ('<a href="b.html#here">b</a>', "a.html: b.html#here leads to no heading"),
         (f'<a href="{URL}c.html">c</a>', f"a.html: {URL}c.html leads to no file"),
         ('<img src="gone.png" alt="a picture">', "a.html: gone.png leads to no file"),
-        ('<img src="b.html">', "a.html: the picture b.html has no text"),
+        ('<img src="b.html">', "a.html: the picture b.html has no alt text"),
         (
             '<script src="https://cdn.example/x.js"></script>',
             "a.html: https://cdn.example/x.js is loaded from elsewhere",
@@ -187,5 +187,5 @@ def test_versions_stand_side_by_side_and_latest_is_the_newest(tmp_path: Path) ->
 
 
 def test_version_must_be_numbers_with_dots(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be numbers with dots, as 1\.2, got 'latest'"):
+    with pytest.raises(ValueError, match=r"must be numbers with dots, such as 1\.2, got 'latest'"):
         add_version(tmp_path, tmp_path, "latest")

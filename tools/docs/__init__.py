@@ -1,1 +1,1 @@
-"""What writes the generated pages of docs/: ``python -m tools.docs`` (or ``make docs``)."""
+"""Writes the generated pages of docs/: ``python -m tools.docs`` (or ``make docs``)."""

@@ -1,4 +1,4 @@
-"""``python -m tools.docs``: writes the generated pages again."""
+"""``python -m tools.docs``: regenerates the generated pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tools.docs.pages import FOLDER, OF_THE_PROGRAM, OF_THE_SCHEMA
 
 
 def main() -> None:
-    """Write every page, and say which have changed."""
+    """Write every page, and report which have changed."""
     pages = {name: write() for name, write in OF_THE_PROGRAM.items()}
     with servers.run_of_tests(), servers.default_server() as server:
         dsn = servers.with_database(server, servers.ensure_template(server))
@@ -16,7 +16,7 @@ def main() -> None:
         path = FOLDER / name
         changed = not path.exists() or path.read_text(encoding="utf-8") != text
         path.write_text(text, encoding="utf-8")
-        print(f"docs/{name}: {'written' if changed else 'as it was'}")
+        print(f"docs/{name}: {'written' if changed else 'unchanged'}")
 
 
 main()

@@ -40,7 +40,7 @@ def cli_page() -> str:
         table(("code", "means"), [(str(number), meaning) for number, meaning in sorted(ENDS.items())]),
         "## Commands",
         table(
-            ("command", "what it does"),
+            ("command", "purpose"),
             [
                 (f"[`{path}`](#{anchor(path)})", command.get_short_help_str(200))
                 for path, command in known
@@ -52,14 +52,14 @@ def cli_page() -> str:
 
 
 def walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
-    """Every command with its full name: a group before its own."""
+    """Every command with its full name: a group before its commands."""
     yield path, command
     for name, inner in inner_commands(command).items():
         yield from walk(inner, f"{path} {name}")
 
 
 def inner_commands(command: click.Command) -> dict[str, click.Command]:
-    """The commands of a group by their names, without hidden ones; none of any other command."""
+    """The commands of a group by name, without hidden ones; empty for any other command."""
     if not isinstance(command, click.Group):
         return {}
     context = click.Context(command)
@@ -89,7 +89,7 @@ def _command(path: str, command: click.Command) -> list[str]:
 
 
 def _examples(epilog: str) -> str:
-    """The examples of a command, as a block that is shown: a test of the command line parses each."""
+    """The examples of a command, as a displayed block: a test of the command line parses each."""
     begin, _, lines = epilog.partition("\n")
     return "```text\n" + "\n".join(line.strip() for line in lines.split("\n")[1:]) + "\n```" if begin == "\b" else ""
 
@@ -115,7 +115,7 @@ def _value(option: click.Option) -> str:
 
 
 def told(option: click.Option) -> tuple[str, str]:
-    """What an option is for, and its default: what its help says of it, else its value."""
+    """The purpose of an option, and its default: as its help describes it, otherwise its value."""
     text = " ".join((option.help or "").split())
     said = re.search(r"\s*\[default: (.+)\]", text)
     if said:

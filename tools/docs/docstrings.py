@@ -11,7 +11,7 @@ SQL = "reference_sql.md"
 
 
 def prose(text: str | None) -> str:
-    """A docstring as Markdown, its paragraphs in lines of their own."""
+    """A docstring as Markdown, with line breaks between its paragraphs."""
     return "\n\n".join(_plain(part) for part in inspect.cleandoc(text or "").split("\n\n"))
 
 
@@ -31,5 +31,5 @@ def _plain(paragraph: str) -> str:
 
 
 def _short_name(dotted: str) -> str:
-    """``pgsched.client.Client.schedule`` is ``Client.schedule``."""
+    """Return ``Client.schedule`` for ``pgsched.client.Client.schedule``."""
     return re.sub(r"^(?:[a-z_]\w*\.)+", "", dotted)

@@ -12,7 +12,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     if not body:
         return ""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *body]
-    # An empty cell is one space, as people write it.
+    # An empty cell is one space, as usual in Markdown.
     return re.sub(r"\|  (?=\|)", "| ", "\n".join(lines)) + "\n"
 
 
@@ -24,11 +24,11 @@ def code(text: str) -> str:
 
 
 def anchor(heading: str) -> str:
-    """The name under which a page's heading can be linked to, as GitHub makes it."""
+    """The anchor of a heading, as GitHub generates it."""
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").strip().lower()
     return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
 
 
 def page(*parts: str) -> str:
-    """Parts with a line between them."""
+    """Join parts with an empty line between them."""
     return "\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"

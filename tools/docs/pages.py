@@ -1,4 +1,4 @@
-"""The generated pages by their names, and how each is written."""
+"""The generated pages by name, with the function that writes each."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ OF_THE_PROGRAM: Final[dict[str, Callable[[], str]]] = {
     "reference_cli.md": cli_page,
     "reference_python.md": python_page,
 }
-"""Written without a database."""
+"""Pages that need no database."""
 OF_THE_SCHEMA: Final[dict[str, Callable[[str], str]]] = {"reference_sql.md": sql_page}
-"""Written from a migrated database, of which they get the DSN."""
+"""Pages that describe a migrated database, whose DSN they get."""

@@ -45,7 +45,7 @@ SECTIONS = {
     ),
     "Tasks and schedules": ("TaskOptions", "TaskSpec", "Task", "Execution", "Interval", "preview"),
 }
-"""How what ``pgsched`` exports is ordered; all that is an error has a section of its own, the rest follows."""
+"""The order of what ``pgsched`` exports; errors have a section of their own, other names follow at the end."""
 
 BESIDE = (
     "pgsched.app.task_handle:TaskHandle",
@@ -56,7 +56,7 @@ BESIDE = (
     "pgsched.domain.errors:PermissionRefused",
     "pgsched.domain.errors:NotTransactional",
 )
-"""What nobody imports from ``pgsched`` but everybody meets, told beside what it exports."""
+"""Types that users meet without importing them from ``pgsched``, described next to its exports."""
 
 RETURNED = (
     "pgsched.domain.scheduled:Scheduled",
@@ -123,10 +123,10 @@ RETURNED = (
     "pgsched.domain.dependency_results:Results",
     "pgsched.execution.state:State",
 )
-"""What the clients' methods take and return."""
+"""Parameter and result types of the clients' methods."""
 
 TAKEN = {"pgsched.web": ("pgsched.web.auth.throttle:Throttle",)}
-"""What functions of a module take beside what it exports."""
+"""Parameter types of functions in addition to the exports of their module."""
 
 MADE_BY_PGSCHED = (
     "PagedList",
@@ -141,15 +141,15 @@ MADE_BY_PGSCHED = (
     "Execution",
     *(place.split(":")[1] for place in RETURNED),
 )
-"""Nobody else makes these."""
+"""Types that only pgsched constructs."""
 
 FLOW = ("step", "chain", "parallel", "group", "Step", "Chain", "Parallel", "StepOptions")
 INTERNAL = ("(called by the worker)", "(called by pgsched)", "for other parts of pgsched")
-"""Methods whose docstrings say so are not for people."""
+"""Methods whose docstrings contain these words are not public."""
 
 
 class Named(NamedTuple):
-    """Something public, under its name."""
+    """A public object with its name."""
 
     name: str
     thing: Any
@@ -191,7 +191,7 @@ def _contents() -> str:
 
 
 def modules() -> list[types.ModuleType]:
-    """The public modules beside ``pgsched`` itself and ``pgsched.flow``: those that say what they export."""
+    """The public modules beside ``pgsched`` itself and ``pgsched.flow``: those with ``__all__``."""
     found = []
     for place in PUBLIC_MODULES:
         if importlib.util.find_spec(place) is None:
@@ -212,7 +212,7 @@ PUBLIC_MODULES = ("pgsched.testing", "pgsched.integrations", "pgsched.observabil
 
 
 def public_names(module: types.ModuleType) -> list[str]:
-    """What a module exports."""
+    """The exports of a module."""
     return list(getattr(module, "__all__", ()))
 
 
@@ -226,7 +226,7 @@ def _is_error(thing: object) -> bool:
 
 
 def _errors(errors: dict[str, Any]) -> str:
-    """A row for each: those that pgsched raises, and the two that a handler raises."""
+    """A row for each error: those that pgsched raises, and the two that a handler raises."""
     rows = []
     for name, error in errors.items():
         base = error.__mro__[1].__name__
@@ -236,13 +236,13 @@ def _errors(errors: dict[str, Any]) -> str:
 
 
 class _Page:
-    """Writes what is public, and remembers it: a method that says what another class's did is only named."""
+    """Writes the public objects once: a method documented for another class is only named and linked."""
 
     def __init__(self) -> None:
         self._told: dict[tuple[str, str], str] = {}
 
     def of(self, one: Named) -> str:
-        """The part about one thing."""
+        """The section of one object."""
         thing = one.thing
         if inspect.isclass(thing):
             return self._class(one)
@@ -255,7 +255,7 @@ class _Page:
         fields = _fields(kind)
         shown = "" if _is_typed_dict(kind) or issubclass(kind, enum.Enum) else code(signature_of(kind, one.name))
         if fields or one.name in MADE_BY_PGSCHED:
-            shown = ""  # the fields say it, with what they mean
+            shown = ""  # the fields show it, with their meanings
         attributes, methods, same = _attributes(kind), [], []
         for name, member, function in _members(kind):
             text = inspect.cleandoc(function.__doc__ or "")
@@ -283,7 +283,7 @@ class _Page:
             table(("attribute", "type", "meaning"), attributes),
             *methods,
             *[
-                f"As of [`{owner}`](#{anchor(owner)}): "
+                f"Same as [`{owner}`](#{anchor(owner)}): "
                 + ", ".join(code(name) for told, name in same if told == owner)
                 + "."
                 for owner in others
@@ -292,7 +292,7 @@ class _Page:
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any, Callable[..., Any]]]:
-    """The public methods and properties of a class, its bases of ours included, with the functions behind them."""
+    """The public methods and properties of a class, including pgsched's base classes, with their functions."""
     seen = set()
     for owner in kind.__mro__:
         if not owner.__module__.startswith("pgsched"):
@@ -342,7 +342,7 @@ def _fields(kind: type) -> list[tuple[str, str, str, str]]:
 
 
 def attribute_docs(kind: type) -> dict[str, str]:
-    """The text under each annotated name of a class, those of the TypedDict that it extends included."""
+    """The docstring under each annotated name of a class, including those of the TypedDict that it extends."""
     source = _source(kind)
     bases = [vars(sys.modules[kind.__module__]).get(ast.unparse(one)) for one in source.bases]
     inherited = [attribute_docs(one) for one in bases if one is not None and _is_typed_dict(one)]
@@ -354,7 +354,7 @@ def attribute_docs(kind: type) -> dict[str, str]:
 
 
 def _attributes(kind: type) -> list[tuple[str, str, str]]:
-    """Name, type and meaning of what the constructor sets, where a text below says what it is."""
+    """Name, type and meaning of the documented attributes that the constructor sets."""
     found = []
     for owner in kind.__mro__:
         if not owner.__module__.startswith("pgsched"):
@@ -370,7 +370,7 @@ def _attributes(kind: type) -> list[tuple[str, str, str]]:
 
 
 def _kind_of(value: ast.expr, types: dict[str, ast.expr | None]) -> str:
-    """The type of what is assigned: a parameter's, or that of a plain value."""
+    """The type of an assigned value: a parameter's annotation, or the type of a plain value."""
     if isinstance(value, ast.Constant):
         return type(value.value).__name__
     annotation = types.get(value.id) if isinstance(value, ast.Name) else None
@@ -384,7 +384,7 @@ def _source(kind: type) -> ast.ClassDef:
 
 
 def _told_below(body: list[ast.stmt]) -> Iterator[tuple[Any, str]]:
-    """Statements that have a text below them."""
+    """Statements followed by a docstring."""
     for statement, following in pairwise(body):
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             yield statement, inspect.cleandoc(str(following.value.value))

@@ -1,4 +1,4 @@
-"""Signatures as they are shown: with their types as they are written in the source."""
+"""Signatures for display, with types as written in the source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def signature_of(thing: Any, name: str) -> str:
-    """How a function or a class is called; its name alone where nobody can tell."""
+    """The call of a function or a class; only its name if there is no signature."""
     try:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
@@ -20,7 +20,7 @@ def signature_of(thing: Any, name: str) -> str:
 
 
 def method_signature(name: str, member: Any, function: Callable[..., Any]) -> str:
-    """How a method is called: without ``self``, and with ``with`` where it is for one."""
+    """The call of a method: without ``self``, and with ``with`` for a context manager."""
     signature = inspect.signature(function)
     if not isinstance(member, staticmethod):
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
@@ -29,7 +29,7 @@ def method_signature(name: str, member: Any, function: Callable[..., Any]) -> st
     is_generator, is_async = inspect.isgeneratorfunction(wrapped), inspect.isasyncgenfunction(wrapped)
     if wrapped is function or not (is_generator or is_async):
         return f"{word}{name}{shown_signature(signature)}"
-    # Its decorator is one of contextlib: it is for a `with` statement, which binds what it yields.
+    # Decorated by contextlib: it is called in a `with` statement, which binds the yielded value.
     shown = re.sub(r" -> (?:Async)?Iterator\[(.+)\]$", r" -> \1", shown_signature(signature))
     return f"{'async with' if is_async else 'with'} {name}{shown}"
 
@@ -47,7 +47,7 @@ def shown_signature(signature: inspect.Signature) -> str:
 
 
 class _Raw:
-    """An annotation that is shown as it is."""
+    """An annotation that is displayed verbatim."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -57,7 +57,7 @@ class _Raw:
 
 
 def type_of(annotation: Any) -> str:
-    """A type without the modules of its parts."""
+    """A type without the module names of its parts."""
     if not isinstance(annotation, str):
         annotation = inspect.formatannotation(annotation)
     plain = re.sub(r"ForwardRef\('([^']+)'(?:, module='[^']+')?\)", r"\1", annotation)
@@ -65,6 +65,6 @@ def type_of(annotation: Any) -> str:
 
 
 def returned_type(function: Callable[..., Any]) -> str:
-    """What a function says that it returns."""
+    """The declared return type of a function."""
     returns = inspect.signature(function).return_annotation
     return "" if returns is inspect.Signature.empty else type_of(returns)

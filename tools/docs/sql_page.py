@@ -54,7 +54,7 @@ _FUNCTIONS = """
     where p.pronamespace = 'pgsched'::regnamespace
     order by p.proname <> 'schedule', p.proname, identity
 """
-# A partition repeats the constraints of its table, and what is not null has no name that anybody gave it.
+# A partition repeats the constraints of its table, and the names of not-null constraints are generated.
 _CONSTRAINTS = """
     select c.conname::text as name,
       case c.contypid when 0 then r.relname else null end as table, t.typname::text as domain,
@@ -83,13 +83,13 @@ _INDEXES = """
 
 
 def sql_page(dsn: str) -> str:
-    """The page, of a migrated database."""
+    """Write the page for a migrated database."""
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         return page(INTRODUCTION, *_tables(connection), *_functions(connection), *_rules(connection))
 
 
 def uncommented(dsn: str) -> list[str]:
-    """What users meet in the schema and nobody has said a word about."""
+    """Yield the user-visible objects of the schema without a comment."""
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         relations = _ask(connection, _RELATIONS)
         silent = [f"table {one['name']}" for one in relations if not one["comment"]]
@@ -120,7 +120,7 @@ def _tables(connection: psycopg.Connection[Row]) -> list[str]:
     parts = [
         "## Tables and views",
         table(
-            ("name", "kind", "what it holds"),
+            ("name", "kind", "contents"),
             [
                 (f"[`{name}`](#{anchor(name)})", _kind(one), one["comment"])
                 for name, one in zip(names, relations, strict=True)
@@ -138,7 +138,7 @@ def _tables(connection: psycopg.Connection[Row]) -> list[str]:
                 "Columns that pgsched maintains:",
                 _column_table([column for column in columns if column["name"] not in public]),
             ]
-        elif kept <= {column["name"] for column in columns}:  # rows of it, kept elsewhere
+        elif kept <= {column["name"] for column in columns}:  # its rows, kept elsewhere
             parts += [
                 "The columns of [`pgsched.tasks`](#pgschedtasks), and:",
                 _column_table([column for column in columns if column["name"] not in kept]),
@@ -155,7 +155,7 @@ def _kind(relation: Row) -> str:
 
 
 def _public_columns() -> list[str]:
-    """The columns of tasks that producers may insert: ``grant_rights`` has the list."""
+    """The columns of tasks that producers may insert, from the list in ``grant_rights``."""
     text = (CHECKOUT / "sql" / "queries" / "grant_rights.sql").read_text(encoding="utf-8")
     found = re.search(r"public_columns constant text := '([^']+)'", text)
     assert found is not None
@@ -192,7 +192,7 @@ def plain_default(expression: str) -> str:
 
 
 def short_type(name: str) -> str:
-    """A type as people write it."""
+    """A type in its usual notation."""
     return name.replace("timestamp with time zone", "timestamptz").replace("pgsched.", "")
 
 
@@ -234,13 +234,13 @@ def _sentence(function: Row, beginning: str) -> str:
 
 
 def _told(comment: str) -> tuple[str, dict[str, str]]:
-    """What a comment says of the function, and of its arguments: each has a line ``name: meaning``."""
+    """The description of a function, and its arguments: each has a line ``name: meaning`` in the comment."""
     first, *lines = comment.split("\n")
     return first, dict(line.split(": ", 1) for line in lines)
 
 
 def _inputs(function: Row) -> list[tuple[str, str, str]]:
-    """Name, type and default of each argument that goes in."""
+    """Name, type and default of each input argument."""
     modes = function["modes"] or ["i"] * len(function["types"])
     of_all = zip(function["names"] or [""] * len(modes), function["types"], modes, strict=True)
     inputs = [(name, short_type(kind)) for name, kind, mode in of_all if mode in ("i", "b", "v")]
@@ -310,5 +310,5 @@ def _rules(connection: psycopg.Connection[Row]) -> list[str]:
 
 
 def _indexed(definition: str) -> str:
-    """What an index holds, without its name and table."""
+    """The columns and condition of an index, without its name and table."""
     return re.sub(r" WITH \([^)]*\)", "", re.sub(r"^.* USING (?:btree )?", "", definition))

@@ -18,17 +18,17 @@ SITE = CHECKOUT / "site"
 
 
 def main() -> int:
-    """Run one command, and return its exit code."""
+    """Run one command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.docs_site", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     builds = commands.add_parser("build", help="build site/; warnings and broken links fail it")
-    builds.add_argument("--external", action="store_true", help="list the addresses of others that the pages link to")
-    serves = commands.add_parser("serve", help="show the site, and build it again when a page changes")
+    builds.add_argument("--external", action="store_true", help="list the external addresses that the pages link to")
+    serves = commands.add_parser("serve", help="serve the site, and rebuild it when a page changes")
     serves.add_argument("--address", default="127.0.0.1:8000", help="host and port (default: %(default)s)")
     publishes = commands.add_parser("publish", help="build a version into a folder of versions")
     publishes.add_argument("folder", type=Path, help="as a checkout of the branch gh-pages")
-    publishes.add_argument("--version", required=True, help="of the release, as 1.2")
-    publishes.add_argument("--revision", help="the tag or branch that links to the repository lead to (default: v1.2)")
+    publishes.add_argument("--version", required=True, help="the version to build, such as 1.2")
+    publishes.add_argument("--revision", help="the tag or branch for links to the repository (default: v1.2)")
     given = parser.parse_args()
     try:
         if given.command == "serve":

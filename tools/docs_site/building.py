@@ -20,11 +20,11 @@ STAGE: Final = CHECKOUT / "build" / "docs-site"
 
 
 class SiteError(Exception):
-    """The site could not be built, or is not as it must be."""
+    """The site could not be built, or has faults."""
 
 
 def build(site: Path, *, stage_in: Path = STAGE, version: str | None = None, revision: str | None = None) -> None:
-    """Build the site into a folder, which is replaced. Raises SiteError with all that is wrong.
+    """Build the site into a folder, which is replaced. Raises SiteError with all faults.
 
     With a `version` the site is one of several under the site's address, and has a menu of them.
     """
@@ -56,6 +56,6 @@ def _run_zensical(config: Path, version: str | None) -> None:
         text=True,
         check=False,
     )
-    output = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)  # without its colours
+    output = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)  # without colours
     if done.returncode != 0 or "warning" in output.lower():
         raise SiteError(f"Zensical reports:\n{output.split('Traceback', 1)[0]}")

@@ -1,4 +1,4 @@
-"""A Python-Markdown extension for pages that are written for GitHub: the same anchors of headings, the same lists."""
+"""A Python-Markdown extension for pages that are written for GitHub: the same heading anchors, the same lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.docs.markdown import anchor
 
 HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 INDENT: Final = 4
-"""How far Python-Markdown wants the content of a list's item to be indented."""
+"""The indent that Python-Markdown requires for the content of a list item."""
 _ITEM: Final = re.compile(r"(?:[-*+]|\d+\.) ")
 
 
@@ -36,11 +36,11 @@ class GitHubHeadings(Treeprocessor):
 
 
 class GitHubLists(Preprocessor):
-    """Indents the content of items as far as Python-Markdown wants it: on GitHub it begins below the item's text."""
+    """Widens the indent of item content for Python-Markdown: on GitHub it starts below the item's text."""
 
     def run(self, lines: list[str]) -> list[str]:
-        """Widen the indent of every line below an item until a line that is not indented."""
-        width = 0  # of the item's marker; 0 outside of lists
+        """Widen the indent of every line below an item, up to the next line that is not indented."""
+        width = 0  # of the item's marker; 0 outside lists
         fenced = False
         found = []
         for line in lines:
@@ -56,7 +56,7 @@ class GitHubLists(Preprocessor):
 
 
 class GitHubMarkdown(Extension):
-    """Both of them."""
+    """The extension with both."""
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Register them: lists before fenced code (25), headings between inline patterns (20) and the contents (5)."""

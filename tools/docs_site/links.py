@@ -1,4 +1,4 @@
-"""Checks a built site: links and anchors lead somewhere, pictures are described, nobody else is asked for anything."""
+"""Checks a built site: links and anchors resolve, images have alt texts, nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 LOADS = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src"), ("video", "src")}
-"""Attributes that a browser follows without being asked."""
+"""Attributes that a browser loads by itself."""
 NAMES_ONLY = ("canonical", "alternate", "prev", "next", "edit", "describedby")
 """Relations of <link> that a browser does not load."""
 EXTERNAL = ("http", "https", "mailto")
@@ -17,7 +17,7 @@ EXTERNAL = ("http", "https", "mailto")
 
 @dataclass(kw_only=True)
 class Page:
-    """What the check needs of one page."""
+    """The parts of a page that the check needs."""
 
     anchors: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
@@ -44,13 +44,13 @@ class _Reader(HTMLParser):
 
 
 def faults(site: Path, site_url: str) -> list[str]:
-    """What is wrong with the links of a built site, as lines. Addresses under `site_url` are the site itself."""
+    """Return the faults of a built site's links, one per line. Addresses under `site_url` belong to the site."""
     pages = {path: _read(path) for path in sorted(site.rglob("*.html"))}
     found: list[str] = []
     for path, page in pages.items():
         here = path.relative_to(site).as_posix()
         base = urljoin(site_url, here)
-        found += [f"{here}: the picture {source} has no text" for source in page.undescribed]
+        found += [f"{here}: the picture {source} has no alt text" for source in page.undescribed]
         for link in [*page.links, *page.loads]:
             loaded = link in page.loads
             if loaded and link.startswith("data:"):
@@ -76,23 +76,23 @@ def external_links(site: Path, site_url: str) -> set[str]:
 
 
 def malformed(address: str) -> str | None:
-    """What is wrong with an external address, by its form alone; None when nothing is."""
+    """Return the fault of an external address, judged by its form alone; None for a valid one."""
     try:
         parts = urlsplit(address)
-        parts.port  # noqa: B018 - raises for what is no port
+        parts.port  # noqa: B018 - raises for an invalid port
     except ValueError as error:
-        return f"is no address: {error}"
+        return f"is not an address: {error}"
     if parts.scheme not in EXTERNAL:
         return f"has the scheme {parts.scheme or 'none'!r}, not one of {', '.join(EXTERNAL)}"
     if any(sign in address for sign in " <>\"'`{}|\\^"):
-        return "has a character that addresses must not have"
+        return "has a character that addresses must not contain"
     if parts.scheme != "mailto" and not parts.hostname:
         return "names no host"
     return None
 
 
 def _misses(site: Path, path: str, pages: dict[Path, Page]) -> str | None:
-    """Why an address within the site leads nowhere; None when it leads somewhere."""
+    """Return why an address within the site does not resolve; None when it does."""
     parts = urlsplit(path)
     file = site / unquote(parts.path)
     if file.is_dir():
@@ -100,7 +100,7 @@ def _misses(site: Path, path: str, pages: dict[Path, Page]) -> str | None:
     if not file.is_file():
         return "leads to no file"
     anchor = unquote(parts.fragment)
-    # The theme's own switches are named __search and the like.
+    # The theme's own switches have names such as __search.
     if anchor and file in pages and anchor not in pages[file].anchors:
         return "leads to no heading"
     return None
@@ -114,5 +114,5 @@ def _read(path: Path) -> Page:
 
 
 def lines(found: list[str]) -> Iterator[str]:
-    """Faults, each once: the navigation repeats itself on every page."""
+    """Faults, each only once: the navigation repeats itself on every page."""
     yield from dict.fromkeys(found)

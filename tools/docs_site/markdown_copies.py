@@ -1,7 +1,7 @@
 """The pages as Markdown, for programs that read: llms.txt, llms-full.txt, and page.md beside each page.html.
 
-Zensical writes files of these names from the pages' HTML. These replace them: they hold what is in docs/, unchanged but
-for links that lead out of it.
+Zensical writes files of these names from the pages' HTML. These replace them: they contain the text of docs/, in which
+only links that leave docs/ are changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tools.docs_site.staging import description, title, without_front_matter
 
 
 def write_markdown(site: Path, staged: Path, project: Project, *, url: str) -> None:
-    """Write all of them into a built site, from the staged pages. `url` is where this site will be served."""
+    """Write all of them into a built site, from the staged pages. `url` is the future address of this site."""
     texts = {page: without_front_matter((staged / page).read_text(encoding="utf-8")) for page in project.pages}
     for page, text in texts.items():
         (site / page).write_text(text, encoding="utf-8")
@@ -22,7 +22,7 @@ def write_markdown(site: Path, staged: Path, project: Project, *, url: str) -> N
 
 
 def index(project: Project, texts: dict[str, str], *, url: str) -> str:
-    """llms.txt: what the project is, then each page with its first sentence."""
+    """llms.txt: a description of the project, then each page with its first sentence."""
     parts = [f"# {project.name}", f"> {project.description}", f"Everything in one file: {url}llms-full.txt"]
     for section, pages in project.sections.items():
         lines = [f"- [{title(texts[page])}]({url}{page}): {description(texts[page])}" for page in pages]

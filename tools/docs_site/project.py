@@ -1,4 +1,4 @@
-"""The project of the site as its settings describe it: its addresses and its navigation."""
+"""The settings of the site's project: its addresses and its navigation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCS: Final = CHECKOUT / "docs"
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """What the build needs of zensical.toml, with the addresses of pyproject.toml where that has some."""
+    """The settings from zensical.toml that the build needs, with the addresses of pyproject.toml where it has some."""
 
     name: str
     description: str
@@ -26,11 +26,11 @@ class Project:
     config: str
     """The text of zensical.toml with these addresses."""
     sections: dict[str, list[str]]
-    """The pages of each part of the navigation, in their order. A page outside of all parts is a part of its own."""
+    """The pages of each part of the navigation, in order. A page outside all parts is a part of its own."""
 
     @classmethod
     def read(cls, config: Path = CONFIG, package: Path = PACKAGE) -> Self:
-        """Read both files. Raises KeyError where a setting is missing."""
+        """Read both files. Raises KeyError for a missing setting."""
         text = config.read_text(encoding="utf-8")
         settings = tomllib.loads(text)["project"]
         urls = tomllib.loads(package.read_text(encoding="utf-8"))["project"].get("urls", {})

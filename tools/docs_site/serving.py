@@ -1,4 +1,4 @@
-"""Shows the site while somebody writes: stages a page again when it changes; Zensical builds and reloads it."""
+"""Serves the site during editing: stages a page again when it changes; Zensical rebuilds and reloads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_SECONDS: Final = 0.5
 
 
 def serve(address: str) -> int:
-    """Serve until Ctrl-C, and return the exit code of Zensical. New pages and settings need a new start."""
+    """Serve until Ctrl-C; return the exit code of Zensical. New pages and settings require a restart."""
     project = Project.read()
     config = stage(STAGE, project, revision=project.branch)
     seen = _times()

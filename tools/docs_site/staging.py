@@ -1,4 +1,4 @@
-"""Copies docs/ to where the site is built from, with links that leave docs/ turned into addresses of the repository."""
+"""Copies docs/ to the build folder of the site; links that leave docs/ become addresses of the repository."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _VERSIONS: Final = (
 
 
 class BadLink(Exception):
-    """A link of a page that leads out of docs/ and to no file of the checkout."""
+    """A link of a page leads out of docs/, but to no file of the checkout."""
 
 
 def stage(folder: Path, project: Project, *, revision: str, versioned: bool = False) -> Path:
-    """Write the sources of the site into a folder, and return the configuration to build them with.
+    """Write the sources of the site into a folder; return the configuration to build them with.
 
-    `revision` is the branch or tag that links to the repository lead to. Raises BadLink, and FileNotFoundError when
-    mermaid is not installed.
+    `revision` is the branch or tag for links to the repository. Raises BadLink, and FileNotFoundError when mermaid is
+    not installed.
     """
     pages = folder / "docs"
     shutil.rmtree(folder, ignore_errors=True)
@@ -55,7 +55,7 @@ def stage(folder: Path, project: Project, *, revision: str, versioned: bool = Fa
 
 
 def restage(source: Path, folder: Path, project: Project, *, revision: str) -> None:
-    """Write one page or picture of docs/ into a staged folder; other files are left out."""
+    """Write one page or picture of docs/ into a staged folder; other files are skipped."""
     if source.suffix == ".md":
         text = with_repository_links(source.read_text(encoding="utf-8"), project, revision=revision, page=source)
         text = with_titles(text)
@@ -65,7 +65,7 @@ def restage(source: Path, folder: Path, project: Project, *, revision: str) -> N
 
 
 def with_repository_links(text: str, project: Project, *, revision: str, page: Path) -> str:
-    """Replace each link that leaves docs/ by the file's address in the repository; code stays as it is."""
+    """Replace each link that leaves docs/ by the file's address in the repository; code stays unchanged."""
 
     def address(target: str) -> str:
         path, hash_sign, name = target.partition("#")
@@ -83,7 +83,7 @@ def with_repository_links(text: str, project: Project, *, revision: str, page: P
 
 
 def with_titles(text: str) -> str:
-    """Put the title of a page where its file's name stands: as [upgrades.md](upgrades.md), or as docs/upgrades.md."""
+    """Replace a page's file name, as in [upgrades.md](upgrades.md) or docs/upgrades.md, by its title."""
 
     def titled(link: re.Match[str]) -> str:
         name, heading = link["linked"] or link["named"], link["heading"] or link["of_named"] or ""
@@ -94,7 +94,7 @@ def with_titles(text: str) -> str:
 
 
 def outside_of_code(text: str, change: Callable[[str], str]) -> str:
-    """Change a page outside of its fenced blocks."""
+    """Change a page outside its fenced blocks."""
     return "".join(part if index % 2 else change(part) for index, part in enumerate(_FENCED.split(text)))
 
 
@@ -113,15 +113,15 @@ def description(text: str) -> str:
 
 
 def title(text: str) -> str:
-    """A page's first heading. Raises ValueError for a page that does not begin with one."""
+    """A page's first heading. Raises ValueError for a page that does not start with one."""
     first = text.split("\n", 1)[0]
     if not first.startswith("# "):
-        raise ValueError(f"a page must begin with its title, got {first!r}")
+        raise ValueError(f"a page must start with its title, got {first!r}")
     return first.removeprefix("# ").replace("`", "").strip()
 
 
 def without_front_matter(text: str) -> str:
-    """A staged page as it stands in docs/, but for its links."""
+    """A staged page as in docs/, except for its links."""
     return re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
 
 

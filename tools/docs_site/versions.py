@@ -1,7 +1,7 @@
-"""Several versions of the site side by side, in the layout of mike, which the theme's menu of versions reads.
+"""Several versions of the site side by side, in the layout of mike, which the theme's version menu reads.
 
-A folder of versions holds one folder for each, ``latest`` as a link to the newest, ``versions.json``, and an
-``index.html`` and ``404.html`` that lead to the newest. The fork of mike that works with Zensical is on no package
+A folder of versions contains a folder for each, ``latest`` as a link to the newest, ``versions.json``, and an
+``index.html`` and ``404.html`` that lead to the newest. The fork of mike that works with Zensical is not on any package
 index.
 """
 
@@ -25,9 +25,9 @@ _TO_LATEST: Final = """<!doctype html>
 
 
 def add_version(versions: Path, site: Path, version: str) -> None:
-    """Put a site that was built with a version beside the others. Raises ValueError for what is no version."""
+    """Add a site that was built with a version to the others. Raises ValueError for an invalid version."""
     if not _VERSION.fullmatch(version):
-        raise ValueError(f"version must be numbers with dots, as 1.2, got {version!r}")
+        raise ValueError(f"version must be numbers with dots, such as 1.2, got {version!r}")
     versions.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(versions / version, ignore_errors=True)
     shutil.copytree(site, versions / version)

@@ -1,4 +1,4 @@
-"""sql/schema.sql, the schema as a book: ``python -m tools.schema_book`` writes it from what the migrations make."""
+"""sql/schema.sql, the whole schema as one file, generated from the migrations: ``python -m tools.schema_book``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.schema_book.catalog import Catalog
 
 FILE: Final = Path(__file__).parent.parent.parent / "sql" / "schema.sql"
 MAJOR: Final = 18
-"""The version of PostgreSQL that the file is written with: another may print the same expression otherwise."""
+"""The PostgreSQL version that the file is generated with: others may print the same expression differently."""
 
 
 def schema_book(dsn: str) -> str:

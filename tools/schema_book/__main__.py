@@ -11,7 +11,7 @@ from tools.schema_book import FILE, schema_book
 
 
 def main() -> None:
-    """Migrate an empty database and write down what came of it."""
+    """Migrate an empty database and write its schema."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder) / "data") as server:
         migrate(server.dsn)
         FILE.write_text(schema_book(server.dsn), encoding="utf-8")

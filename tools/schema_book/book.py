@@ -1,4 +1,4 @@
-"""sql/schema.sql: the schema as one file, to be read from the beginning."""
+"""sql/schema.sql: the schema as one file, in reading order."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from tools.schema_book.text import (
 )
 
 INTRODUCTION: Final = """\
--- The schema of pgsched, to be read: what the migrations make of an empty database. `make schema` writes this file, and
--- the tests keep it equal to the migrations. No program runs it: `pgsched migrate` does what migrations/ says.
+-- The schema of pgsched, for reading: the result of the migrations on an empty database. `make schema` writes it,
+-- and tests keep it equal to the migrations. No program runs it: `pgsched migrate` runs migrations/.
 --
--- 1. What types check   2. Types   3. Tables and their indexes   4. Views   5. Functions   6. Triggers   7. Rights
+-- 1. Checks of types   2. Types   3. Tables and their indexes   4. Views   5. Functions   6. Triggers   7. Rights
 -- 8. Comments
 --
--- Not in it: rows, the daily partitions of the history, and the roles with their rights (queries/grant_rights.sql)."""
+-- Left out: rows, the daily partitions of the history, and the roles with their rights (queries/grant_rights.sql)."""
 
-# Functions of SQL name what stands below them.
+# SQL functions mention functions that are defined below them.
 PREAMBLE: Final = """\
 set check_function_bodies = off;
 
 create schema pgsched;"""
 
 _COMMENT_COLUMN: Final = 64
-"""Where the comments of columns begin, unless all definitions of a table are shorter."""
+"""The column in which comments start, unless all definitions of a table are shorter."""
 _VOLATILE: Final = {"i": "immutable", "s": "stable", "v": ""}
 _PARALLEL: Final = {"s": "parallel safe", "r": "parallel restricted", "u": ""}
 
 
 class Book:
-    """Writes the chapters, and gathers the comments for the last one."""
+    """Writes the chapters, and collects the comments for the last one."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -71,7 +71,7 @@ class Book:
         parts = [
             INTRODUCTION,
             PREAMBLE,
-            *_chapter(1, "What types check", checking),
+            *_chapter(1, "Checks of types", checking),
             *_chapter(2, "Types", map(self._type, self._catalog.ask(TYPES))),
             _heading(3, "Tables and their indexes"),
             *_by_subject(TABLES_BY_SUBJECT, relations, self._table),
@@ -82,7 +82,7 @@ class Book:
             *_chapter(6, "Triggers", self._triggers()),
             *_chapter(7, "Rights", self._rights()),
             _heading(8, "Comments"),
-            "-- What stands beside the objects above, where psql and docs/reference_sql.md find it.",
+            "-- Comments on the objects above, which psql and docs/reference_sql.md show.",
             "\n".join(self._comment_statements()),
         ]
         return "\n\n".join(parts) + "\n"
@@ -134,7 +134,7 @@ class Book:
         return "\n".join(lines)
 
     def _columns(self, name: str, oid: int) -> list[list[str]]:
-        """The columns of a table, each in lines without the comma at its end."""
+        """The columns of a table, each as lines without the trailing comma."""
         columns = self._catalog.ask(COLUMNS, oid)
         definitions = [_definition(column) for column in columns]
         at = min(_COMMENT_COLUMN, max(len(one) for one in definitions) + 5)
@@ -145,7 +145,7 @@ class Book:
         return found
 
     def _constraints(self, owner: str, oid: int) -> list[list[str]]:
-        """The rules of a table or a domain, each in lines."""
+        """The constraints of a table or a domain, each as lines."""
         found = []
         for rule in self._catalog.ask(CONSTRAINTS, oid):
             self._note(f"constraint {rule['name']} on {owner}", rule["comment"])
@@ -214,7 +214,7 @@ class Book:
     # Rights.
 
     def _rights(self) -> Iterator[str]:
-        yield "-- A function is for those who were given the right to call it."
+        yield "-- Only roles that were granted the right may call functions."
         yield "revoke execute on all functions in schema pgsched from public;"
         public = [f"pgsched.{row['name']}" for row in self._catalog.ask(FUNCTIONS) if row["public"]]
         yield "\n".join(["grant execute on function", *filled(public, "  "), "to public;"])
@@ -245,7 +245,7 @@ def _heading(number: int, title: str) -> str:
 
 
 def _by_name(functions: Sequence[Row]) -> dict[str, Row]:
-    """Functions by their names; of those of one name the second and further ones have a number behind it."""
+    """Functions by name; of overloaded ones, the second and further ones get a number suffix."""
     found: dict[str, Row] = {}
     for row in functions:
         number = sum(other["name"] == row["name"] for other in found.values())
@@ -254,11 +254,11 @@ def _by_name(functions: Sequence[Row]) -> dict[str, Row]:
 
 
 def _by_subject(subjects: Sequence[Subject], rows: dict[str, Row], write: Callable[[Row], str]) -> Iterator[str]:
-    """Write each row under its subject. Raises ValueError unless every row stands in just one."""
+    """Write each row under its subject. Raises ValueError unless every row has exactly one."""
     listed = [name for subject in subjects for name in subject.names]
     wrong = set(listed) ^ set(rows) or {name for name in listed if listed.count(name) > 1}
     if wrong:
-        raise ValueError(f"tools/schema_book/subjects.py must name once each, and only, what there is: {sorted(wrong)}")
+        raise ValueError(f"tools/schema_book/subjects.py must name each existing object exactly once: {sorted(wrong)}")
     for subject in subjects:
         yield "\n".join([f"-- {subject.title} " + "-" * (WIDTH - len(subject.title) - 4), *remark(subject.about)])
         for name in subject.names:
@@ -277,7 +277,7 @@ def _definition(column: Row) -> str:
 
 
 def _beside(definition: str, comment: list[str]) -> list[str]:
-    """A column and its comment: on one line if they fit, else the comment goes on below."""
+    """A column and its comment: on one line if they fit, otherwise the comment continues below."""
     if not comment:
         return [definition]
     at = len(comment[0]) - len(comment[0].lstrip())
@@ -287,7 +287,7 @@ def _beside(definition: str, comment: list[str]) -> list[str]:
 
 
 def _lined(elements: list[list[str]]) -> list[str]:
-    """Elements of a list in parentheses, each in lines: with commas, which come before a comment."""
+    """Elements of a list in parentheses, as lines: with commas, placed before a comment."""
     for element in elements[:-1]:
         _add_comma(element)
     return [line for element in elements for line in element]
@@ -307,7 +307,7 @@ def _option(text: str) -> str:
 
 
 def _returns(text: str) -> list[str]:
-    """The end of a function's head: a table that it returns, in lines."""
+    """The end of a function's head: the table that it returns, as lines."""
     start, opened, columns = text.partition(" table(")
     if not opened or len(text) <= WIDTH:
         return [text.replace(" table(", " table (")]
@@ -329,7 +329,7 @@ def _setting(text: str) -> str:
 
 
 def _query(text: str) -> list[str]:
-    """A query as PostgreSQL prints it, with as many columns on a line as fit."""
+    """A query as PostgreSQL prints it, with as many columns per line as fit."""
     lines: list[str] = []
     for raw in text.splitlines():
         line = raw.rstrip()

@@ -1,4 +1,4 @@
-"""What a database's catalogs say of the schema pgsched, in an order that does not depend on the server.
+"""Reads the schema pgsched from the catalogs of a database, in an order that does not depend on the server.
 
 Partitions of single days are left out: workers create and drop them.
 """
@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 Row = dict[str, Any]
 
-# A domain stands where `tasks` first uses it, a composite type behind the domains.
+# Domains are ordered by their first use in `tasks`, composite types follow the domains.
 TYPES: Final = """
     select t.oid, t.typname::text as name, t.typtype::text as kind, t.typrelid, t.typnotnull as not_null, t.typdefault,
       format_type(nullif(t.typbasetype, 0), t.typtypmod) as base
@@ -37,7 +37,7 @@ RELATIONS: Final = """
       and coalesce(pg_get_expr(c.relpartbound, c.oid), 'DEFAULT') = 'DEFAULT'
     order by c.relname
 """
-# Those that somebody made: one of an identity column belongs to the column.
+# Only explicit sequences: that of an identity column belongs to the column.
 SEQUENCES: Final = """
     select c.relname::text as name, quote_ident(a.attname) as column
     from pg_depend d
@@ -55,7 +55,7 @@ COLUMNS: Final = """
     where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
     order by a.attnum
 """
-# Keys before rules. A rule `not null` stands at its column.
+# Keys before checks. A not-null constraint is written at its column.
 CONSTRAINTS: Final = """
     select k.conname::text as name, k.contype::text as kind, pg_get_constraintdef(k.oid, true) as definition,
       obj_description(k.oid, 'pg_constraint') as comment
@@ -94,7 +94,7 @@ TRIGGERS: Final = """
     where c.relnamespace = 'pgsched'::regnamespace and not g.tgisinternal and not c.relispartition
     order by c.relname, g.tgtype & 2 = 0, g.tgname
 """
-# What everybody may do with a table, a view or the schema; what roles may do belongs to the server.
+# Rights of PUBLIC on tables, views and the schema; the rights of roles belong to the server.
 PUBLIC_RIGHTS: Final = """
     select c.relname::text as name, string_agg(lower(a.privilege_type), ', ' order by a.privilege_type) as rights
     from pg_class c
@@ -110,7 +110,7 @@ class Catalog:
 
     def __init__(self, dsn: str) -> None:
         self._connection = psycopg.connect(dsn, row_factory=dict_row)
-        # Every name of ours is written with its schema, whatever the database's path is.
+        # All our names are printed with their schema, whatever the database's search_path is.
         self._connection.execute("set search_path = pg_catalog")
 
     def __enter__(self) -> Catalog:

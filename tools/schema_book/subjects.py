@@ -1,4 +1,4 @@
-"""In which order the book tells of tables and functions, and what each part is about."""
+"""The order in which the book presents tables and functions, and a description of each part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 
 class Subject(NamedTuple):
-    """Things that belong together, in the order in which they are told of."""
+    """Objects that belong together, in their order of presentation."""
 
     title: str
     about: str
@@ -14,17 +14,17 @@ class Subject(NamedTuple):
 
 
 CHECKING: Final = ("is_forward", "read_day", "are_days")
-"""The functions that types and tables check with: they must be there first."""
+"""Functions that types and tables use in checks: they must be defined first."""
 
 TABLES_BY_SUBJECT: Final = (
     Subject(
         "Tasks",
-        "The one table that programs insert into, and what belongs to a row of it.",
+        "The one table that programs insert into, and the tables about its rows.",
         ("tasks", "dependencies", "archived_tasks"),
     ),
     Subject(
         "History",
-        "What became of each attempt. Partitioned by day, so that retention drops partitions instead of deleting rows.",
+        "The result of each attempt. Partitioned by day, so that retention drops partitions instead of deleting rows.",
         (
             "executions",
             "executions_default",
@@ -36,7 +36,7 @@ TABLES_BY_SUBJECT: Final = (
     ),
     Subject(
         "Durable runs",
-        "What durable handlers record: their runs, the steps of these, and the events that were sent to them.",
+        "What durable handlers record: their runs, the runs' steps, and the events sent to them.",
         ("durable_runs", "durable_steps", "durable_steps_default", "durable_events"),
     ),
     Subject(
@@ -46,16 +46,18 @@ TABLES_BY_SUBJECT: Final = (
     ),
     Subject(
         "Workers",
-        "What workers say of themselves and of what they found.",
+        "What workers report about themselves and what they found.",
         ("workers", "worker_hosts", "set_aside", "watchdog"),
     ),
-    Subject("The register", "What workers say of the handlers of the application.", ("handlers", "task_defaults")),
     Subject(
-        "What is counted of the history",
-        "Sums that upkeep keeps, so that nobody counts executions to look at a day.",
+        "The register", "What workers report about the handlers of the application.", ("handlers", "task_defaults")
+    ),
+    Subject(
+        "Statistics of the history",
+        "Aggregates that upkeep maintains, so that showing a day does not count executions.",
         ("type_counts", "error_groups", "error_counts", "roll_up_state", "handler_versions"),
     ),
-    Subject("Time", "What schedules are computed by.", ("calendars", "timezones", "zone_rules")),
+    Subject("Time", "Inputs for computing schedules.", ("calendars", "timezones", "zone_rules")),
     Subject("Locks", "Named locks for programs.", ("locks",)),
     Subject(
         "Administration", "", ("settings", "audit_log", "bulk_changes", "revoked_sessions", "saved_views", "migrations")
@@ -64,8 +66,8 @@ TABLES_BY_SUBJECT: Final = (
 
 VIEWS_BY_SUBJECT: Final = (
     Subject(
-        "What everybody may see",
-        "Each shows a role the rows that concern it.",
+        "Views for all roles",
+        "Each shows a role only the rows that it may see.",
         (
             "visible_tasks",
             "departed_tasks",
@@ -86,7 +88,7 @@ VIEWS_BY_SUBJECT: Final = (
 FUNCTIONS_BY_SUBJECT: Final = (
     Subject(
         "Scheduling and changing tasks",
-        "What programs in any language call.",
+        "Called by programs in any language.",
         (
             "schedule",
             "schedule_by_key",
@@ -122,7 +124,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Inserting and editing a row",
-        "What triggers do with each INSERT and UPDATE of pgsched.tasks.",
+        "Triggers for each INSERT and UPDATE of pgsched.tasks.",
         (
             "prepare_task",
             "guard_task",
@@ -140,7 +142,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "The register",
-        "What handlers and queues say of all of their tasks, and what becomes of types that nobody has registered.",
+        "Defaults that handlers and queues set for their tasks, and the treatment of types without a registration.",
         (
             "register",
             "with_version",
@@ -157,7 +159,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Booking the ticks of schedules",
-        "The first tick is booked by the INSERT, the next one by the finish of the one before, and anew by an edit.",
+        "The INSERT books the first tick, each finish the next one, and an edit rebooks.",
         (
             "book_new",
             "book_task",
@@ -177,7 +179,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Cron expressions",
-        "Fields become sets of bits; a walk jumps from field to field on the wall clock.",
+        "Fields become bit sets; a search jumps from field to field on the wall clock.",
         (
             "read_cron",
             "cron_problem",
@@ -199,7 +201,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Intervals and time zones",
-        "Ticks at an interval, the changes of the clocks, and new rules of zones.",
+        "Ticks at an interval, clock changes, and new rules of time zones.",
         (
             "next_interval_ticks",
             "grid_tick",
@@ -216,7 +218,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Workflows",
-        "Tasks that wait for others, and groups that make their own children.",
+        "Tasks that wait for others, and groups that create their own children.",
         (
             "settle",
             "settle_ended",
@@ -246,7 +248,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Durable runs",
-        "Events, and what wakes a run that is suspended.",
+        "Events, and waking suspended runs.",
         (
             "emit",
             "emit 2",
@@ -265,7 +267,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Queues, claims and limits",
-        "Settings, what a claim may take, and claims that count what runs everywhere.",
+        "Settings, the rules of claims, and claims that count running tasks across all workers.",
         (
             "queues_in_use",
             "pause_queue",
@@ -294,12 +296,12 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Claims that fail",
-        "The way of a worker around rows that the database lets nobody claim.",
+        "How a worker gets around rows that the database does not let it claim.",
         ("try_claims", "bury_unclaimed", "expire_tasks"),
     ),
     Subject(
         "Retention",
-        "The history goes by whole days, finished tasks in small batches or when they are completed.",
+        "The history is dropped by whole days; finished tasks are deleted in small batches, or on completion.",
         (
             "leave",
             "remember",
@@ -320,8 +322,8 @@ FUNCTIONS_BY_SUBJECT: Final = (
         ),
     ),
     Subject(
-        "What is counted of the history",
-        "Upkeep counts the history once; people ask for sums.",
+        "Statistics of the history",
+        "Upkeep counts the history once; queries read the sums.",
         (
             "type_stats",
             "type_history",
@@ -341,7 +343,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         ),
     ),
     Subject("Locks", "Named locks for programs.", ("lock", "renew_lock", "unlock", "refuse_lock")),
-    Subject("The web face", "What people who look at the dashboard leave behind.", ("revoke_session",)),
+    Subject("The dashboard", "Sessions that its users have ended.", ("revoke_session",)),
     Subject(
         "The worker protocol",
         "What a worker in another language calls: docs/worker_protocol.md.",
@@ -370,7 +372,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "For programs of earlier releases",
-        "What nothing above calls any more.",
+        "No longer called by anything above.",
         ("claim_apart", "claim_from", "pick_by_turns", "due_of_keys", "delete_finished"),
     ),
 )

@@ -1,4 +1,4 @@
-"""How the book writes SQL: in lower case, with the short names of types, in lines of at most 120 characters."""
+"""How the book formats SQL: in lower case, with short names of types, in lines of at most 120 characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHORT: Final = {"timestamp with time zone": "timestamptz", "timestamp without t
 
 
 def plain(expression: str) -> str:
-    """Return what PostgreSQL prints as a person writes it."""
+    """Return PostgreSQL's output in its usual written form."""
     expression = _outside_literals(expression, _lower)
     expression = re.sub(rf"({_LITERAL})::text\b(?!\[)", r"\1", expression)
     literals = rf"{_LITERAL}(?:, {_LITERAL})*"
@@ -36,24 +36,24 @@ def _outside_literals(text: str, change: Callable[[str], str]) -> str:
 
 
 def literal(text: str) -> list[str]:
-    """Return text as a literal, in lines: a long one in pieces, which SQL joins. Line breaks of the text stay."""
+    """Return text as a literal, in lines: a long one in pieces, which SQL concatenates. The text's line breaks stay."""
     quoted = text.replace("'", "''")
     if "\n" in quoted:
         return f"'{quoted}'".split("\n")
-    # A piece must not end between the two quotes of one.
+    # A piece must not end between two doubled quotes.
     pieces = textwrap.wrap(text, WIDTH - 10, drop_whitespace=False, break_on_hyphens=False)
     return ["'" + piece.replace("'", "''") + "'" for piece in pieces]
 
 
 def remark(text: str | None, indent: str = "") -> list[str]:
-    """Return text as lines of a comment."""
+    """Return text as comment lines."""
     width = WIDTH - len(indent) - 3
     lines = [line for part in (text or "").splitlines() for line in textwrap.wrap(part, width, break_on_hyphens=False)]
     return [f"{indent}-- {line}" for line in lines]
 
 
 def filled(items: Iterable[str], indent: str) -> list[str]:
-    """Return items in lines that are as long as they may be, each but the last with a comma."""
+    """Return items in lines filled to the width, each but the last with a comma."""
     lines: list[str] = []
     listed = list(items)
     for number, item in enumerate(listed):
@@ -66,7 +66,7 @@ def filled(items: Iterable[str], indent: str) -> list[str]:
 
 
 def broken(text: str, indent: str, *places: str) -> list[str]:
-    """Return one line, or several when it is too long: cut at a place of the first pattern, then at one of the next.
+    """Return one line, or several when it is too long: cut at a match of the first pattern, then of the next.
 
     Literals stay whole.
     """
@@ -85,7 +85,7 @@ def broken(text: str, indent: str, *places: str) -> list[str]:
 
 
 def split_arguments(text: str) -> list[str]:
-    """Return the arguments of a list, in which commas may also stand in parentheses and literals."""
+    """Return the arguments of a list; commas may also occur in parentheses and literals."""
     found, depth, quoted, start = [], 0, False, 0
     for place, letter in enumerate(text):
         if letter == "'":

@@ -57,7 +57,7 @@ class PgschedBackend(ServedByPgsched):
         self.database: str = given.pop("database", None) or project_settings().database
         if unknown := sorted(given.keys() - set(OPTIONS)):
             raise ImproperlyConfigured(
-                f"TASKS[{alias!r}]: {unknown[0]!r} is no option of the backend: database, {', '.join(OPTIONS)} are"
+                f"TASKS[{alias!r}]: unknown option {unknown[0]!r}: the options are database, {', '.join(OPTIONS)}"
             )
         try:
             TaskSpec(task_type="task", **given)
@@ -68,7 +68,7 @@ class PgschedBackend(ServedByPgsched):
     def enqueue(self, task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult[Any]:
         """Insert a task; inside ``atomic`` it exists only if the block commits.
 
-        Raises InvalidTaskError for a task that no worker would find, and for values that pgsched refuses.
+        Raises InvalidTaskError for a task that no worker would find, and for values that pgsched rejects.
         """
         # Imported late: a backend may be created before the apps are ready.
         from pgsched.integrations.django.registered import find_task
@@ -113,7 +113,7 @@ class PgschedBackend(ServedByPgsched):
             raise TaskResultDoesNotExist(str(error)) from error
         task = find_task(row.task_type)
         if task is None or row.payload.keys() != {"args", "kwargs"}:
-            raise TaskResultDoesNotExist(f"task {result_id} is a {row.task_type!r}, which is no task of this project's")
+            raise TaskResultDoesNotExist(f"task {result_id} is a {row.task_type!r}, not a task of this project")
         kept = row.metadata.get("django", {})
         priority = kept.get("priority") if isinstance(kept, dict) else None
         task = task.using(priority=priority, queue_name=row.queue, run_after=row.scheduled_for)
@@ -129,7 +129,7 @@ class PgschedBackend(ServedByPgsched):
         """Report databases that are not PostgreSQL."""
         try:
             vendor = connections[self.database].vendor
-        except Exception as error:  # noqa: BLE001 - a check tells, it does not raise
+        except Exception as error:  # noqa: BLE001 - a check reports errors, it does not raise
             return [checks.Error(f"pgsched: the database {self.database!r}: {error}", id="pgsched.E001")]
         if vendor != "postgresql":
             return [checks.Error(f"pgsched: the database {self.database!r} is one of {vendor}", id="pgsched.E002")]

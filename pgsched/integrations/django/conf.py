@@ -19,7 +19,7 @@ class ProjectSettings:
     database: str = "default"
     """The alias of the database with the schema ``pgsched``."""
     app: str | None = None
-    """``module:attribute`` of an App with handlers beside the project's tasks."""
+    """``module:attribute`` of an App with handlers besides the project's tasks."""
     task_modules: tuple[str, ...] = ()
     """Modules to search for tasks besides ``tasks`` of every installed app."""
     migrate: bool = False
@@ -42,7 +42,7 @@ def project_settings() -> ProjectSettings:
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in _KINDS:
-            raise ImproperlyConfigured(f"PGSCHED: {name!r} is no key of it: {', '.join(_KINDS)} are")
+            raise ImproperlyConfigured(f"PGSCHED: unknown key {name!r}: the keys are {', '.join(_KINDS)}")
         kinds, words = _KINDS[name]
         if not isinstance(value, kinds):
             raise ImproperlyConfigured(f"PGSCHED: {name} must be {words}, got {value!r:.100}")

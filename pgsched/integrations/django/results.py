@@ -24,7 +24,7 @@ _CLASS = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
 
 
 def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], backend: str) -> TaskResult[Any]:
-    """Return the current result; ``executions`` begins with the first attempt."""
+    """Return the current result; ``executions`` starts with the first attempt."""
     ended = [one for one in executions if not one.is_running]
     workers = [str(one.worker_id) for one in ended if one.worker_id is not None]
     started = [one.started_at for one in ended]
@@ -52,7 +52,7 @@ def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], b
 def new_result(
     task: Task[Any, Any], id: int, status: TaskResultStatus, payload: Mapping[str, Any], backend: str, **known: Any
 ) -> TaskResult[Any]:
-    """Return a result of which the times, errors and workers are ``known``, or else not there yet."""
+    """Return a result; its times, errors and workers are ``known``, or not available yet."""
     times = dict.fromkeys(("enqueued_at", "started_at", "finished_at", "last_attempted_at"))
     rest: dict[str, Any] = times | {"errors": [], "worker_ids": []} | known
     return TaskResult(

@@ -123,7 +123,7 @@ def _completed(result: TaskResult[Any], value: Any) -> Any:
     try:
         value = normalize_json(value)
     except (TypeError, ValueError):
-        return value  # pgsched reports what is wrong with it
+        return value  # pgsched reports the problem
     object.__setattr__(result, "_return_value", value)
     _finish(result, TaskResultStatus.SUCCESSFUL)
     return value

@@ -1,1 +1,1 @@
-"""What is wrong with a queue and its database: facts are read, judged one by one, and become findings."""
+"""Diagnoses a queue and its database: facts are read and judged one by one, and problems become findings."""

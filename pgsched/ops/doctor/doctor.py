@@ -1,4 +1,4 @@
-"""Looks what is wrong: asks the database, judges each answer, and says what it could not see."""
+"""Runs the doctor: queries the database, judges each answer, and reports what could not be checked."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ async def look_async(
     pressing: bool = False,
     connection: AsyncDbConnection | None = None,
 ) -> Diagnosis:
-    """Look at a database with the right or the wrong schema, by all checks or by these.
+    """Examine a database, whatever its schema version, by all checks or only by these.
 
-    It has a connection of its own, or one that is given.
+    Uses the given connection, or opens its own.
 
-    ``pressing``: ask only what presses; checks that need more are unseen, without a word.
+    ``pressing``: query only urgent facts; checks that need more silently count as unseen.
 
     Raises ConfigError for a check that does not exist, DatabaseUnavailable when the database cannot be reached.
     """
@@ -47,9 +47,9 @@ async def look_async(
 
 
 def judge_answered(found: Mapping[str, Any], now: datetime, *, standby: bool = False) -> Diagnosis:
-    """Judge what somebody else asked, as of a time of the database; checks that need more are unseen, without a word.
+    """Judge answers that the caller queried, as of a time of the database; checks that need more are silently unseen.
 
-    ``found`` has the answers by the names of :func:`questions`. Nothing is said of the way to the server.
+    ``found`` has the answers by the names of :func:`questions`. The connection to the server is not judged.
     """
     left_out = dict.fromkeys(questions(now).keys() - found.keys(), Refusal(""))
     answers = Answers({**found, **left_out}, pooled=False, skew=timedelta(), place="", standby=standby)
@@ -57,13 +57,13 @@ def judge_answered(found: Mapping[str, Any], now: datetime, *, standby: bool = F
 
 
 def look(dsn: str, checks: Collection[str] = ()) -> Diagnosis:
-    """As :func:`look_async`, for a thread, whether it has an event loop or not."""
+    """Like :func:`look_async`, for a thread, whether it has an event loop or not."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgsched-doctor") as threads:
         return threads.submit(asyncio.run, look_async(dsn, checks)).result()
 
 
 def known_checks(checks: Collection[str]) -> tuple[str, ...]:
-    """Return these checks in their order, all for none. Raises ConfigError."""
+    """Return these checks in their order; all checks when none is named. Raises ConfigError."""
     for name in checks:
         if name not in NAMES:
             raise ConfigError(f"must be one of {', '.join(NAMES)}", field="check", value=name)
@@ -95,7 +95,7 @@ def judge(facts: Facts, chosen: Collection[str] = NAMES) -> Diagnosis:
 def _judge_one(name: str, facts: Facts) -> list[Finding] | Refusal:
     try:
         if name in OF_OUR_SCHEMA and not _is_ours(facts):
-            return Refusal("")  # the check of the version says why
+            return Refusal("")  # the check of the version gives the reason
         judge_all = OF_ANY_SCHEMA.get(name) or OF_OUR_SCHEMA[name]
         (severity, *_) = BY_NAME[name].severities
         return [
@@ -110,7 +110,7 @@ def _is_ours(facts: Facts) -> bool:
     try:
         return facts.version.version == facts.program_version
     except NotSeen as gone:
-        return gone.refusal.kind == "rights"  # every role of ours may read the version; the others may see something
+        return gone.refusal.kind == "rights"  # every role of pgsched may read the version; the other checks may work
 
 
 def _unseen(check: str, refusal: Refusal) -> Finding:

@@ -1,4 +1,4 @@
-"""What the judgements judge: the answers of the database, each there or not."""
+"""The input of the judgements: the answers of the database, some of which may be missing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ K = TypeVar("K", diagnostics.Front, diagnostics.Holder, diagnostics.Foreign, dia
 
 ZONE_STEP: Final = timedelta(days=14)
 ZONE_STEPS: Final = 53
-"""Zones are compared every two weeks for two years."""
+"""Time zones are compared every two weeks for two years."""
 
 
 class NotSeen(Exception):
-    """The answer is not there."""
+    """The answer is missing."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)
@@ -33,7 +33,7 @@ class NotSeen(Exception):
 
 
 def questions(now: datetime) -> dict[str, Command[Any]]:
-    """Return everything that is asked, by name; zones are compared from ``now`` on."""
+    """Return all queries by name; time zones are compared from ``now`` on."""
     return {
         **diagnostics.examinations(instants_from(now)),
         "workers": workers(),
@@ -45,33 +45,33 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
 
 
 PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside", "alerts", "backlogs"})
-"""Questions about what keeps tasks from running now: they are asked often, the others seldom."""
+"""Queries about what keeps tasks from running now: they run often, the others rarely."""
 UNKNOWN_TO_STANDBYS: Final = ("workers", "types", "front", "set_aside")
-"""Questions about workers, of which a standby knows nothing: there the checks that need them are unseen, silently."""
+"""Queries about workers, which a standby cannot answer: there the checks that need them are silently unseen."""
 
 
 def instants_from(now: datetime) -> list[datetime]:
-    """Return the times at which zones are compared."""
+    """Return the times at which time zones are compared."""
     first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return [first + number * ZONE_STEP for number in range(ZONE_STEPS)]
 
 
 class Answered(Generic[T]):
-    """The answer to a question; NotSeen when it is read and not there."""
+    """The answer to a query; reading a missing one raises NotSeen."""
 
     def __init__(self, question: str) -> None:
         self._question = question
 
     def __get__(self, facts: Facts, owner: type[Facts]) -> T:
         """Return the answer."""
-        found: T | Refusal = facts.found.get(self._question, Refusal("it was not asked"))
+        found: T | Refusal = facts.found.get(self._question, Refusal("it was not queried"))
         if isinstance(found, Refusal):
             raise NotSeen(found)
         return found
 
 
 class Facts:
-    """The answers. Asking for one that is not there raises NotSeen."""
+    """All answers. Reading a missing one raises NotSeen."""
 
     def __init__(self, answers: Answers, *, program_version: int, now: datetime) -> None:
         unknown = dict.fromkeys(UNKNOWN_TO_STANDBYS, Refusal("")) if answers.standby else {}
@@ -106,7 +106,7 @@ class Facts:
 
     @property
     def version(self) -> diagnostics.Version:
-        """The schema's version; 0 when there is none."""
+        """The schema's version; 0 without a schema."""
         try:
             return self._version
         except NotSeen as gone:
@@ -116,7 +116,7 @@ class Facts:
 
     @property
     def paused(self) -> set[str]:
-        """The names of the queues that are paused."""
+        """The names of the paused queues."""
         return {queue.name for queue in self.queues if queue.paused}
 
     @property
@@ -126,5 +126,5 @@ class Facts:
 
 
 def of_kind(kind: str, rows: Iterable[K]) -> Iterator[K]:
-    """Those of the rows that are of one kind."""
+    """Return the rows of one kind."""
     return (row for row in rows if row.kind == kind)

@@ -1,4 +1,4 @@
-"""Judgements about what others do to the tables: their triggers, rules and locks, and the settings of roles."""
+"""Judgements about other programs' changes to the tables: triggers, rules, locks, and the settings of roles."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _CATALOG: Final = {
     "domain": ("constraint of the domain", "alter domain pgsched.{table} drop constraint {part};"),
 }
 _OTHERS: Final = {
-    "policy": "its condition hides rows from workers, or refuses what they write",
-    "row security": "rows that no policy lets through are never run",
-    "rule": "what it rewrites is not done as pgsched means it",
+    "policy": "its condition hides rows from workers, or rejects what they write",
+    "row security": "rows that no policy lets through never run",
+    "rule": "statements that it rewrites do not have the effect that pgsched relies on",
     "foreign key": "rows that it refers to cannot be deleted",
     "publication": "each claim and each finish is sent to its subscribers",
-    "event trigger": "it may refuse the partitions that pgsched makes each day",
+    "event trigger": "it may reject the partitions that pgsched creates each day",
 }
 
 
 def foreign_objects(facts: Facts) -> Iterator[Found]:
     """A trigger, constraint, index, column, policy, rule, foreign key, publication or event trigger that is not
     pgsched's."""
-    # Others may add to the tables, and what they add may refuse rows: nobody thinks of it then.
+    # Others may add to the tables, and their additions may reject rows: an unlikely suspect when tasks fail.
     for part in facts.catalog:
         if part.kind in _CATALOG and part.name not in expected()[part.kind]:
             noun, drop = _CATALOG[part.kind]
             table, _, name = part.name.partition(".")
             yield Found(
                 part.name,
-                f"the {noun} {name} of pgsched.{table} is not pgsched's own: rows that it refuses do not run",
+                f"the {noun} {name} of pgsched.{table} is not pgsched's own: rows that it rejects do not run",
                 f"if it does: {drop.format(table=table, part=name)}",
             )
     for one in facts.foreign:
@@ -45,25 +45,25 @@ def foreign_objects(facts: Facts) -> Iterator[Found]:
             yield Found(
                 one.name,
                 f"{one.kind} {one.name}{f' ({one.about})' if one.about else ''}: {_OTHERS[one.kind]}",
-                "see that it lets through what workers do, or drop it",
+                "make sure that it lets through what workers do, or drop it",
             )
 
 
 def role_settings(facts: Facts) -> Iterator[Found]:
-    """A setting of a role or of the database that changes what statements do, such as `statement_timeout`."""
-    # pgsched sets for its own sessions what it relies on; other programs' inserts and psql follow the setting.
+    """A setting of a role or of the database that changes the effect of statements, such as `statement_timeout`."""
+    # pgsched sets what it relies on in its own sessions; other programs' inserts and psql follow the setting.
     for one in of_kind("setting", facts.foreign):
         reset = (one.about or "").rpartition(" set ")
         yield Found(
             one.name,
-            f"sessions begin with a setting that changes what statements do: {one.about}",
-            f"if programs fail of it: {reset[0]} reset {reset[2].partition('=')[0]};",
+            f"sessions start with a setting that changes the effect of statements: {one.about}",
+            f"if programs fail because of it: {reset[0]} reset {reset[2].partition('=')[0]};",
         )
 
 
 def held_locks(facts: Facts) -> Iterator[Found]:
     """Another program has held a lock on rows or tables of pgsched for over 5 s."""
-    # Rows and tables that somebody has locked are not claimed, finished or kept in order.
+    # Rows and tables that are locked by other programs cannot be claimed, finished or maintained.
     for one in facts.locks:
         yield Found(
             one.name,

@@ -1,4 +1,4 @@
-"""Judgements about the tables: what they are made of, and how PostgreSQL keeps them in order."""
+"""Judgements about the tables: their definitions, and how PostgreSQL maintains them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pgsched.ops.doctor.findings import Found
 from pgsched.ops.doctor.words import age
 
 DEAD_ROWS_MATTER: Final = 10_000
-"""So many dead rows of a table are worth a word, when they are more than :data:`DEAD_SHARE` of the live ones."""
+"""Report a table with this many dead rows, if they are also more than :data:`DEAD_SHARE` of the live ones."""
 DEAD_SHARE: Final = 0.5
 XIDS_SOON: Final = 800_000_000
 XIDS_NOW: Final = 1_500_000_000
-"""PostgreSQL takes no writes any more at about 2,100 million."""
+"""PostgreSQL stops accepting writes at about 2,100 million."""
 FILLFACTOR: Final = 50
 MANY_ROWS: Final = 5_000_000
 LONG_DAYS: Final = 365
@@ -28,13 +28,13 @@ Expected = Mapping[str, Mapping[str, str]]
 
 @cache
 def expected() -> Expected:
-    """Return what the migrations make; a test keeps the file equal to that."""
+    """Return the definitions that the migrations create; a test keeps the file up to date."""
     found: Expected = json.loads(Path(__file__).with_name("expected.json").read_text(encoding="utf-8"))
     return found
 
 
 def _broken(facts: Facts, kind: str) -> Iterator[tuple[str, str, str, bool]]:
-    """The parts of a kind that do not work: table or domain, name, definition, and whether it is missing."""
+    """Yield the parts of a kind that do not work: table or domain, name, definition, and whether it is missing."""
     present = {part.name: part for part in of_kind(kind, facts.catalog)}
     for full_name, definition in expected()[kind].items():
         part = present.get(full_name)
@@ -44,8 +44,8 @@ def _broken(facts: Facts, kind: str) -> Iterator[tuple[str, str, str, bool]]:
 
 
 def indexes(facts: Facts) -> Iterator[Found]:
-    """An index that the migrations make is missing or invalid."""
-    # Without an index a claim reads the whole table.
+    """An index of the schema is missing or invalid."""
+    # Without an index, a claim reads the whole table.
     for table, index, definition, missing in _broken(facts, "index"):
         yield Found(
             index,
@@ -56,7 +56,7 @@ def indexes(facts: Facts) -> Iterator[Found]:
 
 def triggers(facts: Facts) -> Iterator[Found]:
     """A trigger is missing or disabled."""
-    # Without a trigger rows are not checked, not due, or wake nobody.
+    # Without a trigger, rows are not validated, never become due, or wake no worker.
     for table, trigger, definition, missing in _broken(facts, "trigger"):
         yield Found(
             f"{table}.{trigger}",
@@ -80,8 +80,8 @@ def constraints(facts: Facts) -> Iterator[Found]:
 
 
 def partitions(facts: Facts) -> Iterator[Found]:
-    """The history has no partition for today, or for the two days to come."""
-    # Rows of a day without a partition go to the default one, and old days cannot be dropped whole.
+    """The history has no partition for today or for one of the next two days."""
+    # Rows of a day without a partition go to the default partition, and such days cannot be dropped whole.
     for days in facts.partitions:
         if days.missing:
             yield Found(
@@ -100,7 +100,7 @@ def default_partition(facts: Facts) -> Iterator[Found]:
             yield Found(
                 name,
                 f"{days.default_bytes / 1024:,.0f} KiB of rows lie in pgsched.{name}, which is never dropped",
-                f"select pgsched.make_partitions(); what it leaves is of past days: move or delete it, then "
+                f"select pgsched.make_partitions(); the rows that remain are of past days: move or delete them, then "
                 f"vacuum pgsched.{name};",
             )
 
@@ -136,21 +136,21 @@ def dead_rows(facts: Facts) -> Iterator[Found]:
 
 
 def wraparound(facts: Facts) -> Iterator[Found]:
-    """Transaction ids of 800 million ago are in use, or of 1.5 billion."""
-    # Transaction ids run out when vacuum cannot freeze.
+    """Transaction ids of 800 million transactions ago are in use, or of 1.5 billion."""
+    # Transaction ids run out when vacuum cannot freeze rows.
     ages = [("database", facts.server.xid_age), *((f"pgsched.{one.name}", one.xid_age) for one in facts.tables)]
     name, oldest = max(ages, key=lambda pair: pair[1])
     if oldest >= XIDS_SOON:
         yield Found(
             name,
             f"{oldest / 1e6:,.0f} million transactions since it was frozen; writes stop at about 2,100 million",
-            "vacuum (freeze, verbose); and look at old_transactions and replication_slots",
+            "vacuum (freeze, verbose); also check old_transactions and replication_slots",
             severity="error" if oldest >= XIDS_NOW else "warning",
         )
 
 
 def fillfactor(facts: Facts) -> Iterator[Found]:
-    """`pgsched.tasks` has another fillfactor than 50: claims write its indexes."""
+    """The fillfactor of `pgsched.tasks` is not 50: claims write its indexes."""
     for table in facts.tables:
         if table.name == "tasks" and table.fillfactor != FILLFACTOR:
             yield Found(
@@ -161,7 +161,7 @@ def fillfactor(facts: Facts) -> Iterator[Found]:
 
 
 def retention(facts: Facts) -> Iterator[Found]:
-    """Over 5,000,000 rows or a year of history, and nothing is ever deleted."""
+    """Over 5,000,000 rows or a year of history, and no retention."""
     rows = next((table.about_rows for table in facts.tables if table.name == "tasks"), 0)
     if rows > MANY_ROWS and not facts.retention.tasks:
         yield Found(

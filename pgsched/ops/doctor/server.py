@@ -1,4 +1,4 @@
-"""Judgements about the server, the way to it, and what keeps it from cleaning up, whatever the schema's version is."""
+"""Judgements about the server and the connection to it, and what holds vacuum back; for any schema version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUEUE_SOON, QUEUE_NOW = 0.1, 0.5
 
 
 def schema_version(facts: Facts) -> Iterator[Found]:
-    """The schema is missing, or older or newer than this program; a hint if it works with it."""
+    """The schema is missing, or older or newer than this program; only a hint if the two are compatible."""
     found, wanted = facts.version.version, facts.program_version
     at = f"the schema is at version {found}, this program"
     if found > wanted >= facts.version.works_with:
@@ -30,12 +30,12 @@ def schema_version(facts: Facts) -> Iterator[Found]:
 
 
 def read_only(facts: Facts) -> Iterator[Found]:
-    """The server is a standby, or takes no writes."""
+    """The server is a standby, or accepts no writes."""
     if facts.server.standby:
         yield Found(
             "server",
-            "the server is a standby: it takes no writes",
-            "let the DSN lead to the primary: add target_session_attrs=read-write and all hosts",
+            "the server is a standby: it accepts no writes",
+            "make the DSN lead to the primary: add target_session_attrs=read-write and all hosts",
         )
     elif facts.server.read_only:
         yield Found(
@@ -46,12 +46,12 @@ def read_only(facts: Facts) -> Iterator[Found]:
 
 
 def server_version(facts: Facts) -> Iterator[Found]:
-    """A PostgreSQL that pgsched is not tested with (14 to 18 are)."""
+    """A PostgreSQL version that pgsched is not tested with (14 to 18 are)."""
     major = facts.server.version // 10_000
     if major not in SUPPORTED:
         yield Found(
             "server",
-            f"PostgreSQL {major}; pgsched is tested with {SUPPORTED[0]} to {SUPPORTED[-1]}",
+            f"PostgreSQL {major}; pgsched supports {SUPPORTED[0]} to {SUPPORTED[-1]}",
             f"upgrade PostgreSQL to {SUPPORTED[-1]}" if major < SUPPORTED[0] else "upgrade pgsched",
         )
 
@@ -62,7 +62,7 @@ def durability(facts: Facts) -> Iterator[Found]:
     for name, on, loss in (
         ("fsync", server.fsync, "a crash of the machine may destroy the database"),
         ("full_page_writes", server.full_page_writes, "a crash of the machine may destroy pages"),
-        ("synchronous_commit", server.synchronous_commit, "a crash of the server loses what was committed last"),
+        ("synchronous_commit", server.synchronous_commit, "a crash of the server loses the latest commits"),
     ):
         if not on:
             yield Found(
@@ -75,7 +75,7 @@ def durability(facts: Facts) -> Iterator[Found]:
 
 def connections(facts: Facts) -> Iterator[Found]:
     """80 % of the connection slots in use, or 95 %."""
-    # The server will soon let nobody in.
+    # Soon the server will accept no more connections.
     server = facts.server
     share = server.connections / max(server.slots, 1)
     if share >= SLOTS_SOON:
@@ -89,31 +89,31 @@ def connections(facts: Facts) -> Iterator[Found]:
 
 def notification_queue(facts: Facts) -> Iterator[Found]:
     """A tenth of the server's notification queue is full, or half."""
-    # A full queue would refuse every commit that notifies.
+    # A full queue makes every commit that notifies fail.
     usage = facts.server.notification_queue
     if usage >= QUEUE_SOON:
         yield Found(
             "server",
-            f"{usage:.0%} of the notification queue is full: a session listens and does not read",
+            f"{usage:.0%} of the notification queue is full: a session listens but does not read",
             "select pid, xact_start, query from pg_stat_activity order by xact_start; end the first one",
             severity="error" if usage >= QUEUE_NOW else "warning",
         )
 
 
 def pooler(facts: Facts) -> Iterator[Found]:
-    """A pooler in transaction mode is in between."""
-    # Notifications do not pass a pooler in transaction mode.
+    """A pooler in transaction mode lies between the program and the server."""
+    # Notifications do not pass through a pooler in transaction mode.
     if facts.pooled:
         yield Found(
             "connection",
-            "a pooler in transaction mode is in between: workers hear no notifications through it, they poll",
-            "pgsched worker --listen-dsn DSN, with one that leads to the server itself",
+            "a pooler in transaction mode lies in between: workers receive no notifications through it, they poll",
+            "pgsched worker --listen-dsn DSN, with a DSN that leads to the server itself",
         )
 
 
 def clock_skew(facts: Facts) -> Iterator[Found]:
-    """The clock of this machine is over 2 s from that of the database."""
-    # Times that programs compute are off by so much; pgsched's own are the database's.
+    """The clock of this machine differs by over 2 s from the database's."""
+    # Times that programs compute are off by this much; pgsched's own come from the database.
     seconds = facts.skew.total_seconds()
     if abs(facts.skew) > MOST_SKEW:
         yield Found(
@@ -124,8 +124,8 @@ def clock_skew(facts: Facts) -> Iterator[Found]:
 
 
 def old_transactions(facts: Facts) -> Iterator[Found]:
-    """A transaction is open for over ten minutes."""
-    # An open transaction keeps every row that died since.
+    """A transaction has been open for over ten minutes."""
+    # An open transaction keeps every row that has died since from being removed.
     for holder in of_kind("session", facts.holders):
         yield Found(
             f"pid {holder.name}",
@@ -135,8 +135,8 @@ def old_transactions(facts: Facts) -> Iterator[Found]:
 
 
 def prepared_transactions(facts: Facts) -> Iterator[Found]:
-    """A prepared transaction waits for over ten minutes."""
-    # A prepared transaction that was forgotten stays for ever, also after a restart.
+    """A prepared transaction has waited for over ten minutes."""
+    # A forgotten prepared transaction stays forever, even across restarts.
     for holder in of_kind("prepared", facts.holders):
         yield Found(
             holder.name,
@@ -146,20 +146,20 @@ def prepared_transactions(facts: Facts) -> Iterator[Found]:
 
 
 def replication_slots(facts: Facts) -> Iterator[Found]:
-    """A replication slot that nobody uses, or that keeps rows from being removed."""
-    # A slot keeps log and rows for somebody who may never come.
+    """A replication slot that is not in use, or that keeps rows from being removed."""
+    # A slot keeps log and rows for a reader that may never return.
     for holder in of_kind("slot", facts.holders):
         more = "" if holder.about == "is not in use" else f": it keeps rows of {BEHIND / 1e6:.0f} million transactions"
         yield Found(
             holder.name,
             f"the slot {holder.about}{more}; the server keeps its log for it",
-            f"select pg_drop_replication_slot({literal(holder.name)}); unless its reader comes back",
+            f"select pg_drop_replication_slot({literal(holder.name)}); unless its reader returns",
         )
 
 
 def unseen(facts: Facts) -> Iterator[Found]:
-    """A check failed or took too long, or this role may not see what it needs."""
-    # What this role may not see, so that nobody takes it for fine.
+    """A check failed or took too long, or this role may not read what it needs."""
+    # What this role may not see must not pass for healthy.
     server = facts.server
     if not server.sees_sessions:
         yield Found(

@@ -21,16 +21,16 @@ PAUSED_SECONDS: Final = 3_600.0
 LATE_SECONDS: Final = 10.0
 MANY_DEATHS: Final = 10
 MOST_ALERTS: Final = 20
-"""So many tasks are named, those first that were the first to be in trouble."""
+"""Maximum number of tasks to name, those in trouble for the longest first."""
 ENOUGH_STARTS: Final = 20
-"""Of fewer attempts in an hour no lateness is told."""
+"""Minimum number of attempts in an hour for lateness to be reported."""
 
 
 def unserved_queues(facts: Facts) -> Iterator[Found]:
     """Tasks are due in a queue that no living worker serves."""
     alive, paused = facts.alive, facts.paused
     if not alive:
-        return  # no_worker says so
+        return  # reported by no_worker
     for queue in sorted({one.queue for one in facts.types if one.due and not one.handled} - paused):
         if not any(worker.serves(queue) for worker in alive):
             number = sum(one.due for one in facts.types if one.queue == queue)
@@ -42,7 +42,7 @@ def unserved_queues(facts: Facts) -> Iterator[Found]:
 
 
 def unknown_types(facts: Facts) -> Iterator[Found]:
-    """Tasks are due whose type no living worker of their queue knows."""
+    """Tasks are due whose type no living worker of their queue has a handler for."""
     alive, paused = facts.alive, facts.paused
     for one in facts.types:
         if one.due and not one.handled and one.queue not in paused and any(w.serves(one.queue) for w in alive):
@@ -55,19 +55,19 @@ def unknown_types(facts: Facts) -> Iterator[Found]:
 
 
 def paused_queues(facts: Facts) -> Iterator[Found]:
-    """A queue is paused and a task of it has been due for an hour."""
+    """A queue is paused and one of its tasks has been due for an hour."""
     for queue in facts.queues:
         if queue.paused and (queue.oldest_due_seconds or 0.0) > PAUSED_SECONDS:
             yield Found(
                 queue.name,
-                f"paused, and {many(queue.ready, 'task', CAP - 1)} due in it, the oldest for "
+                f"paused, with {many(queue.ready, 'task', CAP - 1)} due in it, the oldest for "
                 f"{age(queue.oldest_due_seconds)}",
                 f"pgsched queue resume {word(queue.name)}",
             )
 
 
 def idle_workers(facts: Facts) -> Iterator[Found]:
-    """Tasks are due in a queue, and every worker of it is paused or draining."""
+    """Tasks are due in a queue, and all its workers are paused or draining."""
     for queue in sorted({one.queue for one in facts.types if one.due} - facts.paused):
         serving = [one for one in facts.alive if one.serves(queue)]
         if serving and not any(is_active(one) for one in serving):
@@ -75,8 +75,8 @@ def idle_workers(facts: Facts) -> Iterator[Found]:
             by = sorted({one.requested_by for one in serving if one.requested_by})
             yield Found(
                 queue,
-                f"{many(number, 'task', SAMPLE)} due, and every worker of the queue is paused or draining"
-                f"{', asked by ' + ', '.join(by) if by else ''}",
+                f"{many(number, 'task', SAMPLE)} due, and all workers of the queue are paused or draining"
+                f"{', requested by ' + ', '.join(by) if by else ''}",
                 f"pgsched worker resume {serving[0].id}",
             )
 
@@ -92,7 +92,7 @@ def growing_backlogs(facts: Facts) -> Iterator[Found]:
                 queue,
                 f"{many(last.due, 'task')} due, {many(first.due, 'task')} at {first.at:%H:%M} UTC: the backlog grows "
                 f"by about {rate:,.0f} a minute",
-                f"pgsched queue why {word(queue)}; more workers, or pgsched worker --concurrency N",
+                f"pgsched queue why {word(queue)}; start more workers, or pgsched worker --concurrency N",
             )
 
 
@@ -103,22 +103,22 @@ def stalled_schedules(facts: Facts) -> Iterator[Found]:
             one.queue,
             f"{many(one.number, 'schedule', FRONT)} should have run up to {age(one.seconds)} ago and did "
             f"not: {some_ids(one.ids, one.number)}",
-            f"pgsched task show {one.ids[0]}; pgsched worker list: who serves queue {one.queue}?",
+            f"pgsched task show {one.ids[0]}; pgsched worker list: which workers serve queue {one.queue}?",
         )
 
 
 def timezones(facts: Facts) -> Iterator[Found]:
-    """A schedule's zone that PostgreSQL or Python lacks, or on whose offset they disagree."""
-    # The database's rules of a zone hold; where Python knows others, previews differ and bookings cost more.
+    """A schedule's time zone is unknown to PostgreSQL or Python, or they disagree on its offset."""
+    # The database's rules apply; if Python has others, previews differ and scheduling the next run costs more.
     for used in facts.zones:
         try:
             zone = load_zone(used.zone)
         except InvalidTimezone:
-            problem = "a schedule has this zone and Python does not know it"
+            problem = "a schedule has this time zone and Python does not know it"
             yield Found(used.zone, problem, "pip install --upgrade tzdata, for all workers", "error")
             continue
         if used.offsets is None:
-            problem = "a schedule has this zone and PostgreSQL does not know it"
+            problem = "a schedule has this time zone and PostgreSQL does not know it"
             yield Found(
                 used.zone, problem, "upgrade PostgreSQL, or the machine's tzdata if PostgreSQL uses it", "error"
             )
@@ -127,39 +127,39 @@ def timezones(facts: Facts) -> Iterator[Found]:
             ours = int((at.astimezone(zone).utcoffset() or timedelta()).total_seconds())
             if ours != offset:
                 problem = f"on {at:%Y-%m-%d} it is {ours / 3600:+g} h in Python, {offset / 3600:+g} h in PostgreSQL"
-                advice = "pip install --upgrade tzdata, and upgrade PostgreSQL: one of them is older"
+                advice = "pip install --upgrade tzdata, and upgrade PostgreSQL: one of them has older rules"
                 yield Found(used.zone, problem, advice, "warning")
                 break
 
 
 def stuck_running(facts: Facts) -> Iterator[Found]:
-    """Tasks run under a lease that ended over five minutes ago, and nobody claims them."""
-    # A lease that ended makes a row claimable: nobody claims.
+    """Tasks run under a lease that expired over five minutes ago, and no worker claims them."""
+    # A row with an expired lease is claimable: no worker is claiming.
     for one in of_kind("stuck", facts.front):
         cure = "pgsched queue resume" if one.paused else "pgsched worker --app MODULE:APP --queue"
         yield Found(
             one.queue,
-            f"{many(one.number, 'task', FRONT)} running under a lease that ended over {age(STUCK_SECONDS)} "
-            f"ago (up to {age(one.seconds)}), and nobody claims them: {some_ids(one.ids, one.number)}",
+            f"{many(one.number, 'task', FRONT)} running under a lease that expired over {age(STUCK_SECONDS)} "
+            f"ago (up to {age(one.seconds)}), and no worker claims them: {some_ids(one.ids, one.number)}",
             f"{cure} {word(one.queue)}",
         )
 
 
 def orphaned(facts: Facts) -> Iterator[Found]:
-    """Tasks run under a valid lease of a worker that does not exist."""
-    # A worker that was stopped hard; its leases end by themselves.
+    """Tasks run under a valid lease of a worker that no longer exists."""
+    # A worker that was killed; its leases expire by themselves.
     for one in of_kind("orphaned", facts.front):
         yield Found(
             one.queue,
             f"{many(one.number, 'task', FRONT)} held by a worker that is not registered: "
             f"{some_ids(one.ids, one.number)}",
-            f"pgsched task show {one.ids[0]}; wait for the end of its lease, or cancel it",
+            f"pgsched task show {one.ids[0]}; wait until its lease expires, or cancel it",
         )
 
 
 def stuck_blocked(facts: Facts) -> Iterator[Found]:
-    """Tasks wait for others that have all ended."""
-    # The end of a task tells those that wait for it; here it did not, as when triggers were off.
+    """Blocked tasks whose dependencies have all ended."""
+    # A task that ends unblocks its dependents; here it did not, for example because triggers were off.
     blocked = facts.blocked
     if blocked.number and blocked.ids:
         cure = (
@@ -169,7 +169,7 @@ def stuck_blocked(facts: Facts) -> Iterator[Found]:
         )
         yield Found(
             "dependencies",
-            f"{many(blocked.number, 'task', CAP)} blocked, and all they wait for has ended: "
+            f"{many(blocked.number, 'task', CAP)} blocked although all their dependencies have ended: "
             f"{some_ids(blocked.ids, blocked.number)}",
             cure,
         )
@@ -207,25 +207,25 @@ def misfits(facts: Facts) -> Iterator[Found]:
         newest = f"version {one.version}" if one.version is not None else f"the code of {one.since[:19]}Z"
         yield Found(
             one.task_type,
-            f"task {one.task_id} and maybe others wait for {newest}: they do not fit what an older worker has",
+            f"task {one.task_id} and maybe others wait for {newest}: they do not fit an older worker's code",
             f"pgsched task show {one.task_id}; replace the workers that have older code",
         )
 
 
 def durable_runs(facts: Facts) -> Iterator[Found]:
-    """The code of a durable handler no longer asks for a step that runs have recorded, or nobody wakes its runs."""
+    """A durable handler's code no longer has a step that runs have recorded, or no worker wakes its runs."""
     for one in facts.durable:
         named = f"{many(one.number, 'run', CAP)}: {some_ids(one.ids, one.number)}"
         if one.kind == "unasked":
             yield Found(
                 one.task_type,
-                f"its code no longer asks for {', '.join(map(repr, one.names))}, recorded by {named}",
-                f"pgsched task show {one.ids[0]}; ask for the step as long as such runs are under way",
+                f"its code no longer has {', '.join(map(repr, one.names))}, recorded by {named}",
+                f"pgsched task show {one.ids[0]}; keep the step in the code until such runs have ended",
             )
         else:
             yield Found(
                 one.task_type,
-                f"a wait was over more than a minute ago, and no worker has woken {named}",
+                f"a wait ended more than a minute ago, and no worker has woken {named}",
                 "pgsched worker --app MODULE:APP; any worker wakes them",
                 severity="error",
             )
@@ -243,23 +243,23 @@ def dead_letters(facts: Facts) -> Iterator[Found]:
 
 
 def lost_attempts(facts: Facts) -> Iterator[Found]:
-    """Attempts of the last hour were lost: their worker died or fell silent."""
+    """Attempts of the last hour were lost: their worker died or lost contact."""
     lost = facts.history.lost
     if lost:
         yield Found(
             "executions",
-            f"{many(lost, 'attempt', CAP)} lost in the last hour: the worker died, or was silent for its lease",
+            f"{many(lost, 'attempt', CAP)} lost in the last hour: the worker died, or lost contact for its lease",
             "select worker_id, count(*) from pgsched.executions where status = 'lost' and "
             "started_at > now() - interval '1 day' group by 1; then look for kills and crashes",
         )
 
 
 def late_starts(facts: Facts) -> Iterator[Found]:
-    """Half of the tasks of the last hour began over 10 s late."""
+    """Half of the tasks of the last hour started over 10 s late."""
     hour = facts.history
     if hour.half_late is not None and hour.sampled >= ENOUGH_STARTS and hour.half_late > LATE_SECONDS:
         yield Found(
             "executions",
-            f"half of {many(hour.sampled, 'attempt')} of the last hour began over {age(hour.half_late)} late",
-            "pgsched queue list: which queue waits? more workers, or pgsched worker --concurrency N",
+            f"half of {many(hour.sampled, 'attempt')} of the last hour started over {age(hour.half_late)} late",
+            "pgsched queue list: which queue waits? start more workers, or pgsched worker --concurrency N",
         )

@@ -1,4 +1,4 @@
-"""How findings say things."""
+"""Formats values in findings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def age(seconds: float | None) -> str:
-    """A length of time in its two largest units: ``1 h 5 m``."""
+    """A duration in its two largest units: ``1 h 5 m``."""
     rest = int(seconds or 0)
     parts = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
@@ -18,17 +18,17 @@ def age(seconds: float | None) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as SQL has it."""
+    """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def word(text: str) -> str:
-    """A text as a word of a command line."""
+    """A text as a quoted word of a command line."""
     return shlex.quote(text)
 
 
 def many(number: int, noun: str, most: int | None = None) -> str:
-    """``1 task``, ``2 tasks``, ``1,000+ tasks``: more were not counted."""
+    """``1 task``, ``2 tasks``, ``1,000+ tasks`` where counting stopped."""
     shown = f"{number:,}" if most is None or number < most else f"{most:,}+"
     return f"{shown} {noun}" if number == 1 else f"{shown} {noun}s"
 

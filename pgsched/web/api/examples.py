@@ -346,7 +346,7 @@ DIAGNOSIS: Final[dict[str, Any]] = {
             "severity": "error",
             "object": "mail",
             "problem": "1 schedule should have run up to 3 m ago and did not: task 17",
-            "advice": "pgsched task show 17; pgsched worker list: who serves queue mail?",
+            "advice": "pgsched task show 17; pgsched worker list: which workers serve queue mail?",
         }
     ],
 }

@@ -123,7 +123,7 @@ def test_figures_of_tasks_that_somebody_changed_are_refused_and_nothing_is_left(
         assert (ended.code, ended.stdout) == (1, "")
         last = ended.stderr.splitlines()[-1]
         assert re.fullmatch(
-            r"pgsched: the measurement is of no use: 0 attempts at its tasks were made by other workers, "
+            r"pgsched: the measurement is unusable: other workers made 0 attempts at its tasks, "
             r"and [1-9]\d* of its tasks were not completed",
             last,
         )

@@ -83,7 +83,7 @@ def test_queue_says_how_long_its_finished_tasks_are_kept(dsn: str) -> None:
         (("settings", "set", "--history-retention", "1h"), 1, "history_retention must be at least a day, got 1h"),
         (("prune", "--completed-keep", "-1"), 2, "-1 is not in the range"),
         (("prune", "--dead-older-than", "old"), 1, "dead_older_than: "),
-        (("prune", "--queue", "mail", "--history-older-than", "1d"), 1, "history_older_than is for all queues"),
+        (("prune", "--queue", "mail", "--history-older-than", "1d"), 1, "history_older_than applies to all queues"),
         (("prune", "--max-seconds", "0"), 1, "max_seconds must be a number above 0"),
         (("prune", "--archive-dir", "/dev/null/x"), 1, "--archive-dir /dev/null/x: "),
     ],

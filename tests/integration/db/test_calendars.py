@@ -86,7 +86,7 @@ def test_a_calendar_that_is_not_there_is_refused_by_the_database(dsn: str) -> No
 
 
 def test_a_preview_without_the_database_says_that_it_does_not_know_the_days() -> None:
-    with pytest.raises(InvalidTask, match="the days of a calendar are in the database"):
+    with pytest.raises(InvalidTask, match="the dates of a calendar are in the database"):
         preview("0 9 * * * except=@holidays")
 
 

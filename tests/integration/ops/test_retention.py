@@ -266,8 +266,8 @@ def test_general_setting_that_makes_no_sense_is_refused(dsn: str, options: dict[
         ({"dead_keep": -1}, "dead_keep must be a whole number"),
         ({"max_seconds": 0}, "max_seconds must be a number above 0, got 0"),
         ({"max_seconds": float("nan")}, "max_seconds must be a number above 0, got nan"),
-        ({"queue": "mail", "history_older_than": "1d"}, "history_older_than is for all queues"),
-        ({"older_than": "1d"}, "prune: 'older_than' is no option"),
+        ({"queue": "mail", "history_older_than": "1d"}, "history_older_than applies to all queues"),
+        ({"older_than": "1d"}, "prune: unknown option 'older_than'"),
         ({"history_older_than": "20000mo"}, "history_older_than must be at most 1000 years"),
     ],
 )

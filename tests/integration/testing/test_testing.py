@@ -502,7 +502,7 @@ def test_assert_not_scheduled_tells_what_is_there_and_words_are_checked(app: App
     app.client().schedule("email", every="15m")
     with pytest.raises(AssertionError, match=r"1 task, not 0: of any type\nscheduled were:\n.*schedule=every 900 secs"):
         assert_not_scheduled(app)
-    with pytest.raises(TypeError, match="'colour' is no column of a task"):
+    with pytest.raises(TypeError, match="'colour' is not a column of a task"):
         assert_scheduled(app, "email", colour="red")
 
 

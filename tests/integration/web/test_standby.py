@@ -85,7 +85,7 @@ async def test_every_page_is_shown_and_changes_are_refused_until_it_is_the_prima
             assert refused.status_code == 503
             assert "the database takes no changes, it is a standby or read-only" in refused.json()["detail"]
         measuring = pgsched("bench", dsn=pair.standby.dsn)
-        assert (measuring.code, "is a standby, which takes no tasks" in measuring.stderr) == (1, True), measuring
+        assert (measuring.code, "is a standby, which accepts no tasks" in measuring.stderr) == (1, True), measuring
         # Its connections stay when it becomes the primary, and know it.
         pair.standby.promote()
 

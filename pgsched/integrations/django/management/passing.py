@@ -15,7 +15,7 @@ from pgsched.integrations.django.conf import dsn_of, project_settings
 class PassingCommand(BaseCommand):
     """A pgsched command, with pgsched's own options besides those of every Django command."""
 
-    requires_system_checks: list[Any] = []  # noqa: RUF012 - as Django declares it
+    requires_system_checks: list[Any] = []  # noqa: RUF012 - declared as in Django
     words: tuple[str, ...] = ()
     """Arguments to prepend."""
 

@@ -164,7 +164,7 @@ async def test_overview_names_what_is_wrong(dsn: str) -> None:
     assert "unknown in mail: 1 task due, and no living worker of queue mail has a handler for unknown." in problems
     assert "mail in many: 10 tasks died in the last hour." in problems
     assert any(f"and did not: task {ids['recurring']}." in one for one in problems)
-    assert any(one.startswith("slow: paused, and 1 task due in it") for one in problems)
+    assert any(one.startswith("slow: paused, with 1 task due in it") for one in problems)
     # What the doctor says, and nothing else: a paused queue without tasks, for one, is fine.
     wrong = [one["object"] for one in said if one["severity"] != "hint"]
     assert "mail in few" not in wrong

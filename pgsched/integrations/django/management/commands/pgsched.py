@@ -8,4 +8,4 @@ from pgsched.integrations.django.management.passing import PassingCommand
 class Command(PassingCommand):
     """As ``pgsched``."""
 
-    help = "Runs any command of pgsched's on the project's database, as: pgsched task list"
+    help = "Runs any pgsched command on the project's database, for example: pgsched task list"

@@ -6,7 +6,7 @@ from pgsched.integrations.django.management.passing import PassingCommand
 
 
 class Command(PassingCommand):
-    """As ``pgsched migrate``."""
+    """Like ``pgsched migrate``."""
 
-    help = "Brings the schema pgsched of the project's database to this version"
+    help = "Migrates the schema pgsched of the project's database to this version"
     words = ("migrate",)

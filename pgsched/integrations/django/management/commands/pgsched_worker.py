@@ -9,7 +9,7 @@ APP = "pgsched.integrations.django.worker:app"
 
 
 class Command(PassingCommand):
-    """As ``pgsched worker``; without ``--queue`` it serves the queues of the task backends."""
+    """Like ``pgsched worker``; without ``--queue`` it serves the queues of the task backends."""
 
     help = "Runs a worker for the project's tasks until SIGTERM or Ctrl-C"
     words = ("worker", "--app", APP)
