@@ -39,7 +39,7 @@ def test_worker_is_listed(workers: Stage) -> None:
 
 
 def test_kill_is_taken_over(workers: Stage) -> None:
-    """`kill -9` during work: another worker takes over after the lease expires; the attempt counts and is recorded as lost"""
+    """`kill -9` during work: another worker takes over after the lease; the attempt counts and is recorded as lost"""
     first = workers.start()
     task = workers.insert("hold")
     lost = workers.wait_for_lease(task)
