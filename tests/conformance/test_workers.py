@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 
 def test_task_runs_once(workers: Stage) -> None:
-    """A task runs once; its result and its history are kept"""
+    """A task runs once; its result and history are stored"""
     workers.start()
     task = workers.insert("note")
     row = workers.ended(task)
@@ -28,7 +28,7 @@ def test_task_runs_once(workers: Stage) -> None:
 
 
 def test_worker_is_listed(workers: Stage) -> None:
-    """A worker is on the list with its version and types, and leaves it at its end"""
+    """A worker is listed with its version and types, and removed when it stops"""
     worker = workers.start(concurrency=7)
     (row,) = workers.db.execute("select * from pgsched.workers").fetchall()
     assert (row["pid"], row["queues"], row["concurrency"], row["state"]) == (worker.pid, ["default"], 7, "active")
@@ -39,7 +39,7 @@ def test_worker_is_listed(workers: Stage) -> None:
 
 
 def test_kill_is_taken_over(workers: Stage) -> None:
-    """`kill -9` amid work: another worker takes over after the lease, the attempt is counted and noted as lost"""
+    """`kill -9` during work: another worker takes over after the lease; the attempt counts and is recorded as lost"""
     first = workers.start()
     task = workers.insert("hold")
     lost = workers.wait_for_lease(task)
@@ -56,7 +56,7 @@ def test_kill_is_taken_over(workers: Stage) -> None:
 
 
 def test_heartbeat_keeps_the_lease(workers: Stage) -> None:
-    """A handler that takes three leases keeps its task: the heartbeat renews the lease"""
+    """A handler that runs for three leases keeps its task: heartbeats renew the lease"""
     workers.start()
     workers.start()
     task = workers.insert("hold")
@@ -69,7 +69,7 @@ def test_heartbeat_keeps_the_lease(workers: Stage) -> None:
 
 
 def test_zombie_is_fenced(workers: Stage) -> None:
-    """A zombie (SIGSTOP past its lease, then SIGCONT): its result is fenced, that of the other worker stays"""
+    """A zombie (SIGSTOP for longer than its lease, then SIGCONT): its result is fenced, the other worker's is kept"""
     zombie = workers.start()
     task = workers.insert("hold")
     workers.wait_for_lease(task)
@@ -89,7 +89,7 @@ def test_zombie_is_fenced(workers: Stage) -> None:
 
 
 def test_retries_then_dead(workers: Stage) -> None:
-    """A handler that fails is run again after its backoff, and the task is dead after its last attempt"""
+    """A failed task is retried after its backoff, and is dead after its last attempt"""
     workers.start()
     task = workers.insert("fail", max_attempts=3, backoff="exponential", backoff_delay="300 ms", backoff_jitter=0)
     row = workers.ended(task, "dead")
@@ -103,7 +103,7 @@ def test_retries_then_dead(workers: Stage) -> None:
 
 
 def test_retry_after(workers: Stage) -> None:
-    """`Retry` chooses the delay of the next attempt"""
+    """`Retry` sets the delay before the next attempt"""
     workers.start()
     task = workers.insert("retry", {"after": 0.7}, backoff_delay="1 hour")
     assert workers.ended(task)["result"] == "second"
@@ -114,7 +114,7 @@ def test_retry_after(workers: Stage) -> None:
 
 
 def test_snooze_is_not_counted(workers: Stage) -> None:
-    """`Snooze` puts a task off without counting the attempt"""
+    """`Snooze` postpones a task without counting the attempt"""
     workers.start()
     task = workers.insert("snooze", {"times": 3}, max_attempts=1)
     assert workers.ended(task)["result"] == 1
@@ -122,7 +122,7 @@ def test_snooze_is_not_counted(workers: Stage) -> None:
 
 
 def test_discard_is_dead_at_once(workers: Stage) -> None:
-    """`Discard` ends a task as dead, whatever attempts are left"""
+    """`Discard` marks a task as dead, regardless of the attempts left"""
     workers.start()
     task = workers.insert("discard", max_attempts=5)
     assert workers.ended(task, "dead")["last_error"].startswith("Discard: never")
@@ -130,7 +130,7 @@ def test_discard_is_dead_at_once(workers: Stage) -> None:
 
 
 def test_delay(workers: Stage) -> None:
-    """A task with a delay does not start before, and an insert wakes a worker that sleeps"""
+    """A delayed task does not start early, and an insert wakes a sleeping worker"""
     workers.start()
     late = workers.insert("note", delay="1 second")
     soon = workers.insert("note")
@@ -154,7 +154,7 @@ def test_repeating_schedule(workers: Stage) -> None:
 
 
 def test_cron_schedule_goes_on(workers: Stage) -> None:
-    """A cron schedule goes on: each finish books the next tick; `Finished` ends it"""
+    """A cron schedule continues: each finish sets the next tick; `Finished` ends it"""
     workers.start()
     task = workers.insert("note", cron_expression="* * * * * *", timezone="Europe/Berlin")
     workers.wait_for_effect(task, "ran", number=2)
@@ -168,7 +168,7 @@ def test_cron_schedule_goes_on(workers: Stage) -> None:
 
 
 def test_failed_tick_is_kept(workers: Stage) -> None:
-    """A tick that fails for good leaves a dead task, and its schedule goes on"""
+    """A tick that fails for good leaves a dead task, and its schedule continues"""
     workers.start()
     task = workers.insert("fail", repeat_interval="200 ms", repeat_count=2, max_attempts=1)
     assert workers.ended(task)["execution_count"] == 2
@@ -177,7 +177,7 @@ def test_failed_tick_is_kept(workers: Stage) -> None:
 
 
 def test_missed_ticks_become_one(workers: Stage) -> None:
-    """Ticks that passed while nothing ran become one run (`on_missed`), and are noted"""
+    """Ticks that passed while no worker ran become one run (`on_missed`), and are recorded"""
     with restoring(workers.db):
         (row,) = workers.db.execute(
             """
@@ -197,7 +197,7 @@ def test_missed_ticks_become_one(workers: Stage) -> None:
 
 
 def test_overlapping_ticks(workers: Stage) -> None:
-    """Ticks of a schedule that may overlap itself run side by side, as tasks of their own"""
+    """Ticks of a schedule that allows overlap run in parallel, as separate tasks"""
     workers.start()
     task = workers.insert("overlong", {"seconds": 0.6}, repeat_interval="200 ms", repeat_count=3, overlap="allow")
     workers.ended(task)
@@ -218,7 +218,7 @@ def test_overlapping_ticks(workers: Stage) -> None:
 
 
 def test_cancel_stops_the_handler(workers: Stage) -> None:
-    """A cancel stops the running handler, and nothing that it returns is written"""
+    """Cancelling stops the running handler, and its result is not written"""
     worker = workers.start(concurrency=1)
     task = workers.insert("hold")
     workers.wait_for_lease(task)
@@ -233,7 +233,7 @@ def test_cancel_stops_the_handler(workers: Stage) -> None:
 
 
 def test_timeout(workers: Stage) -> None:
-    """A handler that overstays the timeout is stopped; the attempt is noted as timed out and retried"""
+    """A handler that exceeds the timeout is stopped; the attempt is recorded as timed out and retried"""
     workers.start()
     task = workers.insert("hold", timeout="300 ms", max_attempts=2, backoff_delay="50 ms")
     row = workers.ended(task, "dead")
@@ -243,7 +243,7 @@ def test_timeout(workers: Stage) -> None:
 
 
 def test_sigterm_lets_handlers_end(workers: Stage) -> None:
-    """SIGTERM lets handlers end, and claims nothing more"""
+    """After SIGTERM, handlers finish, and the worker claims nothing more"""
     worker = workers.start()
     task = workers.insert("hold")
     workers.wait_for_effect(task, "began")
@@ -257,7 +257,7 @@ def test_sigterm_lets_handlers_end(workers: Stage) -> None:
 
 
 def test_sigterm_gives_back(workers: Stage) -> None:
-    """What does not end within the shutdown timeout is stopped and given back, without the attempt"""
+    """Tasks that do not finish within the shutdown timeout are stopped and released, without counting the attempt"""
     worker = workers.start(shutdown_timeout=0.2)
     task = workers.insert("hold")
     workers.wait_for_effect(task, "began")
@@ -271,7 +271,7 @@ def test_sigterm_gives_back(workers: Stage) -> None:
 
 
 def test_paused_queue(workers: Stage) -> None:
-    """A paused queue gives nothing out, and goes on when it is resumed"""
+    """A paused queue starts no tasks until it is resumed"""
     workers.start(queues=("mail", "default"))
     workers.db.execute("select pgsched.pause_queue('mail')")
     paused, other = workers.insert("note", queue="mail"), workers.insert("note")
@@ -284,7 +284,7 @@ def test_paused_queue(workers: Stage) -> None:
 
 
 def test_concurrency_limit(workers: Stage) -> None:
-    """A limit of concurrency holds over all workers"""
+    """A concurrency limit applies across all workers"""
     workers.start(queues=("narrow",))
     workers.start(queues=("narrow",))
     workers.db.execute("select pgsched.limit_queue('narrow', concurrency => 2)")
@@ -301,7 +301,7 @@ def test_concurrency_limit(workers: Stage) -> None:
 
 
 def test_rate_limit(workers: Stage) -> None:
-    """A limit of rate holds over all workers"""
+    """A rate limit applies across all workers"""
     workers.start(queues=("slow",))
     workers.start(queues=("slow",))
     workers.db.execute("select pgsched.limit_queue('slow', rate => 3, per => '1 second')")
@@ -313,7 +313,7 @@ def test_rate_limit(workers: Stage) -> None:
 
 
 def test_unknown_type_is_left_alone(workers: Stage) -> None:
-    """A task of a type without a handler is left alone"""
+    """A task of a type without a handler is not claimed"""
     workers.start()
     unknown, known = workers.insert("nobody's"), workers.insert("note")
     workers.ended(known)
@@ -322,7 +322,7 @@ def test_unknown_type_is_left_alone(workers: Stage) -> None:
 
 
 def test_poison_ends_as_dead(workers: Stage) -> None:
-    """A task that kills its worker is dead after its attempts (one kill more at the most), and others run"""
+    """A task that kills its worker is dead after its attempts (at most one more kill), and other tasks run"""
     poison = workers.insert("crash", max_attempts=2, priority=9)
     notes = [workers.insert("note") for _ in range(20)]
     for _ in range(4):
@@ -341,7 +341,7 @@ def test_poison_ends_as_dead(workers: Stage) -> None:
 
 
 def test_lost_connections(workers: Stage) -> None:
-    """Connections that the server ends amid work: every task is completed once"""
+    """The server closes connections during work: every task is completed once"""
     workers.start(lease=2)
     ids = [workers.insert("brief", {"seconds": 0.02}) for _ in range(300)]
 
@@ -367,7 +367,7 @@ def test_lost_connections(workers: Stage) -> None:
 
 
 def test_unicode_and_large_payloads(workers: Stage) -> None:
-    """Any Unicode, deep nesting and 500 kB come through as they are, there and back"""
+    """Any Unicode text, deep nesting and 500 kB are unchanged in payload and result"""
     workers.start()
     payload = {"text": "žluťoučký 🐎 \u202e \\ \" ' \x7f", "list": [[[{"a": None}]], 1.5, -3, True], "": "", "é": "é"}
     small, large = workers.insert("echo", payload), workers.insert("echo", {"text": "🐎é" * 125_000})
@@ -376,7 +376,7 @@ def test_unicode_and_large_payloads(workers: Stage) -> None:
 
 
 def test_unstorable_result(workers: Stage) -> None:
-    """A result that PostgreSQL cannot store (NUL) is stored without it; the work is not done again"""
+    """A result with a character that PostgreSQL cannot store (NUL) is stored without it; the work is not repeated"""
     workers.start()
     tasks = [workers.insert("nul"), workers.insert("note"), workers.insert("nul")]
     rows = [workers.ended(task) for task in tasks]
@@ -386,7 +386,7 @@ def test_unstorable_result(workers: Stage) -> None:
 
 
 def test_refused_outcome_costs_no_other(workers: Stage) -> None:
-    """An outcome that a trigger of the application refuses ends its task as dead, and costs no other task"""
+    """If a trigger of the application rejects an outcome, its task is dead, and no other task is affected"""
     workers.db.execute(
         """
         create function refuse() returns trigger language plpgsql as $$
@@ -427,7 +427,7 @@ def test_triggers_of_the_application(workers: Stage) -> None:
 
 
 def test_refused_claim_costs_no_other(workers: Stage) -> None:
-    """A task that the database lets nobody claim is dead, with the reason, and others run"""
+    """If the database rejects the claim of a task, the task is dead, with the reason, and other tasks run"""
     poison = workers.insert("echo", {"poison": True}, priority=9)
     workers.db.execute(
         """
@@ -448,7 +448,7 @@ def test_refused_claim_costs_no_other(workers: Stage) -> None:
 
 
 def test_dependencies(workers: Stage) -> None:
-    """A task that waits for others runs when they have ended"""
+    """A task with dependencies runs after they have ended"""
     workers.start()
     first = workers.insert("hold")
     second = workers.insert("note", depends_on=[first])
@@ -461,7 +461,7 @@ def test_dependencies(workers: Stage) -> None:
 
 
 def test_groups(workers: Stage) -> None:
-    """A group runs its steps in their order, and has their results"""
+    """A group runs its steps in order, and contains their results"""
     workers.start()
     steps = [{"name": "one", "task_type": "note"}, {"name": "two", "task_type": "note", "after": ["one"]}]
     group = workers.insert("pgsched.group", {"steps": steps})
@@ -481,7 +481,7 @@ def test_expiry(workers: Stage) -> None:
 
 
 def test_retention_of_nothing(workers: Stage) -> None:
-    """A task of a queue with `retention` 0 leaves when it is completed; the history has it"""
+    """In a queue with `retention` 0, a completed task is deleted, but stays in the history"""
     workers.db.execute("insert into pgsched.queues (name, retention) values ('default', '0')")
     workers.start()
     task = workers.insert("note")
@@ -491,7 +491,7 @@ def test_retention_of_nothing(workers: Stage) -> None:
 
 
 def test_pause_and_drain(workers: Stage) -> None:
-    """A worker that is asked to pause claims nothing until it is resumed; one that is asked to drain ends"""
+    """A paused worker claims nothing until it is resumed; a draining worker exits"""
     worker = workers.start()
     (row,) = workers.db.execute("select id from pgsched.workers").fetchall()
     workers.db.execute("select pgsched.pause_worker(%(id)s)", row)
@@ -509,7 +509,7 @@ def test_pause_and_drain(workers: Stage) -> None:
 
 
 def test_transaction_of_the_handler(workers: Stage) -> None:
-    """What a handler writes in the transaction of its finish is kept with its outcome, or not at all"""
+    """The writes of a handler in the transaction of its `finish` are committed with the outcome, or not at all"""
     workers.start()
     task = workers.insert("entry", backoff_delay="50 ms")
     assert workers.ended(task)["result"] == "kept"
@@ -518,7 +518,7 @@ def test_transaction_of_the_handler(workers: Stage) -> None:
 
 
 def test_progress(workers: Stage) -> None:
-    """What a handler says of its progress can be seen while it runs"""
+    """The progress that a handler reports is visible while it runs"""
     workers.start()
     task = workers.insert("progress")
     wait_until(lambda: workers.task(task)["progress"] == {"done": 7}, message="the progress is written")
@@ -527,7 +527,7 @@ def test_progress(workers: Stage) -> None:
 
 
 def test_events(workers: Stage) -> None:
-    """Queues with `events` tell of what ends"""
+    """Queues with `events` send an event when a task ends"""
     workers.db.execute("select pgsched.set_queue_events('default', true)")
     workers.start()
     workers.db.execute("listen pgsched_events")
@@ -543,7 +543,7 @@ def test_events(workers: Stage) -> None:
 
 
 def test_locked_row_holds_up_nobody(workers: Stage) -> None:
-    """A row that another session has locked at its finish holds up no other task, and is finished later"""
+    """A row that another session has locked delays no other task, and is finished later"""
     workers.start()
     task = workers.insert("hold")
     workers.wait_for_lease(task)
