@@ -24,7 +24,7 @@ and `--yes`, are read from the command line only.
 
 ENDS = {
     DONE: "done",
-    REFUSED: "refused, not found, or failed; of `doctor` and `check`: a problem was found",
+    REFUSED: "rejected, not found, or failed; for `doctor` and `check`: a problem was found",
     USAGE: "wrong usage: an invalid command, option, argument or setting",
     INTERRUPTED: "interrupted by Ctrl-C",
 }

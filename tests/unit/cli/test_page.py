@@ -22,7 +22,7 @@ def test_every_group_is_on_the_page() -> None:
 
 
 def test_exit_codes_are_those_of_the_program() -> None:
-    rows = table("cli", "Exit codes and questions").rows
+    rows = table("cli", "Exit codes and confirmation").rows
     assert {int(row["code"]): row["means"] for row in rows} == {
         code: text.replace("`", "") for code, text in ENDS.items()
     }
