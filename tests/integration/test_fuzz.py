@@ -25,6 +25,8 @@ from tests.support.engine import engine, handlers
 from tests.support.tables import database
 from tests.support.web_face import web
 
+pytestmark = pytest.mark.slow
+
 CASES = int(os.environ.get("PGSCHED_FUZZ_CASES", "20"))
 LONG = 1000
 MIB = 1024 * 1024

@@ -19,6 +19,8 @@ from tests.support.commands import pgsched
 from tests.support.tables import WORKER, database, insert_task
 from tests.support.web_face import web
 
+pytestmark = pytest.mark.slow
+
 FITS: dict[str, Any] = {
     "ids": None,
     "queue": "mail",

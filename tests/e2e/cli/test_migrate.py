@@ -18,6 +18,8 @@ from tests.support.schema_dump import dump, run_psql
 from tests.support.tables import database
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 APP = """
 from pgsched.app import App
 

@@ -26,6 +26,8 @@ from tests.support.commands import pgsched
 from tests.support.processes import CHECKOUT
 from tests.support.tables import add_worker, database, insert_task, set_dead, set_running
 
+pytestmark = pytest.mark.slow
+
 
 class Window:
     """A terminal of so many columns and lines, and the command in it."""

@@ -14,6 +14,8 @@ from tests.support.commands import pgsched
 from tests.support.processes import PgschedProcess, PgschedRunner
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 get, post = partial(httpx.get, timeout=60), partial(httpx.post, timeout=60)  # a busy machine takes its time
 TOKEN = "operator-token-of-the-tests"
 

@@ -14,6 +14,8 @@ from tests.support.processes import PgschedRunner
 from tests.support.tables import add_worker, database, insert_task
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 APP = """
 import pathlib, time
 from pgsched import App

@@ -27,6 +27,8 @@ from tests.support.processes import CHECKOUT
 from tests.support.tables import database
 from tests.support.waiting import wait_until, wait_until_async
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[dict[str, Any]]
 
 

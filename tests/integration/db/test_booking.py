@@ -27,6 +27,8 @@ from tests.support import crons
 from tests.support.engine import claimed, engine, handlers, history, make_due, rows
 from tests.support.tables import database, insert_task, move_tick, restoring, set_running, task_row
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)

@@ -12,6 +12,8 @@ from pgsched.db.queries import dashboard, durable_pages, tasks
 from pgsched.db.query import Command
 from tests.support.tables import insert_task
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[dict[str, Any]]
 
 ROWS = 20_000

@@ -34,6 +34,7 @@ def test_sql_leaves_the_days_of_a_calendar_out(dsn: str) -> None:
     assert [f"{row['tick'].astimezone(UTC):%Y-%m-%d}" for row in found] == ["2040-12-26", "2041-12-26", "2042-12-24"]
 
 
+@pytest.mark.slow
 def test_sql_and_python_tick_alike_with_random_calendars(dsn: str) -> None:
     random = Random(1)
     for number in range(60):

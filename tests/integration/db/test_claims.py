@@ -357,6 +357,7 @@ def test_two_claims_at_once_share_the_rows(dsn: str) -> None:
     assert sorted(first + second) == ids
 
 
+@pytest.mark.slow
 def test_worker_processes_run_each_row_once(run_pgsched: PgschedRunner, dsn: str, tmp_path: Path) -> None:
     (tmp_path / "mod.py").write_text("from pgsched import App\napp = App()\n@app.task('mail')\nasync def mail(): ...\n")
     with database(dsn) as db:

@@ -28,6 +28,8 @@ from pgsched.domain.scheduling.recurrence import Schedule, first_tick, next_afte
 from pgsched.testing import freeze
 from tests.support.tables import database
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[dict[str, Any]]
 
 ROWS = 100

@@ -28,6 +28,8 @@ from tests.support.processes import CHECKOUT
 from tests.support.servers import FAST, binaries_of, fast_folder, is_installed
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("psutil", reason="needs the extra `embedded`")
 
 HOLDER = """

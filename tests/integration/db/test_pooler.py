@@ -25,6 +25,8 @@ from tests.support.retained import finished, left
 from tests.support.tables import database
 from tests.support.waiting import wait_until_async
 
+pytestmark = pytest.mark.slow
+
 if (cause := missing_pgbouncer()) is not None:
     pytest.skip(cause, allow_module_level=True)
 

@@ -28,6 +28,8 @@ from tests.support.tables import database, insert_task, set_dead, task_row
 from tests.support.waiting import wait_until
 from tests.support.web_face import web
 
+pytestmark = pytest.mark.slow
+
 As = Callable[[str], str]
 """The DSN of somebody who is a member of this role."""
 

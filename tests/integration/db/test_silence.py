@@ -20,6 +20,8 @@ from tests.support.engine import engine, expire_leases, rows
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def proxy(dsn: str) -> Iterator[Proxy]:

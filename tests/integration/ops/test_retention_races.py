@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from pgsched import Client
 from pgsched.domain.workflow import group, parallel, step
 from tests.support.engine import rows
@@ -11,6 +13,8 @@ from tests.support.processes import PgschedRunner
 from tests.support.retained import prune_now
 from tests.support.tables import database
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 APP = """
 from pgsched import App, Context

@@ -18,6 +18,8 @@ from tests.support.pages import Page
 from tests.support.tables import database, insert_task
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, notice_of, web
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = {"Origin": HOST}
 AWAY = "postgresql://somebody@127.0.0.1:1/secretbase"
 

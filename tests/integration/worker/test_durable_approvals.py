@@ -19,6 +19,8 @@ from pgsched import App, DurableContext
 from tests.support.tables import database
 from tests.support.waiting import wait_until_async
 
+pytestmark = pytest.mark.slow
+
 Connection = psycopg.Connection[dict[str, Any]]
 
 APPROVALS = [300, pytest.param(5_000, marks=pytest.mark.long)]

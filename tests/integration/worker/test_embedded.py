@@ -19,6 +19,8 @@ from tests.support.process_app import app as process_app
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until, wait_until_async
 
+pytestmark = pytest.mark.slow
+
 UNDER_WAY = 0.2
 """Seconds after which a claim that was under way has ended."""
 Connection = psycopg.Connection[dict[str, Any]]

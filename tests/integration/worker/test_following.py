@@ -26,6 +26,8 @@ from tests.support.group_steps import drain
 from tests.support.roles import login
 from tests.support.tables import database, insert_task, move_tick, set_completed, set_running, task_row
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
 """When schedules begin: no tick of theirs comes but those that a test lets come."""

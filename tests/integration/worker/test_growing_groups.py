@@ -30,6 +30,8 @@ from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 from tests.support.web_face import web
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[dict[str, Any]]
 
 

@@ -224,6 +224,7 @@ class Odd:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 async def test_no_hook_stops_the_worker_or_the_hooks_after_it(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app, seen, found = App(), list[Event](), list[Any]()
 

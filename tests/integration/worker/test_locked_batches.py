@@ -236,6 +236,7 @@ async def test_handlers_are_cancelled_as_soon_as_their_transaction_is_lost(
     assert row["attempts"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [True, False])
 async def test_a_commit_without_an_answer_cancels_what_runs_and_is_looked_up(
     dsn: str, monkeypatch: pytest.MonkeyPatch, done: bool
@@ -340,6 +341,7 @@ async def test_a_lost_attempt_is_not_noted_when_its_commit_was_done(dsn: str) ->
     assert noted == [{"task_id": lost}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most_bytes", [2**24, 1], ids=["whole batches", "cut for bytes"])
 async def test_a_row_whose_lock_was_lost_is_leased_before_it_begins(
     dsn: str, monkeypatch: pytest.MonkeyPatch, most_bytes: int

@@ -43,6 +43,7 @@ def foreign(page: Page) -> list[str]:
     return [one for one in found if one != "#main"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CORPUS)
 async def test_hostile_text_is_shown_as_text_on_every_page(dsn: str, text: str) -> None:
     with database(dsn) as connection:
