@@ -29,8 +29,6 @@ QUERIES = sorted((ROOT / "sql" / "queries").glob("*.sql"))
 SHOWN = sorted(path for folder in ("templates", "static") for path in (ROOT / "pgsched" / "web" / folder).rglob("*.*"))
 MIGRATIONS = sorted((ROOT / "sql" / "migrations").glob("*.sql"))
 
-each_query = pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.stem)
-
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a command and return what it printed; its whole output is the message if it fails."""
@@ -156,26 +154,22 @@ def callers() -> Mapping[str, list[str]]:
     return found
 
 
-@each_query
-def test_statement_file_belongs_to_exactly_one_module(query: Path) -> None:
-    found = {*callers().get(query.stem, [])}
-    assert len(found) == 1, f"{query.name} should belong to one module, is named in {found or 'none'}"
-    assert found.pop().startswith("pgsched/db/"), f"{query.name} is loaded outside pgsched/db"
+def test_statement_files_belong_to_exactly_one_module_each() -> None:
+    owners = {query.name: {*callers().get(query.stem, [])} for query in QUERIES}
+    assert [name for name, found in owners.items() if len(found) != 1] == []
+    assert [name for name, found in owners.items() if not found.pop().startswith("pgsched/db/")] == []
 
 
-@each_query
-def test_statement_file_starts_with_a_comment(query: Path) -> None:
-    assert query.read_text().startswith("--")
+def test_statement_files_start_with_a_comment() -> None:
+    assert [query.name for query in QUERIES if not query.read_text().startswith("--")] == []
 
 
-@each_query
-def test_no_line_of_a_statement_file_is_longer_than_120_characters(query: Path) -> None:
-    assert max(map(len, query.read_text().splitlines())) <= 120
+def test_no_line_of_a_statement_file_is_longer_than_120_characters() -> None:
+    assert [query.name for query in QUERIES if max(map(len, query.read_text().splitlines())) > 120] == []
 
 
-@each_query
-def test_statement_file_holds_one_statement(query: Path) -> None:
-    assert count_statements(query.read_text()) == 1
+def test_statement_files_hold_one_statement_each() -> None:
+    assert [query.name for query in QUERIES if count_statements(query.read_text()) != 1] == []
 
 
 # What may hold a semicolon that ends nothing. Block comments do not nest here; ours have no reason to.
