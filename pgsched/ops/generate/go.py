@@ -120,9 +120,7 @@ class _Types:
 
     def declarations(self) -> str:
         """The type of the payload, after those that it is made of."""
-        said = [self._declared(f"$defs/{name}", one) for name, one in self._defs.items()]
-        whole = self._one.payload_schema
-        return "\n\n".join([*said, self._declared("", {"type": "object"} if whole is None else whole)])
+        return schemas.declared(self._one.payload_schema, self._declared)
 
     def _declared(self, key: str, schema: Any) -> str:
         name = self._names[self._one.task_type, key]

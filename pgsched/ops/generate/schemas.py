@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 MAX_DEPTH: Final = 20
@@ -14,6 +14,12 @@ def definitions(schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the named parts of a schema, in the order of their names."""
     found = (schema or {}).get("$defs")
     return {name: found[name] for name in sorted(found)} if isinstance(found, Mapping) else {}
+
+
+def declared(schema: Mapping[str, Any] | None, declare: Callable[[str, Any], str]) -> str:
+    """Return the declarations of a payload's type: first its parts, by their keys, then the whole, whose key is empty."""
+    parts = [declare(f"$defs/{name}", part) for name, part in definitions(schema).items()]
+    return "\n\n".join([*parts, declare("", {"type": "object"} if schema is None else schema)])
 
 
 def name_of_ref(schema: Mapping[str, Any]) -> str | None:

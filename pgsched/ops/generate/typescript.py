@@ -125,9 +125,7 @@ class _Types:
 
     def declarations(self) -> str:
         """The type of the payload, after those that it is made of."""
-        said = [self._declared(f"$defs/{name}", one) for name, one in self._defs.items()]
-        whole = self._one.payload_schema
-        return "\n\n".join([*said, self._declared("", {"type": "object"} if whole is None else whole)])
+        return schemas.declared(self._one.payload_schema, self._declared)
 
     def _declared(self, key: str, schema: Any) -> str:
         kind = ANY if key.removeprefix("$defs/") in self._loops and key else self.type_of(schema, 0)
