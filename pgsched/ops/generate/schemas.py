@@ -17,7 +17,7 @@ def definitions(schema: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def declared(schema: Mapping[str, Any] | None, declare: Callable[[str, Any], str]) -> str:
-    """Return the declarations of a payload's type: first its parts, by their keys, then the whole, whose key is empty."""
+    """Return the declarations of a payload's type: its parts by their keys, then the whole by an empty key."""
     parts = [declare(f"$defs/{name}", part) for name, part in definitions(schema).items()]
     return "\n\n".join([*parts, declare("", {"type": "object"} if schema is None else schema)])
 
