@@ -28,6 +28,7 @@ from pgsched.worker import retention
 from pgsched.worker.worker import Worker
 
 INSERT = "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)"
+QUEUE_GIVEN = "insert into pgsched.tasks (task_type, queue) select 'noop', 'default' from generate_series(1, %s)"
 WITH_PAYLOAD = "insert into pgsched.tasks (task_type, payload) select 'noop', %s::jsonb from generate_series(1, %s)"
 SUSPENDED = """
     with restoring as (select set_config('pgsched.restoring', 'on', true))
@@ -65,7 +66,7 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
     if "payload" in given:
         await _execute(dsn, WITH_PAYLOAD, json.dumps(given["payload"]), tasks)
     else:
-        await _execute(dsn, INSERT, tasks)
+        await _execute(dsn, QUEUE_GIVEN if given.get("queue_given") else INSERT, tasks)
     if given.get("suspended"):
         await _execute(dsn, SUSPENDED, given["suspended"])
         await _execute(dsn, RUNS)
@@ -184,7 +185,7 @@ async def _check(dsn: str, tasks: int, worker: UUID) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         cursor = await connection.execute(
             "select count(*), count(distinct task_id),"
-            " (select count(*) from pgsched.tasks where next_run_at <= now() and created_by is null)"
+            " (select count(*) from pgsched.tasks where queue = 'default' and next_run_at <= now() and created_by is null)"
             " from pgsched.executions where status = 'completed' and worker_id = %s",
             (worker,),
         )
