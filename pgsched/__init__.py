@@ -25,6 +25,7 @@ from pgsched.domain.errors import (
     InvalidTask,
     InvalidTimezone,
     InvalidValue,
+    KeyStayed,
     KeyTaken,
     LifespanFailed,
     LockLost,
@@ -41,6 +42,8 @@ from pgsched.domain.errors import (
     Suspended,
     TaskFailed,
     TaskNotFound,
+    TenantMoved,
+    TenantMoving,
     TransitionRefused,
     UnfitDatabase,
     UnknownTaskType,
@@ -52,7 +55,9 @@ if TYPE_CHECKING:
     from pgsched.app.app import App
     from pgsched.app.router import Router
     from pgsched.client.async_client import AsyncClient
+    from pgsched.client.async_shards import AsyncShardedClient
     from pgsched.client.client import Client
+    from pgsched.client.shards import ShardedClient
     from pgsched.domain.events import Event
     from pgsched.domain.interval import Interval
     from pgsched.domain.records import Execution, Task
@@ -69,6 +74,7 @@ __version__ = "0.1.0"
 __all__ = [
     "App",
     "AsyncClient",
+    "AsyncShardedClient",
     "CalendarNotFound",
     "CallNext",
     "ChildFailed",
@@ -92,6 +98,7 @@ __all__ = [
     "InvalidTimezone",
     "InvalidValue",
     "Item",
+    "KeyStayed",
     "KeyTaken",
     "LifespanFailed",
     "LockLost",
@@ -105,6 +112,7 @@ __all__ = [
     "Router",
     "SchemaLocked",
     "SchemaMismatch",
+    "ShardedClient",
     "Snooze",
     "StepFailed",
     "Suspended",
@@ -112,6 +120,8 @@ __all__ = [
     "TaskFailed",
     "TaskNotFound",
     "TaskSpec",
+    "TenantMoved",
+    "TenantMoving",
     "TransitionRefused",
     "UnfitDatabase",
     "Unique",
@@ -124,6 +134,7 @@ __all__ = [
 _HOMES = {
     "App": "app",
     "AsyncClient": "client.async_client",
+    "AsyncShardedClient": "client.async_shards",
     "CallNext": "execution.middleware",
     "Client": "client",
     "Context": "execution.context",
@@ -134,6 +145,7 @@ _HOMES = {
     "Item": "execution.batches",
     "PlainDurableContext": "execution.durable_context",
     "Router": "app.router",
+    "ShardedClient": "client.shards",
     "Task": "domain.records",
     "TaskSpec": "domain.task_spec",
     "Unique": "domain.unique",

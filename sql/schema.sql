@@ -1158,6 +1158,69 @@ create table pgsched.locks (
 ) with (fillfactor = 50);
 alter sequence pgsched.lock_tokens owned by pgsched.locks.fencing_token;
 
+-- Shards --------------------------------------------------------------------------------------------------------------
+-- Several databases as one system, and the moves of tenants between them.
+
+-- The databases that form one system, this one among them. Empty: this database stands alone.
+create table pgsched.shards (
+  name text not null,                                           -- The name of the shard.
+  is_here boolean not null,                                     -- Whether it is this database.
+  is_hashed boolean not null,                                   -- Whether the hash of a shard key may choose it. A
+                                                                -- shard that was added later gets only tenants that are
+                                                                -- moved to it.
+  changed_at timestamptz not null default clock_timestamp(),    -- When the row was last changed. A move of a tenant
+                                                                -- changes that of this database, by which older
+                                                                -- snapshots are noticed.
+  constraint shards_pkey primary key (name),
+  -- It is a part of addresses.
+  constraint shard_name_must_have_1_to_40_letters_digits_and_dots check (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$')
+);
+
+-- A database is one shard.
+create unique index shard_is_here_once on pgsched.shards (is_here) where is_here;
+
+-- The tenants that were moved to this database or from it. All others are where their hash says.
+create table pgsched.placements (
+  tenant_id text not null,                                      -- The tenant, as in tasks.tenant_id.
+  state text not null,                                          -- arriving or here: it was moved to this database;
+                                                                -- leaving or left: it was moved from it, and inserts of
+                                                                -- its tasks are refused.
+  shard text not null,                                          -- Where the tenant is, or moves to: its tasks are
+                                                                -- inserted there.
+  peer text not null,                                           -- The other shard of the last move.
+  version bigint not null,                                      -- The number of the move; of several statements about a
+                                                                -- tenant the highest counts.
+  changed_at timestamptz not null default clock_timestamp(),    -- When the state last changed.
+  constraint placements_pkey primary key (tenant_id),
+  -- The states of a move, on either side.
+  constraint state_must_be_arriving_here_leaving_or_left check (state in ('arriving', 'here', 'leaving', 'left'))
+);
+
+-- Tasks that were taken from pgsched.tasks by a move and are not yet known to have arrived: nobody runs them here.
+create table pgsched.departing_tasks (
+  id bigint not null,         -- Their id in this database.
+  tenant_id text not null,    -- The tenant that is moved.
+  task jsonb not null,        -- The row as it was.
+  constraint departing_tasks_pkey primary key (id)
+);
+
+-- Those of one move, in order.
+create index departing_tasks_tenant on pgsched.departing_tasks (tenant_id, id);
+
+-- Tasks of tenants that were moved to this database: where they were before.
+create table pgsched.arrived_tasks (
+  shard text not null,        -- The shard that they came from.
+  id bigint not null,         -- Their id there.
+  tenant_id text not null,    -- Their tenant.
+  task_id bigint,             -- Their id here. Null: the task stayed there, and only its idempotency_key is reserved
+                              -- here.
+  idempotency_key text,       -- The key of a task that stayed.
+  constraint arrived_tasks_pkey primary key (shard, id)
+);
+
+-- Reserved keys: an insert with one of them is refused.
+create index arrived_tasks_key on pgsched.arrived_tasks (idempotency_key) where idempotency_key is not null;
+
 -- Administration ------------------------------------------------------------------------------------------------------
 
 -- What holds for queues that say nothing else, and for the history: one row.
@@ -2911,6 +2974,53 @@ begin
       message = format('%s is set by pgsched and must be left out of an INSERT, got %s', named, value),
       hint = 'A new task is pending, and blocked when depends_on names tasks. To restore rows as they were: set pgsched.restoring = on.',
       column = named, table = 'tasks', schema = 'pgsched';
+  end if;
+  return new;
+end $$;
+
+-- For the schema: refuses to insert a task of a tenant that was moved to another database, or with a key that is in use
+-- there.
+create function pgsched.guard_placement() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Runs for each inserted row with a tenant and without a parent, so it must be cheap: one look into an index.
+declare
+  at record;
+  kept record;
+begin
+  -- A move waits for the transactions that have a number when it begins. So this one takes its number before it looks: if
+  -- it does not see the move, the move sees it.
+  perform pg_current_xact_id();
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    -- Its snapshot may be older than a move. The lock fails (40001) if a move has changed the row since.
+    perform from pgsched.shards s where s.is_here for share;
+  end if;
+  select p.state, p.shard, p.peer into at from pgsched.placements p where p.tenant_id = new.tenant_id;
+  if not found or current_setting('pgsched.restoring', true) = 'on' then
+    return new;
+  end if;
+  if at.state in ('leaving', 'left') then
+    raise object_not_in_prerequisite_state using
+      message = format('tenant %s has moved to shard %s', left(new.tenant_id, 100), at.shard),
+      hint = 'Insert its tasks there. Clients that read the placements do so.',
+      constraint = 'tenant_has_moved', column = 'tenant_id', table = 'tasks', schema = 'pgsched';
+  end if;
+  if new.idempotency_key is not null then
+    if at.state = 'arriving' then
+      raise object_not_in_prerequisite_state using
+        message = format('tenant %s is moving from shard %s: tasks with an idempotency_key can be inserted when all have arrived',
+          left(new.tenant_id, 100), at.peer),
+        constraint = 'tenant_is_moving', column = 'tenant_id', table = 'tasks', schema = 'pgsched';
+    end if;
+    select a.shard, a.id into kept from pgsched.arrived_tasks a
+    where a.idempotency_key = new.idempotency_key and a.task_id is null limit 1;
+    if found then
+      raise object_not_in_prerequisite_state using
+        message = format('idempotency_key %s is that of task %s, which stayed in shard %s',
+          quote_literal(left(new.idempotency_key, 100)), kept.id, kept.shard),
+        constraint = 'key_stayed_behind', column = 'idempotency_key', table = 'tasks', schema = 'pgsched';
+    end if;
   end if;
   return new;
 end $$;
@@ -9863,6 +9973,9 @@ create trigger recheck_payload before update of payload, task_type on pgsched.ta
     when (new.payload::jsonb is distinct from old.payload::jsonb
       or new.task_type::text is distinct from old.task_type::text) execute function pgsched.recheck_payload();
 
+create trigger refuse_moved before insert on pgsched.tasks
+  for each row when (new.tenant_id is not null and new.parent_id is null) execute function pgsched.guard_placement();
+
 create trigger replan before update of schedule_type, cron_expression, timezone, start_date, end_date, repeat_interval,
   repeat_count, jitter, planned_from on pgsched.tasks
   for each row
@@ -10723,6 +10836,47 @@ comment on constraint lock_holder_must_have_at_most_500_characters on pgsched.lo
 comment on constraint lock_name_must_have_1_to_200_characters on pgsched.locks is '1 to 200 characters.';
 comment on constraint lock_name_must_not_contain_control_characters on pgsched.locks is
   'No line ends, tabs or other control characters: names are shown in terminals and logs.';
+comment on table pgsched.shards is
+  'The databases that form one system, this one among them. Empty: this database stands alone.';
+comment on column pgsched.shards.name is 'The name of the shard.';
+comment on column pgsched.shards.is_here is 'Whether it is this database.';
+comment on column pgsched.shards.is_hashed is
+  'Whether the hash of a shard key may choose it. A shard that was added later gets only tenants that are moved '
+  'to it.';
+comment on column pgsched.shards.changed_at is
+  'When the row was last changed. A move of a tenant changes that of this database, by which older snapshots are '
+  'noticed.';
+comment on constraint shard_name_must_have_1_to_40_letters_digits_and_dots on pgsched.shards is
+  'It is a part of addresses.';
+comment on index pgsched.shard_is_here_once is 'A database is one shard.';
+comment on table pgsched.placements is
+  'The tenants that were moved to this database or from it. All others are where their hash says.';
+comment on column pgsched.placements.tenant_id is 'The tenant, as in tasks.tenant_id.';
+comment on column pgsched.placements.state is
+  'arriving or here: it was moved to this database; leaving or left: it was moved from it, and inserts of its '
+  'tasks are refused.';
+comment on column pgsched.placements.shard is 'Where the tenant is, or moves to: its tasks are inserted there.';
+comment on column pgsched.placements.peer is 'The other shard of the last move.';
+comment on column pgsched.placements.version is
+  'The number of the move; of several statements about a tenant the highest counts.';
+comment on column pgsched.placements.changed_at is 'When the state last changed.';
+comment on constraint state_must_be_arriving_here_leaving_or_left on pgsched.placements is
+  'The states of a move, on either side.';
+comment on table pgsched.departing_tasks is
+  'Tasks that were taken from pgsched.tasks by a move and are not yet known to have arrived: nobody runs them '
+  'here.';
+comment on column pgsched.departing_tasks.id is 'Their id in this database.';
+comment on column pgsched.departing_tasks.tenant_id is 'The tenant that is moved.';
+comment on column pgsched.departing_tasks.task is 'The row as it was.';
+comment on index pgsched.departing_tasks_tenant is 'Those of one move, in order.';
+comment on table pgsched.arrived_tasks is 'Tasks of tenants that were moved to this database: where they were before.';
+comment on column pgsched.arrived_tasks.shard is 'The shard that they came from.';
+comment on column pgsched.arrived_tasks.id is 'Their id there.';
+comment on column pgsched.arrived_tasks.tenant_id is 'Their tenant.';
+comment on column pgsched.arrived_tasks.task_id is
+  'Their id here. Null: the task stayed there, and only its idempotency_key is reserved here.';
+comment on column pgsched.arrived_tasks.idempotency_key is 'The key of a task that stayed.';
+comment on index pgsched.arrived_tasks_key is 'Reserved keys: an insert with one of them is refused.';
 comment on table pgsched.settings is 'What holds for queues that say nothing else, and for the history: one row.';
 comment on column pgsched.settings.only_row is 'There is no other row.';
 comment on column pgsched.settings.retention is
@@ -11332,6 +11486,9 @@ comment on function pgsched.prepare_task is
   'worker that sleeps past it.';
 comment on function pgsched.guard_task is
   'For the schema: refuses an INSERT that sets what only a run of the task can say.';
+comment on function pgsched.guard_placement is
+  'For the schema: refuses to insert a task of a tenant that was moved to another database, or with a key that is'
+  ' in use there.';
 comment on function pgsched.keep_ids_ahead is
   'For the schema: lets the sequence of ids pass an id that was given by hand.';
 comment on function pgsched.check_schedule is

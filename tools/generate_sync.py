@@ -33,6 +33,7 @@ SOURCES = (
     "pgsched/client/async_workers.py",
     "pgsched/client/async_reasons.py",
     "pgsched/client/async_schedules.py",
+    "pgsched/client/async_shards.py",
     "pgsched/client/async_tasks.py",
     "pgsched/client/async_views.py",
     "pgsched/db/async_database.py",
@@ -57,6 +58,8 @@ NAMES = (
     (r"(?<=[a-z])Async\b", ""),
     (r"\basync_(?=[a-z])", ""),
     (r"(?<=[a-z])_async\b", ""),
+    (r"\bAwaitable, ", ""),
+    (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
 )

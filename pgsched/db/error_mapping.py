@@ -21,12 +21,15 @@ from psycopg import errors
 from pgsched.domain.errors import (
     DatabaseUnavailable,
     InvalidTask,
+    KeyStayed,
     KeyTaken,
     PermissionRefused,
     PgschedError,
     ReadOnlyDatabase,
     SchemaMismatch,
     TaskNotFound,
+    TenantMoved,
+    TenantMoving,
     TransitionRefused,
 )
 from pgsched.domain.records import Task
@@ -44,6 +47,12 @@ failures and deadlocks, resources, shutdown. Source: appendix A of PostgreSQL's 
 _PASSING = ("42501", "55", "57014", "58", "XX000")
 """Rights that are missing, locks that were not to be had in time, cancelled statements, errors of the system, internal
 errors."""
+_MOVES: Mapping[str, type[TransitionRefused]] = {
+    "tenant_has_moved": TenantMoved,
+    "tenant_is_moving": TenantMoving,
+    "key_stayed_behind": KeyStayed,
+}
+"""What pgsched.guard_placement refuses, by the name that it gives as the constraint."""
 _ABOUT_THE_CONNECTION = ("FATAL", "PANIC")
 """Severities of errors that end it."""
 
@@ -132,7 +141,7 @@ def explain_said(said: Said, values: Mapping[str, Any] | None = None) -> Pgsched
     if is_a(errors.NoDataFound):
         return TaskNotFound(said.message)
     if is_a((errors.ObjectNotInPrerequisiteState, errors.ObjectInUse)):
-        return TransitionRefused(said.message)
+        return _MOVES.get(said.constraint or "", TransitionRefused)(said.message)
     if is_a((errors.UndefinedTable, errors.InvalidSchemaName)):
         return SchemaMismatch(NO_SCHEMA)
     if is_a((errors.UndefinedFunction, errors.UndefinedColumn)):

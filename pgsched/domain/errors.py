@@ -146,6 +146,18 @@ class TransitionRefused(PgschedError):
     """The task's current status does not allow the change, or a schedule uses the calendar that is to be deleted."""
 
 
+class TenantMoved(TransitionRefused):
+    """The tenant was moved to another database, which takes its tasks now."""
+
+
+class TenantMoving(TransitionRefused):
+    """The tenant is moving to this database, which takes its tasks with a key as soon as all others have arrived."""
+
+
+class KeyStayed(TransitionRefused):
+    """The idempotency key is that of a task that stayed in another database when its tenant was moved."""
+
+
 class VersionConflict(PgschedError):
     """Somebody else has edited the object meanwhile: its ``version`` is not the ``expected`` one."""
 

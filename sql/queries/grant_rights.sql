@@ -15,7 +15,7 @@ begin
 
   grant usage on schema pgsched to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars, pgsched.handlers,
-    pgsched.task_defaults
+    pgsched.task_defaults, pgsched.shards, pgsched.placements
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant execute on function
     pgsched.schedule, pgsched.schedule_by_key, pgsched.schedule_unique, pgsched.unique_key, pgsched.upsert,
@@ -84,7 +84,7 @@ begin
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
     pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts, pgsched.durable_runs, pgsched.durable_steps,
     pgsched.durable_events, pgsched.revoked_sessions, pgsched.saved_views, pgsched.bulk_changes,
-    pgsched.backlogs, pgsched.slots, pgsched.starts
+    pgsched.backlogs, pgsched.slots, pgsched.starts, pgsched.departing_tasks, pgsched.arrived_tasks
     to pgsched_viewer, pgsched_operator;
   grant execute on function pgsched.revoke_session to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'

@@ -60,6 +60,11 @@ TABLES_BY_SUBJECT: Final = (
     Subject("Time", "Inputs for computing schedules.", ("calendars", "timezones", "zone_rules")),
     Subject("Locks", "Named locks for programs.", ("locks",)),
     Subject(
+        "Shards",
+        "Several databases as one system, and the moves of tenants between them.",
+        ("shards", "placements", "departing_tasks", "arrived_tasks"),
+    ),
+    Subject(
         "Administration", "", ("settings", "audit_log", "bulk_changes", "revoked_sessions", "saved_views", "migrations")
     ),
 )
@@ -128,6 +133,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         (
             "prepare_task",
             "guard_task",
+            "guard_placement",
             "keep_ids_ahead",
             "check_schedule",
             "check_timezone",

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from pgsched.client.client import Client
+from pgsched.db.databases import read_databases
 from pgsched.domain.errors import ConfigError
 from pgsched.web import WebSettings, create_site
 from pgsched.web.auth.session import COOKIE
-from pgsched.web.databases import read_databases
 from tests.support import servers
 from tests.support.pages import Page
 from tests.support.tables import database, insert_task
