@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -162,7 +163,8 @@ def worker(
 ) -> None:
     """Run a worker; list, show, pause, drain and resume workers.
 
-    Without a command it runs a worker until SIGTERM or Ctrl-C.
+    Without a command it runs a worker until SIGTERM or Ctrl-C. For several databases it runs --processes for each, and
+    one that is down does not affect the others.
     """
     if context.invoked_subcommand is not None:
         return
@@ -179,9 +181,11 @@ def worker(
     from pgsched.worker.supervisor import run_worker
 
     session: Session = context.obj
-    with server(session.dsn) as dsn:
+    several = session.shards if session.is_several else {"": session.dsn}
+    with ExitStack() as stack:
+        dsns = {name: stack.enter_context(server(dsn)) for name, dsn in several.items()}
         code = run_worker(
-            dsn=dsn,
+            shards=dsns,
             app_path=app,
             builtins=served,
             settings=settings,

@@ -24,6 +24,7 @@ from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER
 from pgsched.observability.logs import get_logger
 from pgsched.worker.http_server import Probe, Told
 from pgsched.worker.metrics import log_errors
+from pgsched.worker.served_shards import label
 
 log = get_logger("pgsched.worker")
 
@@ -66,8 +67,12 @@ class Child:
     take a counter that decreased for a restarted one, and count everything before twice.
     """
 
-    def __init__(self, process: BaseProcess, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
+    def __init__(
+        self, process: BaseProcess, pipe: Connection, *, before: Sequence[Metric] = (), shard: str = ""
+    ) -> None:
+        """``shard`` is a label of its metrics, if there are several."""
         self.process = process
+        self.shard = shard
         self.pipe = pipe
         self._before = before
         self._said: list[Metric] = []
@@ -105,6 +110,8 @@ class Child:
             if text is None:
                 return self._counted()
             said = list(text_string_to_metric_families(text))
+            if self.shard:
+                said = label(said, self.shard)
             # What the child dropped had still been counted: a decreasing sum would be read as a restart.
             self._before = _add_up([*self._before, *_missing(said, _counting(self._said))])
             self._said = said

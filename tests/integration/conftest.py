@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from pgsched.client.client import Client
-from tests.support.shards import three_shards
 from tests.support.tables import database
 
 
@@ -25,10 +24,3 @@ def client(dsn: str) -> Iterator[Client]:
     """A client of the owner."""
     with Client(dsn) as made:
         yield made
-
-
-@pytest.fixture
-def shards(server_dsn: str, template_database: str, database_name: str) -> Iterator[dict[str, str]]:
-    """The DSNs of three databases that are the shards of one system, by name."""
-    with three_shards(server_dsn, template_database, database_name) as dsns:
-        yield dsns
