@@ -1,4 +1,4 @@
-"""Real processes over three databases: one worker serves them all, and a tenant is moved under load while movers die."""
+"""Real processes over three databases: one worker serves all, and a tenant is moved under load while movers die."""
 
 from __future__ import annotations
 
