@@ -52,7 +52,7 @@ COMMANDS = {
     "queue": "List, show, pause, limit and configure queues.",
     "schedule": "List, show and change schedules; run past ticks.",
     "settings": "Show and change how long tasks and the history are kept.",
-    "shard": "Make databases the shards of one system, and move tenants.",
+    "shard": "Make databases the shards of one system, and move tenants between them.",
     "stats": "Show the numbers of tasks, queues and workers.",
     "sync": "Register an app's handlers and declared schedules.",
     "task": "Add, list, show and change tasks.",
@@ -134,7 +134,7 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     type=Dsn(),
     help="The database: a libpq URI or embedded:DIR; several as NAME=DSN.  [default: libpq's own PG* variables]",
 )
-@program_option("--shard", metavar="NAME", help="The one of several databases that the command is for.")
+@click.option("--shard", metavar="NAME", help="The one of several databases that the command is for.")
 @program_option(
     "--log-level",
     type=click.Choice(logs.LEVELS),

@@ -28,7 +28,10 @@ from pgsched.db.migrations import runner as migrations
 )
 @click.pass_context
 def migrate(context: click.Context, sql: bool, roles: bool, lock_wait: float) -> None:
-    """Upgrade the database's schema to this program's version; of several databases, that of each."""
+    """Upgrade the database's schema to this program's version.
+
+    If several databases are given, it upgrades each of them.
+    """
     session: Session = context.obj
     if sql:
         say(migrations.migration_script(roles=roles).rstrip("\n"))

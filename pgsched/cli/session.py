@@ -31,7 +31,6 @@ from pgsched.cli.several import (
 )
 from pgsched.cli.task_name import with_task_id
 from pgsched.cli.watch import repeat
-from pgsched.db.databases import read_databases
 from pgsched.domain.errors import ConfigError
 from pgsched.domain.settings import dsn_from
 
@@ -52,7 +51,7 @@ class Session:
     given_dsns: tuple[str, ...] = ()
     """From ``--dsn`` or ``PGSCHED_DSN``; several for shards, and for the databases of ``pgsched web``."""
     shard: str | None = None
-    """From ``--shard`` or ``PGSCHED_SHARD``: which of several databases a command is for."""
+    """From ``--shard``: which of several databases a command is for."""
     dsn_on_line: bool = False
     """Whether it is from ``--dsn``."""
     level: str | None = None
@@ -89,6 +88,8 @@ class Session:
     @property
     def shards(self) -> Mapping[str, str]:
         """The DSNs by name. Raises ConfigError for a malformed name, and for ``--shard`` with an unknown one."""
+        from pgsched.db.databases import read_databases  # imported late: help needs no database
+
         found = read_databases(self.given_dsns or (dsn_from(os.environ),))
         if self.shard is not None and self.shard not in found:
             raise ConfigError(f"must be one of {', '.join(found)}", field="--shard", value=self.shard)

@@ -11,8 +11,7 @@ import click
 
 from pgsched.cli.options import examples, json_option, output_option
 from pgsched.cli.output import OUTPUTS, Columns, count, say, say_done, say_json, say_records
-from pgsched.cli.session import Session
-from pgsched.db.dsn import resolved
+from pgsched.cli.session import Session, server
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.domain.records import Record
 
@@ -145,7 +144,7 @@ def move(session: Session, tenant: str, target: str, timeout: float, as_json: bo
 @contextmanager
 def _resolved(session: Session) -> Iterator[Mapping[str, str]]:
     with ExitStack() as stack:
-        yield {name: stack.enter_context(resolved(dsn)) for name, dsn in session.shards.items()}
+        yield {name: stack.enter_context(server(dsn)) for name, dsn in session.shards.items()}
 
 
 @contextmanager

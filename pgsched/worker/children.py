@@ -32,6 +32,8 @@ ANSWER_SECONDS = 5.0
 """How long a child may take to answer; a scrape shows the last known counts of one that does not."""
 LOOK_SECONDS = 1.0
 """The same for frequent questions."""
+SHORT_LOOK_SECONDS = 0.2
+"""The same for a process of one of several shards that has not answered yet: its database may be down."""
 STARTING_SECONDS = 60.0
 """How long a new child, which may have much to import, need not answer frequent questions."""
 EVERY_SECONDS = 5.0
@@ -88,6 +90,8 @@ class Child:
 
     def ask(self, question: str, seconds: float = ANSWER_SECONDS) -> str | None:
         """Return the child's answer, None when it does not answer in time."""
+        if self.shard and not self._answered:
+            seconds = min(seconds, SHORT_LOOK_SECONDS)
         with self._lock:
             try:
                 # Answers to abandoned questions arrive first and are discarded.

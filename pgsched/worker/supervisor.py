@@ -247,6 +247,7 @@ class _Parent:
         self._jobs = jobs
         self._names = list(dict.fromkeys(job.shard for job in jobs))
         self._problems = ShardProblems()
+        self._unready_shards: dict[str, str | None] = {}
         self._pauses = RestartPauses()
         self._watchdog = manager and SystemdWatchdog(
             manager,
@@ -294,10 +295,8 @@ class _Parent:
 
         With several shards it is enough that those of one claim.
         """
-        return self._problems.of_all(self._all_unready())
-
-    def _all_unready(self) -> dict[str, str | None]:
-        return {name: self._unready(name) for name in self._names}
+        self._unready_shards = {name: self._unready(name) for name in self._names}
+        return self._problems.of_all(self._unready_shards)
 
     def _unready(self, shard: str) -> str | None:
         children = self._children(shard)
@@ -308,7 +307,7 @@ class _Parent:
 
     def _troubles(self) -> list[dict[str, Any]]:
         found = all_troubles(self._children())
-        return found if len(self._names) == 1 else [*self._problems.troubles(self._all_unready()), *found]
+        return found if len(self._names) == 1 else [*self._problems.troubles(self._unready_shards), *found]
 
     def _all_drained(self) -> bool:
         children = self._children()

@@ -1,6 +1,6 @@
--- Takes tasks of a tenant that is leaving from pgsched.tasks, so that nobody runs them here, and keeps them for the move. Not
--- those that run, and not those that belong to others (dependencies, steps of a group, a durable run under way): they end here.
--- A schedule is taken between two ticks.
+-- Takes tasks of a tenant that is leaving from pgsched.tasks, so that nobody runs them here, and keeps them for the
+-- move. Not those that run, and not those that belong to others (dependencies, steps of a group, a durable run under
+-- way): they end here. A schedule is taken between two ticks.
 with chosen as (
   select t.id
   from pgsched.tasks t

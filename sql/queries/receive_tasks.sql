@@ -1,5 +1,5 @@
--- Inserts tasks of another shard as they were, with new ids; those that have arrived before are left out. Their tokens must
--- not be higher than those that will be drawn here: the sequence passes them, under a lock so that it never goes back.
+-- Inserts tasks of another shard as they were, with new ids; those that have arrived before are left out. Their tokens
+-- must not be higher than those that will be drawn here: the sequence passes them, and never goes back.
 with given as (
   select d.id, d.task from unnest(%(ids)s::bigint[], %(tasks)s::jsonb[]) d(id, task)
 ), arriving as (
