@@ -22,7 +22,7 @@ from pgsched.app.loading import load_app
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
 from pgsched.db.dsn import pin
-from pgsched.domain.errors import ConfigError, PgschedError
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable, PgschedError
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.process import (
     ProcessState,
@@ -54,6 +54,8 @@ log = logs.get_logger("pgsched.worker")
 
 DRAINED_CODE = 79
 """Exit code of a child that was asked to drain: its parent does not replace it."""
+UNAVAILABLE_CODE = 78
+"""Exit code of the process of a shard whose database was down at the start: it holds nothing, so it ended in order."""
 RESTART_SECONDS = 1.0
 """Pause before a dead worker process is restarted."""
 
@@ -279,7 +281,7 @@ class _Parent:
                 self._pass_on_signals(None, ends_of=alive)
             processes = [child.process for child in self._children()]
             # A child that SIGTERM ended did not yet, or no longer, have the handler that it has while it holds work.
-            in_order = (0, -signal.SIGTERM, DRAINED_CODE)
+            in_order = (0, -signal.SIGTERM, DRAINED_CODE, UNAVAILABLE_CODE)
             return 0 if all(process.exitcode in in_order for process in processes) else 1
 
     def _unhealthy(self) -> str | None:
@@ -368,7 +370,7 @@ def _run_child(job: Job, pipe: Connection) -> None:
             code = _run_as_child(job, pipe, signals)
     except PgschedError as error:
         log.error("worker_failed", error=str(error))
-        code = 1
+        code = UNAVAILABLE_CODE if job.shard and isinstance(error, DatabaseUnavailable) else 1
     exit_soon(code)
     sys.exit(code)
 
