@@ -1161,6 +1161,8 @@ alter sequence pgsched.lock_tokens owned by pgsched.locks.fencing_token;
 -- Shards --------------------------------------------------------------------------------------------------------------
 -- Several databases as one system, and the moves of tenants between them.
 
+create sequence pgsched.shard_changes;
+
 -- The databases that form one system, this one among them. Empty: this database stands alone.
 create table pgsched.shards (
   name text not null,                                           -- The name of the shard.
@@ -1175,6 +1177,7 @@ create table pgsched.shards (
   -- It is a part of addresses.
   constraint shard_name_must_have_1_to_40_letters_digits_and_dots check (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$')
 );
+alter sequence pgsched.shard_changes owned by pgsched.shards.changed_at;
 
 -- A database is one shard.
 create unique index shard_is_here_once on pgsched.shards (is_here) where is_here;
@@ -9974,7 +9977,10 @@ create trigger recheck_payload before update of payload, task_type on pgsched.ta
       or new.task_type::text is distinct from old.task_type::text) execute function pgsched.recheck_payload();
 
 create trigger refuse_moved before insert on pgsched.tasks
-  for each row when (new.tenant_id is not null and new.parent_id is null) execute function pgsched.guard_placement();
+  for each row
+    when (new.tenant_id is not null and new.parent_id is null
+      and pg_sequence_last_value('pgsched.shard_changes'::regclass) is not null)
+  execute function pgsched.guard_placement();
 
 create trigger replan before update of schedule_type, cron_expression, timezone, start_date, end_date, repeat_interval,
   repeat_count, jitter, planned_from on pgsched.tasks
@@ -10080,6 +10086,8 @@ grant select on pgsched.departed_tasks to public;
 grant select on pgsched.known_tasks to public;
 
 grant select on pgsched.running_attempts to public;
+
+grant select on pgsched.shard_changes to public;
 
 grant select on pgsched.tasks_id_seq to public;
 

@@ -70,6 +70,10 @@ comment on column pgsched.arrived_tasks.task_id is 'Their id here. Null: the tas
 comment on column pgsched.arrived_tasks.idempotency_key is 'The key of a task that stayed.';
 comment on index pgsched.arrived_tasks_key is 'Reserved keys: an insert with one of them is refused.';
 
+-- Drawn from when this database becomes a shard: until then no insert looks for placements.
+create sequence pgsched.shard_changes owned by pgsched.shards.changed_at;
+grant select on sequence pgsched.shard_changes to public;
+
 create function pgsched.guard_placement() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -119,6 +123,8 @@ comment on function pgsched.guard_placement is
 
 -- After the trigger that resolves defaults, in the order of the names. Ticks, copies and steps stay with their parent.
 create trigger refuse_moved before insert on pgsched.tasks
-  for each row when (new.tenant_id is not null and new.parent_id is null) execute function pgsched.guard_placement();
+  for each row
+  when (new.tenant_id is not null and new.parent_id is null and pg_sequence_last_value('pgsched.shard_changes') is not null)
+  execute function pgsched.guard_placement();
 
 revoke execute on function pgsched.guard_placement from public;
