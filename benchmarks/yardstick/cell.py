@@ -21,7 +21,7 @@ from benchmarks.yardstick.server import Server
 from benchmarks.yardstick.systems import Adapter
 
 SAMPLE_SECONDS = 1
-DRAIN_SECONDS = 15.0
+DRAIN_SECONDS = 12.0
 """How long the tasks that are left may take when no more are inserted: longer than any lease here."""
 MIGRATE_SECONDS = 60
 RECOVERED = 0.9

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +17,7 @@ import psycopg
 from benchmarks.yardstick.pgsched_bench.main import Load, Settings
 
 STALLED_SECONDS = 10.0
+RESTART_SECONDS = 1.0
 WAITING = "select count(*) from procrastinate_jobs where status = 'todo' and queue_name = 'bench'"
 
 
@@ -54,30 +56,33 @@ class Procrastinate:
 
 
 async def main() -> None:
-    """Run under the contract; ends with an error when the worker does."""
+    """Run under the contract. A worker that fails is started again, as a supervisor would do."""
     settings = Settings()
     load = Load(settings)
     system = Procrastinate(load)
+
+    async def work() -> None:
+        while not load.stopping.is_set():
+            try:
+                await system.app.run_worker_async(
+                    queues=["bench"],
+                    concurrency=settings.workers,
+                    fetch_job_polling_interval=0.05,
+                    install_signal_handlers=False,
+                    update_heartbeat_interval=2,
+                    stalled_worker_timeout=STALLED_SECONDS,
+                    shutdown_graceful_timeout=2,
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it is, a supervisor does not ask
+                print(f"the worker failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            await asyncio.sleep(RESTART_SECONDS)
+
     async with system.app.open_async():
         if os.environ.get("SCENARIO") == "migrate_only":
             await system.app.schema_manager.apply_schema_async()
             return
-        working = asyncio.create_task(
-            system.app.run_worker_async(
-                queues=["bench"],
-                concurrency=settings.workers,
-                fetch_job_polling_interval=0.05,
-                install_signal_handlers=False,
-                update_heartbeat_interval=2,
-                stalled_worker_timeout=STALLED_SECONDS,
-                shutdown_graceful_timeout=2,
-            )
-        )
-        loading = asyncio.create_task(load.run(system))
-        await asyncio.wait([working, loading], return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():
-            working.result()
-            raise RuntimeError("the worker has ended")
+        working = asyncio.create_task(work())
+        await load.run(system)
         working.cancel()
         await asyncio.wait([working], timeout=3)
 

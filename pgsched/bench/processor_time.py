@@ -33,14 +33,21 @@ def server_seconds(backend: int) -> float | None:
     if own is None:
         return None
     postmaster = int(own[_PARENT])
-    found = _stat(postmaster)
-    if found is None:
-        return None
-    ticks = sum(int(found[field]) for field in (_USER, _SYSTEM, _ENDED_USER, _ENDED_SYSTEM))
-    for entry in PROC.iterdir():
-        if entry.name.isdecimal() and (one := _stat(int(entry.name))) is not None and int(one[_PARENT]) == postmaster:
-            ticks += int(one[_USER]) + int(one[_SYSTEM])
-    return ticks / _ticks()
+    while True:
+        before = _stat(postmaster)
+        living = _children_ticks(postmaster)
+        after = _stat(postmaster)
+        if before is None or after is None:
+            return None
+        # A session that ended meanwhile moved from the living to the ended, and may be in neither.
+        if (before[_ENDED_USER], before[_ENDED_SYSTEM]) == (after[_ENDED_USER], after[_ENDED_SYSTEM]):
+            ticks = living + sum(int(after[field]) for field in (_USER, _SYSTEM, _ENDED_USER, _ENDED_SYSTEM))
+            return ticks / _ticks()
+
+
+def _children_ticks(parent: int) -> int:
+    found = [_stat(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdecimal()]
+    return sum(int(one[_USER]) + int(one[_SYSTEM]) for one in found if one is not None and int(one[_PARENT]) == parent)
 
 
 def cores() -> int:

@@ -273,14 +273,21 @@ class Pgsched:
         return int(row[0]) if row else 0
 
 
+async def _has_schema(dsn: str) -> bool:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        row = await (await connection.execute("select to_regclass('pgsched.tasks') is not null")).fetchone()
+    return bool(row and row[0])
+
+
 async def main() -> None:
     """Run under the contract."""
     settings = Settings()
-    migrating = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pgsched", "--dsn", settings.dsn, "migrate"), stdout=asyncio.subprocess.DEVNULL
-    )
-    if await migrating.wait():
-        raise RuntimeError("pgsched migrate failed")
+    if not await _has_schema(settings.dsn):
+        migrating = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pgsched", "--dsn", settings.dsn, "migrate"), stdout=asyncio.subprocess.DEVNULL
+        )
+        if await migrating.wait():
+            raise RuntimeError("pgsched migrate failed")
     if os.environ.get("SCENARIO") == "migrate_only":
         return
     load = Load(settings)
