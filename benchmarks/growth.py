@@ -25,7 +25,7 @@ from benchmarks.databases import SETTINGS, Databases
 from benchmarks.delay import delayed
 from benchmarks.model import Sizes
 from benchmarks.producers import Inserts, insert
-from benchmarks.waits import Waits
+from benchmarks.waits import LIBRARY, Waits
 from pgsched.bench.forecast import Costs, Forecast, Site, forecast
 from pgsched.bench.measure import Bench, Plan
 from pgsched.bench.report import Report
@@ -33,11 +33,11 @@ from pgsched.db.embedded.server import EmbeddedServer
 
 PAGE = Path("docs/scaling.md")
 MARK = "growth"
-CONNECTIONS = 400
 WAIT_SECONDS = 0.01
 DRAIN_SECONDS = 2.0
 FEWEST, MOST = 300, 100_000
 CALIBRATION_TASKS = {0.0: 60_000, WAIT_SECONDS: 20_000}
+SERVER_SETTINGS = SETTINGS | {"max_connections": "400", "commit_siblings": "0", "shared_preload_libraries": LIBRARY}
 DISKS = {
     "the disk": {"fsync": "on", "commit_delay": "0"},
     "no sync": {"fsync": "off", "commit_delay": "0"},
@@ -66,6 +66,8 @@ class Measured:
     point: Point
     report: Report
     busiest: Sequence[tuple[str, float]]
+    statements: float
+    """Per task, while they were drained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class Judged:
     worker_cores: float
     server_cores: float
     wal: float
+    statements: float
     busiest: Sequence[tuple[str, float]]
 
 
@@ -123,10 +126,10 @@ def main() -> int:
     begun = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="pgsched-bench-", ignore_cleanup_errors=True) as name,
-        EmbeddedServer.start(
-            Path(name) / "server", options=SETTINGS | {"max_connections": str(CONNECTIONS), "commit_siblings": "0"}
-        ) as server,
+        EmbeddedServer.start(Path(name) / "server", options=SERVER_SETTINGS) as server,
     ):
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute(f"create extension {LIBRARY}".encode())
         databases = Databases(server.dsn, Path(name) / "server" / "server.log", Sizes())
         waited = asyncio.run(_true_wait())
         for turn in range(options.rounds):
@@ -191,13 +194,14 @@ def judge(point: Point, measured: Sequence[Measured], waited: float) -> Judged:
         worker_cores=used * (middle.report.worker_processor or 0.0),
         server_cores=used * (middle.report.server_processor or 0.0),
         wal=middle.report.wal_per_task,
+        statements=middle.statements,
         busiest=middle.busiest,
     )
 
 
 def _measure(databases: Databases, point: Point, *, tasks: int, seconds: float) -> Measured:
     direct = databases.fresh("empty")
-    waits = Waits(direct)
+    waits = Waits(databases.server_dsn)
 
     def tell(step: str) -> None:
         if step.startswith("draining"):
@@ -223,7 +227,8 @@ def _measure(databases: Databases, point: Point, *, tasks: int, seconds: float) 
     finally:
         waits.stop()
         _set(databases.server_dsn, DISKS["the disk"])
-    return Measured(point=point, report=report, busiest=waits.busiest())
+    statements = waits.statements / report.tasks
+    return Measured(point=point, report=report, busiest=waits.busiest(), statements=statements)
 
 
 def _set(dsn: str, settings: dict[str, str]) -> None:

@@ -15,6 +15,8 @@ from pgsched.bench.forecast import Costs, Forecast, Site, forecast
 if TYPE_CHECKING:
     from benchmarks.growth import Judged
 
+KNEE = 0.95
+"""Share of the highest rate from which more processes are said to bring nothing."""
 TITLES = {
     "workers": "No-op tasks, by processes and concurrency",
     "waiting": "Tasks that wait 10 ms",
@@ -28,6 +30,7 @@ COLUMNS = (
     "÷ measured",
     "predicted limit",
     "cores used: workers, server",
+    "statements, bytes of WAL a task",
     "sessions of workers on average",
     "pick-up, ms",
     "predicted",
@@ -76,7 +79,10 @@ def text(
     """Everything between the marks of the page."""
     lines: list[str] = []
     for group, title in TITLES.items():
-        lines += [f"### {title}", "", *_points([one for one in judged if one.point.group == group]), ""]
+        alike = [one for one in judged if one.point.group == group]
+        lines += [f"### {title}", "", *_points(alike), ""]
+        if group == "workers":
+            lines += [knee(alike), ""]
     lines += ["### Connections that insert", "", *_inserts(inserts), "", *_errors(judged, inserts), ""]
     many = f"median of {rounds} rounds" if rounds > 1 else "one round"
     lines.append(
@@ -102,12 +108,28 @@ def _points(judged: Sequence[Judged]) -> list[str]:
             "" if calibrates else f"{one.found.rate / one.rate:.2f}",
             one.found.limit,
             f"{one.worker_cores:.2f}, {one.server_cores:.2f}",
+            f"{number(one.statements)}, {number(one.wal)}",
             ", ".join(f"{what} {n:.1f}" for what, n in one.busiest),
             f"{one.pickup * 1000:.1f}",
             "" if calibrates else f"{one.found.pickup * 1000:.1f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def knee(judged: Sequence[Judged]) -> str:
+    """Say where more worker processes no longer help, and what is used up there."""
+    alike = sorted((one for one in judged if one.point.concurrency == 100), key=lambda one: one.point.processes)
+    highest = max(one.rate for one in alike)
+    first = next(one for one in alike if one.rate >= KNEE * highest)
+    used = first.worker_cores + first.server_cores
+    busiest = " and ".join(f"{n:.1f} {what}" for what, n in first.busiest)
+    return (
+        f"The knee is at {first.point.processes} × 100: {number(first.rate)} tasks/s; no number of processes reaches more "
+        f"than {number(highest)}. There, workers and server use {used:.2f} of {first.site.cores:g} cores, and the "
+        f"server writes {first.wal * first.rate / 1e6:.0f} MB of WAL a second; of the workers' sessions, on average "
+        f"{busiest}."
+    )
 
 
 def _named(one: Judged) -> str:

@@ -88,8 +88,10 @@ def forecast(costs: Costs, site: Site) -> Forecast:
     found = limits(costs, site)
     limit = min(found, key=lambda name: found[name])
     leased = site.handler >= LOCKABLE_SECONDS
+    # A commit that finds a flush of the WAL in progress waits for its rest, and then for the next one.
+    sync = site.sync * (1.5 - 0.5 / site.connections)
     inserts = {
-        CONNECTIONS: site.connections / (costs.insert + site.round_trip + site.sync),
+        CONNECTIONS: site.connections / (costs.insert + site.round_trip + sync),
         PROCESSORS if site.worker_cores is None else SERVER: site.cores / costs.insert_processor,
     }
     return Forecast(
