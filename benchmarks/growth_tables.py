@@ -125,8 +125,8 @@ def knee(judged: Sequence[Judged]) -> str:
     used = first.worker_cores + first.server_cores
     busiest = " and ".join(f"{n:.1f} {what}" for what, n in first.busiest)
     return (
-        f"The knee is at {first.point.processes} × 100: {number(first.rate)} tasks/s; no number of processes reaches more "
-        f"than {number(highest)}. There, workers and server use {used:.2f} of {first.site.cores:g} cores, and the "
+        f"The knee is at {first.point.processes} × 100: {number(first.rate)} tasks/s; no number of processes reaches "
+        f"more than {number(highest)}. There, workers and server use {used:.2f} of {first.site.cores:g} cores, and the "
         f"server writes {first.wal * first.rate / 1e6:.0f} MB of WAL a second; of the workers' sessions, on average "
         f"{busiest}."
     )
