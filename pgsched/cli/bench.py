@@ -79,7 +79,9 @@ def _check(context: click.Context, parameter: click.Parameter, given: tuple[str,
 @yes_option
 @click.pass_obj
 def bench(session: Session, /, as_json: bool, yes: bool, predictions: tuple[str, ...], **given: Any) -> None:
-    """Measure the server: inserts, workers, pick-up, WAL, disk; and predict what another one would do.
+    """Measure the server: inserts, workers, pick-up, WAL, disk.
+
+    It then predicts what the same tasks would do with other processors, processes, distances and disks.
 
     It uses its own queue and task types, so no other worker takes part, and deletes everything at the end, also after
     Ctrl-C. It fails if another session changes that data in the meantime.
