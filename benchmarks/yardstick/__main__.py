@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.yardstick", description=__doc__)
     parser.add_argument("--systems", default=",".join(ADAPTERS), help=f"of {', '.join(ADAPTERS)}")
     parser.add_argument("--scenarios", default=",".join(names), help=f"of {', '.join(names)}")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each phase")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of most phases")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     parser.add_argument("--write-docs", action="store_true", help=f"put the tables into {PAGE}")
     options = parser.parse_args()

@@ -56,7 +56,7 @@ class Result:
 
 
 def run(server: Server, adapter: Adapter, scenario: Scenario, seconds: float) -> Result:
-    """Run a cell. Each phase takes ``seconds``, the first one half of it."""
+    """Run a cell. Most phases take ``seconds``."""
     dsn = server.fresh()
     with tempfile.TemporaryDirectory(prefix="pgsched-yardstick-") as folder:
         rate_file = Path(folder) / "rate"
@@ -103,7 +103,7 @@ Span = tuple[float, float]
 def _phases(stage: Stage, replicas: Replicas, scenario: Scenario, seconds: float, dsn: str) -> tuple[list[Span], int]:
     spans, dead_rows = [], 0
     for place, phase in enumerate(scenario.phases):
-        lasts = seconds / 2 if place == 0 else seconds
+        lasts = seconds * phase.times
         begun = time.monotonic()
         with stage.phase(phase.kind, lasts):
             while (left := begun + lasts - time.monotonic()) > 0:

@@ -101,9 +101,9 @@ class Stage:
         self._server.start()
 
     def _kill_again(self, over: threading.Event, period: float) -> None:
-        while not over.wait(max(period - RESTART_SECONDS, 0.5)):
+        while not over.wait(period - RESTART_SECONDS):
             self._replicas.kill(0)
-            over.wait(min(RESTART_SECONDS, period / 2))
+            over.wait(RESTART_SECONDS)
             self._replicas.start(0, wait=False)
 
     def _terminate(self, over: threading.Event) -> None:

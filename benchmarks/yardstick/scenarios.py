@@ -25,8 +25,8 @@ class Phase:
     """A part of a scenario."""
 
     kind: Kind
-    theirs: int
-    """How long it takes there, in seconds."""
+    times: float = 1.0
+    """How many times as long as most phases it takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ class Scenario:
         return range(2, len(self.phases) - 1)
 
 
-def _phases(*given: tuple[Kind, int]) -> tuple[Phase, ...]:
-    first = (Phase(kind="warmup", theirs=30), Phase(kind="clean", theirs=60))
-    return (*first, *(Phase(kind=kind, theirs=seconds) for kind, seconds in given))
+def _phases(*given: Kind | Phase) -> tuple[Phase, ...]:
+    stress = (one if isinstance(one, Phase) else Phase(kind=one) for one in given)
+    return (Phase(kind="warmup", times=0.5), Phase(kind="clean"), *stress, Phase(kind="clean"))
 
 
 SCENARIOS = (
@@ -59,7 +59,7 @@ SCENARIOS = (
         name="chaos_crash_recovery",
         chaos=True,
         does="SIGKILL for one of two processes, which is started again later",
-        phases=_phases(("kill-worker", 60), ("start-worker", 60), ("clean", 60)),
+        phases=_phases("kill-worker", "start-worker"),
         rate=300,
         replicas=2,
     ),
@@ -67,14 +67,14 @@ SCENARIOS = (
         name="chaos_postgres_restart",
         chaos=True,
         does="PostgreSQL is stopped in order, and started again after half of the phase",
-        phases=_phases(("postgres-restart", 60), ("clean", 60)),
+        phases=_phases("postgres-restart"),
         rate=600,
     ),
     Scenario(
         name="chaos_repeated_kills",
         chaos=True,
-        does="six times in a phase: SIGKILL for the same one of two processes, which is started again after a second",
-        phases=_phases(("repeated-kill", 120), ("clean", 60)),
+        does="three times: SIGKILL for the same one of two processes, which is started again after a second",
+        phases=_phases(Phase(kind="repeated-kill", times=2.0)),
         rate=300,
         replicas=2,
     ),
@@ -82,48 +82,48 @@ SCENARIOS = (
         name="chaos_pg_backend_kill",
         chaos=True,
         does="twice a second, `pg_terminate_backend` for all sessions that run a statement or a transaction",
-        phases=_phases(("pg-backend-kill", 60), ("clean", 60)),
+        phases=_phases("pg-backend-kill"),
         rate=600,
     ),
     Scenario(
         name="chaos_pool_exhaustion",
         chaos=True,
         does="300 idle connections of others, of 400 that the server accepts",
-        phases=_phases(("pool-exhaustion", 60), ("clean", 60)),
+        phases=_phases("pool-exhaustion"),
         rate=600,
     ),
     Scenario(
         name="idle_in_tx",
         chaos=False,
         does="one transaction with an id stays open",
-        phases=_phases(("idle-in-tx", 240), ("clean", 180)),
+        phases=_phases("idle-in-tx"),
         rate=800,
     ),
     Scenario(
         name="sustained_high_load",
         chaos=False,
         does="1.5 times the rate",
-        phases=_phases(("high-load", 240), ("clean", 120)),
+        phases=_phases("high-load"),
         rate=800,
     ),
     Scenario(
         name="active_readers",
         chaos=False,
         does="four repeatable-read transactions count the rows of the queue's main table again and again",
-        phases=_phases(("active-readers", 240), ("clean", 120)),
+        phases=_phases("active-readers"),
         rate=800,
     ),
     Scenario(
         name="event_burst",
         chaos=False,
         does="1.5 times the rate, from a higher one",
-        phases=_phases(("high-load", 300), ("clean", 240)),
+        phases=_phases("high-load"),
         rate=1200,
         workers=64,
     ),
 )
 HIGH_LOAD = 1.5
-KILLS_A_PHASE = 6
+KILLS_A_PHASE = 3
 BACKEND_KILL_SECONDS = 0.5
 IDLE_CONNECTIONS = 300
 READERS = 4
