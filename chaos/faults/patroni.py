@@ -59,6 +59,9 @@ class _Patroni(Fault):
         self._system: Surviving | None = None
         self._struck: list[Struck] = []
         self._told: list[str] = []
+        self._leader: Node | None = None
+        self._unasked: list[Window] = []
+        """When the leader changed without a blow, as on a machine that is too busy to renew its key."""
 
     def missing(self) -> str | None:
         return missing_programs()
@@ -80,7 +83,9 @@ class _Patroni(Fault):
 
     def windows(self) -> Sequence[Window]:
         """When commits may be lost: never, or around each blow that loses some."""
-        return [] if self.synchronous else [one.window for one in self._struck if BLOWS[one.name].loses]
+        if self.synchronous:
+            return []
+        return [*self._unasked, *(one.window for one in self._struck if BLOWS[one.name].loses)]
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
         assert self.cluster is not None
@@ -99,20 +104,25 @@ class _Patroni(Fault):
     def _strike(self, trial: Trial, name: str, chance: random.Random) -> Struck:
         assert self.cluster is not None
         cluster, blow = self.cluster, BLOWS[name]
-        leader, lag = cluster.leader, cluster.lag_seconds()
+        leader, lag = cluster.wait_until_whole(), cluster.lag_seconds()
+        if self._leader is not None and leader is not self._leader:
+            self._unasked.append(Window(self._struck[-1].whole_at - lag, time.time()))
         others = [node for node in cluster.nodes if node is not leader]
         at = time.time()
         blow.strike(cluster, leader)
         _, writable_at = cluster.wait_until_writable(cluster.nodes if blow.stays else others)
         trial.pause(chance.uniform(0.5, 3.0))
         blow.mend(leader)
-        trial.dsn = cluster.wait_until_whole().dsn
+        self._leader = cluster.wait_until_whole()
+        trial.dsn = self._leader.dsn
         whole_at = time.time()
         trial.pause(1.5 if trial.size.short else chance.uniform(4.0, 6.0))
         return Struck(name=name, at=at, writable_at=writable_at, whole_at=whole_at, until=time.time(), lag=lag)
 
     def tell(self) -> Iterable[str]:
         yield from self._told
+        if self._unasked:
+            yield f"The leader changed {len(self._unasked)} times by itself."
         gone = self._system.gone if self._system else None
         if gone is None:
             return

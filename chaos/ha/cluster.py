@@ -142,9 +142,9 @@ class PatroniCluster:
         self.wait_for(seen, "another node accepts writes", timeout=timeout)
         return found[0]
 
-    def wait_until_whole(self, *, timeout: float = 90, meanwhile: Callable[[], None] | None = None) -> Node:
+    def wait_until_whole(self, *, timeout: float = 180) -> Node:
         """Wait until all nodes follow the leader, one of them synchronously if that is wanted; returns the leader."""
-        self.wait_for(self._whole, "all nodes follow the leader", timeout=timeout, meanwhile=meanwhile)
+        self.wait_for(self._whole, "all nodes follow the leader", timeout=timeout)
         return self.leader
 
     def _whole(self) -> bool:
@@ -178,20 +178,11 @@ class PatroniCluster:
         """Ask Patroni to restart the leader's PostgreSQL."""
         leader.ask("/restart", {}, timeout=60)
 
-    def wait_for(
-        self,
-        condition: Callable[[], bool],
-        what: str,
-        *,
-        timeout: float = 60,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, *, timeout: float = 60) -> None:
         """Wait until the condition holds; fails with what the nodes wrote."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}\n{self.logs()}"
-            if meanwhile is not None:
-                meanwhile()
             time.sleep(0.1)
 
     def logs(self) -> str:
