@@ -9,7 +9,7 @@ from statistics import median
 from chaos.ha.bound import Window
 
 ALLOWANCE = 0.5
-"""Seconds added to the measured lag: it is that of the last answer of a replica."""
+"""Seconds added to the measured lag, which is a little old when the fault strikes."""
 
 
 @dataclass(frozen=True, kw_only=True)
