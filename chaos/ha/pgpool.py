@@ -17,8 +17,8 @@ from chaos.ha.programs import ADDRESS, BINARIES, Daemon, free_port, missing_prog
 from pgsched.db.embedded.system_user import server_user
 from tests.support.servers import fast_folder
 
-# One backend that is always right: HAProxy knows the primary, so pgpool2 must neither look for one nor give it up. In the
-# mode raw it opens a transaction of its own for statements of the extended protocol, and leaves it open.
+# One backend that is always right: HAProxy knows the primary, so pgpool2 must neither look for one nor give it up. In
+# the mode raw it opens a transaction of its own for statements of the extended protocol, and leaves it open.
 SETTINGS = """
 backend_clustering_mode = 'streaming_replication'
 listen_addresses = '{address}'
