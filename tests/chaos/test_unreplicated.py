@@ -18,6 +18,7 @@ from pgsched.db.sql_files import load_statement
 from tests.support.waiting import wait_until
 
 WORKER = UUID(int=7)
+FOUND = {"find_recorded": [(1, 1)], "find_locked_ends": [(1, False, True)]}
 INSERT = """
 insert into pgsched.executions (
   task_id, task_type, queue, attempt, fencing_token, worker_id, status, started_at, finished_at)
@@ -42,7 +43,7 @@ def _wait_for_standby(connection: psycopg.Connection, names: str) -> None:
 
 
 async def test_an_outcome_that_no_standby_has_is_not_taken_for_recorded(lonely: psycopg.Connection) -> None:
-    """Without the message in find_recorded.sql it is, and a failover then takes it away."""
+    """Without the message in these statements it is, and a failover then takes it away."""
     dsn = f"host={lonely.info.host} port={lonely.info.port} user={lonely.info.user} dbname={lonely.info.dbname}"
     with psycopg.connect(dsn, autocommit=True) as writer:
         thread = threading.Thread(target=writer.execute, args=(INSERT, (WORKER,)))
@@ -55,9 +56,11 @@ async def test_an_outcome_that_no_standby_has_is_not_taken_for_recorded(lonely: 
     session = Session(dsn=dsn, name="pgsched finish", timeout=0.5)
     given = {"worker": WORKER, "ids": BigInts([1]), "tokens": BigInts([1])}
     try:
-        with pytest.raises(SilentDatabase):
-            await session.fetch(load_statement("find_recorded"), **given)
+        for query in FOUND:
+            with pytest.raises(SilentDatabase):
+                await session.fetch(load_statement(query), **given)
         _wait_for_standby(lonely, "")
-        assert await session.fetch(load_statement("find_recorded"), **given) == [(1, 1)]
+        for query, rows in FOUND.items():
+            assert await session.fetch(load_statement(query), **given) == rows
     finally:
         await session.close()
