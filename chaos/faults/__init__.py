@@ -10,6 +10,7 @@ from chaos.faults.kill_storm import KillStorm
 from chaos.faults.kills import Sigkill
 from chaos.faults.model import Fault
 from chaos.faults.network import Cuts, Delay, Silence
+from chaos.faults.patroni import PatroniAsync, PatroniPgbouncer, PatroniPgpool, PatroniSync
 from chaos.faults.poison import Poison
 from chaos.faults.pooler import Pooler
 from chaos.faults.refusals import Defaults, Refusals
@@ -38,6 +39,10 @@ _ALL: tuple[type[Fault], ...] = (
     Refusals,
     Defaults,
     Failover,
+    PatroniSync,
+    PatroniAsync,
+    PatroniPgbouncer,
+    PatroniPgpool,
     Silence,
     Delay,
     Cuts,
