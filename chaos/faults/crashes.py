@@ -151,6 +151,7 @@ def _specs(
         key = {"idempotency_key": f"copy {number} {place}"} if place % 10 == 0 else {}
         yield TaskSpec(
             task_type="brief",
+            priority=1,  # beside the steady load, not before it
             metadata={"batch": number},
             max_attempts=1000,
             backoff="fixed",

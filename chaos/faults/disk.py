@@ -70,7 +70,7 @@ class DiskFull(Fault):
         self._disk = SmallDisk(trial.server, mib=DISK_MIB)
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
-        ways = ["ballast", "wal"] if trial.size.short else ["ballast", "wal", "log"] * 2
+        ways = [chance.choice(("ballast", "wal"))] if trial.size.short else ["ballast", "wal", "log"] * 2
         chance.shuffle(ways)
         for way in ways:
             if self._ways:

@@ -63,6 +63,7 @@ class TemporaryFiles(Fault):
         specs = [
             TaskSpec(
                 task_type="brief",
+                priority=1,  # beside the steady load, not before it
                 idempotency_key=f"spill {number} {place}" if place % 2 else None,
                 metadata={"batch": number},
                 max_attempts=1000,
