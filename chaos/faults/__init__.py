@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from chaos.faults.clock import WrongClock
+from chaos.faults.crash_migrate import CrashAmidMigrate
+from chaos.faults.crashes import CrashAmidCopy, CrashAmidRetention
+from chaos.faults.disk import DiskFull
 from chaos.faults.durable import Durable
 from chaos.faults.failover import Failover
 from chaos.faults.handlers import HandlerExits, HandlerMisbehaves
@@ -13,10 +16,12 @@ from chaos.faults.network import Cuts, Delay, Silence
 from chaos.faults.patroni import PatroniAsync, PatroniPgbouncer, PatroniPgpool, PatroniSync
 from chaos.faults.poison import Poison
 from chaos.faults.pooler import Pooler
+from chaos.faults.read_only_disk import DiskReadOnly
 from chaos.faults.refusals import Defaults, Refusals
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
+from chaos.faults.temporary_files import TemporaryFiles
 from chaos.faults.typescript import TypescriptSigkill, TypescriptSigstop
 from chaos.faults.versions import Migration
 
@@ -38,6 +43,12 @@ _ALL: tuple[type[Fault], ...] = (
     SlotsTaken,
     Refusals,
     Defaults,
+    DiskFull,
+    DiskReadOnly,
+    TemporaryFiles,
+    CrashAmidCopy,
+    CrashAmidMigrate,
+    CrashAmidRetention,
     Failover,
     PatroniSync,
     PatroniAsync,
