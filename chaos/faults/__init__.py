@@ -10,8 +10,10 @@ from chaos.faults.kill_storm import KillStorm
 from chaos.faults.kills import Sigkill
 from chaos.faults.model import Fault
 from chaos.faults.network import Cuts, Delay, Silence
+from chaos.faults.pgpool import PgpoolRestarts
 from chaos.faults.poison import Poison
 from chaos.faults.pooler import Pooler
+from chaos.faults.poolers import PgBouncerKill, PgBouncerPause, PgBouncerReconnect, PgBouncerRestart
 from chaos.faults.refusals import Defaults, Refusals
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
 from chaos.faults.soak import Soak
@@ -42,6 +44,11 @@ _ALL: tuple[type[Fault], ...] = (
     Delay,
     Cuts,
     Pooler,
+    PgBouncerPause,
+    PgBouncerReconnect,
+    PgBouncerKill,
+    PgBouncerRestart,
+    PgpoolRestarts,
     Migration,
     Durable,
     # Everything that one row, one lock or one setting can do.

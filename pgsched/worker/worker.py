@@ -38,6 +38,7 @@ from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
 from pgsched.worker.identity import new_identity
+from pgsched.worker.kept_transactions import KeptTransactions
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import LeasedTasks
 from pgsched.worker.lifespans import Lifespans
@@ -374,6 +375,7 @@ class Worker:
             start("upkeep", self._housekeeping_once, may_end=self._stopping.is_set),
             start("watchdog", self.health_scan.run),
             start("roll-up", self.roll_up.run),
+            start("transactions", KeptTransactions(pool=self._transactions).run_once),
         ]
         finishing = start("finish", self._finish_once)
         if self.hook_dispatcher is not None:
