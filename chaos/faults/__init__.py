@@ -15,9 +15,12 @@ from chaos.faults.poison import Poison
 from chaos.faults.pooler import Pooler
 from chaos.faults.poolers import PgBouncerKill, PgBouncerPause, PgBouncerReconnect, PgBouncerRestart
 from chaos.faults.refusals import Defaults, Refusals
+from chaos.faults.scarcity import FewDescriptors, LittleMemory, Recursion, Starved, StuckThreads
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
+from chaos.faults.slow_import import SlowImport
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
+from chaos.faults.suspension import Suspension
 from chaos.faults.typescript import TypescriptSigkill, TypescriptSigstop
 from chaos.faults.versions import Migration
 
@@ -30,7 +33,14 @@ _ALL: tuple[type[Fault], ...] = (
     TypescriptSigstop,
     HandlerExits,
     HandlerMisbehaves,
+    Recursion,
+    StuckThreads,
+    FewDescriptors,
+    LittleMemory,
+    Starved,
+    SlowImport,
     WrongClock,
+    Suspension,
     Soak,
     # Server and network.
     ServerStops,
