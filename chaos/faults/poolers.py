@@ -150,6 +150,7 @@ class PgBouncerKill(BehindPgBouncer):
         "wait until `RESUME`."
     )
     injects = "kills"
+    in_tests = True
 
     def strike(self, trial: Trial, chance: random.Random) -> int:
         kills = 1 if trial.size.short else 5

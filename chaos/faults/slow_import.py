@@ -39,12 +39,12 @@ class SlowImport(Fault):
         seconds = 3.0 if trial.size.short else 60.0
         trial.environment[SECONDS] = f"{seconds:g}"
         usual = trial.crew.command.arguments
-        place = chance.randrange(trial.crew.count)
+        first = chance.randrange(trial.crew.count)
         # One that is not to start: SIGTERM while it imports.
-        self._replace(trial, place, "", usual)
+        self._replace(trial, first, "", usual)
         trial.pause(seconds / 3)
-        self._end_importing(trial, place)
-        for place in (place, *(other for other in range(trial.crew.count) if other != place)):  # noqa: PLR1704
+        self._end_importing(trial, first)
+        for place in sorted(range(trial.crew.count), key=lambda one: one != first):
             port = free_port()
             self._replace(trial, place, str(port), usual)
             began = time.monotonic()

@@ -126,7 +126,7 @@ class Suspension(Fault):
             yield "no task ran when the machine was suspended: the trial shows nothing"
 
     def tell(self) -> Iterable[str]:
-        yield f"{self._across} attempts ran across a suspension; {self._lost} were lost with their leases and ran again."
+        yield f"{self._across} attempts ran across a suspension; {self._lost} were lost with their leases."
 
     def _set(self, trial: Trial, offset: int) -> None:
         """Set the clocks of the server and of the workers."""
