@@ -17,7 +17,7 @@ from chaos.faults.model import Fault, Shape, Size
 from chaos.faults.server import TERMINATE_ALL
 from chaos.faults.system import Command
 from chaos.faults.trial import STOP_SECONDS, Trial
-from chaos.load.scarcity import NOTES
+from chaos.load.scarcity import ENOUGH, NOTES
 
 DESCRIPTORS = 64
 MEMORY = 2 * 1024**3
@@ -239,7 +239,7 @@ class StuckThreads(Fault):
             worker.signal(signal.SIGSTOP)
         try:
             ids = trial.insert("sticks", count)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while (started := len(list(trial.folder.glob("stuck-*")))) < count and time.monotonic() < deadline:
                 time.sleep(0.1)
             if started < count:
@@ -250,6 +250,7 @@ class StuckThreads(Fault):
             for worker in others:
                 worker.signal(signal.SIGCONT)
             trial.producer.signal(signal.SIGUSR2)
+        (trial.folder / ENOUGH).touch()
         began = time.monotonic()
         stuck.signal(signal.SIGTERM)
         limit = trial.shape.shutdown_timeout + STOP_SECONDS

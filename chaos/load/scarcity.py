@@ -20,6 +20,9 @@ DEEP = 100_000
 NOTES = "notes"
 """The file in the worker's folder with a line for each time that a handler was refused what it took."""
 
+ENOUGH = "enough"
+"""The file in the worker's folder that says that no further thread is to get stuck."""
+
 
 def _note(what: str) -> None:
     descriptor = os.open(NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -98,6 +101,6 @@ def _nested() -> list[Any]:
 @app.task("sticks")
 def sticks(ctx: Context) -> None:
     """Its first attempt never ends, and does not look whether it should; a thread cannot be stopped."""
-    if ctx.attempt == 1 and not os.path.exists(f"stuck-{ctx.id}"):  # noqa: PTH110
+    if not os.path.exists(ENOUGH):  # noqa: PTH110
         os.close(os.open(f"stuck-{ctx.id}", os.O_CREAT | os.O_WRONLY))
         threading.Event().wait()

@@ -7,6 +7,7 @@ from functools import partial
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.session import Session, Sessions
+from pgsched.db.sql_files import load_statements
 from pgsched.db.transaction import Pool
 from pgsched.db.worker.leases import HeartbeatConnection
 from pgsched.db.worker.locking import LockingSession
@@ -350,6 +351,7 @@ class Worker:
         Raises DatabaseUnavailable when the database cannot be reached at the start, and LifespanFailed.
         """
         self.lost_leases.loop = self.requests.loop = asyncio.get_running_loop()
+        load_statements()
         try:
             if not await unless_stopped(self.lifespans.open(), self._stopping, grace=0):
                 log.warning("stopped_before_start", reason="its lifespans were not open yet")
