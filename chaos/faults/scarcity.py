@@ -211,7 +211,7 @@ class StuckThreads(Fault):
     name = "stuck-threads"
     does = (
         "1,000 plain handlers of a worker with 1,000 slots never end. It gets SIGTERM, must exit within its timeout, "
-        "and hand their tasks back: other workers complete them without waiting for the leases."
+        "and release their tasks: other workers complete them without waiting for the leases."
     )
     injects = "threads"
     in_tests = False
@@ -282,7 +282,7 @@ class StuckThreads(Fault):
                 "select count(*) as n from pgsched.executions where task_type = 'sticks' and status = 'lost'"
             ).fetchone()
         if row is not None and row["n"]:
-            yield f"{row['n']} tasks were not handed back: their leases ended"
+            yield f"{row['n']} tasks were not released: their leases ended"
 
     def tell(self) -> Iterable[str]:
         yield f"A worker with {self._threads:,} threads ended {self._seconds:.1f} s after SIGTERM."

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-SECONDS = "CHAOS_IMPORT_SECONDS"
-
 print("importing", flush=True)
-time.sleep(float(os.environ.get(SECONDS, "0")))
+time.sleep(float(os.environ.get("CHAOS_IMPORT_SECONDS", "0")))
 
 from chaos.load.app import app  # noqa: E402
 
