@@ -1,7 +1,8 @@
 #!/bin/sh
-# What `make chaos` needs beside Python packages: PgBouncer for the rows with poolers, and Patroni, etcd, HAProxy,
-# PostgreSQL 15 and pgpool2 for the rows with a cluster. What is missing is installed by apt-get, as root or by sudo;
-# where that cannot be, these rows are left out and the table says why.
+# What `make chaos` needs beside Python packages: PgBouncer and Pgpool-II for the rows with poolers, Patroni, etcd,
+# HAProxy and PostgreSQL 15 for those with a cluster, pg_repack for maintenance, libfaketime for wrong clocks. What is
+# missing is installed by apt-get, as root or by sudo; where that cannot be, these rows are left out and the table says
+# why.
 set -u
 PATH="$PATH:/usr/sbin:/usr/lib/postgresql/15/bin"
 
@@ -15,6 +16,8 @@ need patroni patroni
 need etcd etcd-server
 need haproxy haproxy
 need pg_rewind postgresql-15
+need pg_repack postgresql-15-repack
+need faketime faketime
 [ -z "$missing" ] && exit 0
 command -v apt-get >/dev/null 2>&1 || without "apt-get, which would install it, is not here"
 if [ "$(id -u)" = 0 ]; then
