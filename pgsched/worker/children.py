@@ -34,7 +34,7 @@ LOOK_SECONDS = 1.0
 """The same for frequent questions."""
 SHORT_LOOK_SECONDS = 0.2
 """The same for a process of one of several shards that has not answered yet: its database may be down."""
-STARTING_SECONDS = 60.0
+STARTING_SECONDS = 600.0
 """How long a new child, which may have much to import, need not answer frequent questions."""
 EVERY_SECONDS = 5.0
 """How often the health of each child is checked."""
