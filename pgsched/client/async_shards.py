@@ -263,7 +263,8 @@ class AsyncShardedClient:
         try:
             return await call(client)
         except DatabaseUnavailable as error:
-            raise type(error)(f"shard {name}: {error}") from None
+            error.args = (f"shard {name}: {error}",)  # whatever its class needs to be made
+            raise
 
     async def _read_map(self) -> ShardMap:
         """Return the map; it is read once, and again when a database refuses a tenant that has left it."""
