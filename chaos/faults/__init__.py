@@ -8,12 +8,16 @@ from chaos.faults.failover import Failover
 from chaos.faults.handlers import HandlerExits, HandlerMisbehaves
 from chaos.faults.kill_storm import KillStorm
 from chaos.faults.kills import Sigkill
+from chaos.faults.locks import TableLocks
+from chaos.faults.maintenance import Maintenance, Repack
 from chaos.faults.model import Fault
 from chaos.faults.network import Cuts, Delay, Silence
+from chaos.faults.notify_queue import NotifyQueueFull
 from chaos.faults.poison import Poison
 from chaos.faults.pooler import Pooler
 from chaos.faults.refusals import Defaults, Refusals
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
+from chaos.faults.sessions import LeftSessions
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
 from chaos.faults.typescript import TypescriptSigkill, TypescriptSigstop
@@ -44,6 +48,12 @@ _ALL: tuple[type[Fault], ...] = (
     Pooler,
     Migration,
     Durable,
+    # Locks and maintenance.
+    Maintenance,
+    Repack,
+    TableLocks,
+    LeftSessions,
+    NotifyQueueFull,
     # Everything that one row, one lock or one setting can do.
     Poison,
 )
