@@ -7245,9 +7245,12 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO,
 -- Makes the partitions from today (UTC) to `days_ahead` days on. Built aside and attached, which unlike
 -- CREATE TABLE ... PARTITION OF does not lock out readers and writers of the other partitions. Rows that an absent
 -- partition sent to the default one are moved. Days are days of UTC, whatever the zone of the session; where partitions were
--- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest.
+-- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest. To attach one needs the
+-- default partition for itself, and whoever reads the history meanwhile waits behind it: so it waits for a tenth of a second
+-- at the most, as while a dump reads it, and leaves the day to the next call.
 #variable_conflict use_variable
 declare
+  waits constant text := current_setting('lock_timeout');
   parent text;
   by_column text;
   columns text;
@@ -7285,6 +7288,7 @@ begin
         select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
         from pg_attribute a
         where a.attrelid = ('pgsched.' || part)::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+        perform set_config('lock_timeout', '100ms', true);
         execute format(
           'with moved as (delete from pgsched.%I where %I >= %L and %I < %L returning %s) '
           'insert into pgsched.%I (%s) select %s from moved',
@@ -7292,10 +7296,12 @@ begin
         execute format(
           'alter table pgsched.%I attach partition pgsched.%I for values from (%L) to (%L)', parent, part, span.begins,
           span.ends);
+        perform set_config('lock_timeout', waits, true);
         made := made + 1;
       exception
-        -- A partition of another kind is in the way, or a row came into the default one meanwhile: the next time.
-        when invalid_object_definition or check_violation then null;
+        -- A partition of another kind is in the way, a row came into the default one meanwhile, or somebody reads that: the
+        -- next time.
+        when invalid_object_definition or check_violation or lock_not_available or deadlock_detected then null;
       end;
     end loop;
   end loop;

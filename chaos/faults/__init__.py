@@ -13,6 +13,7 @@ from chaos.faults.maintenance import Maintenance, Repack
 from chaos.faults.model import Fault
 from chaos.faults.network import Cuts, Delay, Silence
 from chaos.faults.notify_queue import NotifyQueueFull
+from chaos.faults.partitions import DumpUnderLoad, YearOfPartitions
 from chaos.faults.poison import Poison
 from chaos.faults.pooler import Pooler
 from chaos.faults.refusals import Defaults, Refusals
@@ -53,7 +54,9 @@ _ALL: tuple[type[Fault], ...] = (
     Repack,
     TableLocks,
     LeftSessions,
+    DumpUnderLoad,
     NotifyQueueFull,
+    YearOfPartitions,
     # Everything that one row, one lock or one setting can do.
     Poison,
 )

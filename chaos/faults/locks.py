@@ -23,7 +23,8 @@ TABLES = """
 """
 """Read from the catalog, so that a new table is covered at once; of partitions those of today and the default ones."""
 ROWS: dict[str, LiteralString] = {
-    "due rows": "select from pgsched.tasks where next_run_at <= now() order by priority desc, next_run_at limit 200 for update",
+    "due rows": "select from pgsched.tasks where next_run_at <= now() order by priority desc, next_run_at limit 200"
+    " for update",
     "running rows": "select from pgsched.tasks where status = 'running' for update",
     "rows of schedules": "select from pgsched.tasks where schedule_type <> 'one_time' for update",
     "rows of workers": "select from pgsched.workers for update",

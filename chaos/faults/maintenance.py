@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psycopg
 from psycopg import errors, sql
 
 from chaos.faults.model import Fault
@@ -27,7 +26,8 @@ TABLES = """
       (select o.option_value from pg_options_to_table(c.reloptions) o where o.option_name = 'fillfactor') as fillfactor,
       (select x.relname::text from pg_index i join pg_class x on x.oid = i.indexrelid
        join pg_am m on m.oid = x.relam and m.amname = 'btree'
-       where i.indrelid = c.oid and i.indpred is null and i.indexprs is null order by i.indisprimary desc limit 1) as key,
+       where i.indrelid = c.oid and i.indpred is null and i.indexprs is null
+       order by i.indisprimary desc, x.relname limit 1) as key,
       (select quote_ident(a.attname) from pg_attribute a
        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
        order by a.attnum limit 1) as col
@@ -61,7 +61,10 @@ COMMANDS = (
     Command("REINDEX CONCURRENTLY", "reindex table concurrently {table}"),
     Command("ANALYZE", "analyze {table}"),
     Command(
-        "ADD COLUMN", "alter table {table} add column upkeep_note text", "alter table {table} drop column upkeep_note", parts=False
+        "ADD COLUMN",
+        "alter table {table} add column upkeep_note text",
+        "alter table {table} drop column upkeep_note",
+        parts=False,
     ),
     Command(
         "SET STATISTICS",
@@ -155,7 +158,9 @@ class Maintenance(Fault):
             else:
                 raise AssertionError(f"{text} of {table['name']} got no lock in ten attempts")
         if command.name == "SET FILLFACTOR":
-            chosen = "reset (fillfactor)" if table["fillfactor"] is None else f"set (fillfactor = {table['fillfactor']})"
+            chosen = (
+                "reset (fillfactor)" if table["fillfactor"] is None else f"set (fillfactor = {table['fillfactor']})"
+            )
             books.execute(sql.SQL("alter table {table} " + chosen).format(**names))  # type: ignore[arg-type]
         self._done[command.name] += 1
 
@@ -219,8 +224,17 @@ class Repack(Fault):
             for options in ((), ("--only-indexes",)):
                 began = time.monotonic()
                 run = subprocess.run(
-                    [str(REPACK_BINARIES / "pg_repack"), "--table", name, "--wait-timeout=10", "--no-kill-backend", *options]
-                    + ["--no-superuser-check", "--dbname", trial.dsn],
+                    [
+                        str(REPACK_BINARIES / "pg_repack"),
+                        "--table",
+                        name,
+                        "--wait-timeout=10",
+                        "--no-kill-backend",
+                        *options,
+                        "--no-superuser-check",
+                        "--dbname",
+                        trial.dsn,
+                    ],
                     capture_output=True,
                     text=True,
                     timeout=300,

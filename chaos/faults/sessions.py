@@ -99,7 +99,12 @@ class LeftSessions(Fault):
                 self._wrong.append("rows that others had locked were run")
             with Client(trial.dsn) as client:
                 named = {finding.object for finding in client.doctor(checks=["held_locks"]).findings}
-            for who in (str(looks.info.backend_pid), str(queue.info.backend_pid), str(manages.info.backend_pid), PREPARED):
+            for who in (
+                str(looks.info.backend_pid),
+                str(queue.info.backend_pid),
+                str(manages.info.backend_pid),
+                PREPARED,
+            ):
                 if who not in named:
                     self._wrong.append(f"the doctor did not name {who!r}, but {sorted(named)}")
             books.execute(f"rollback prepared '{PREPARED.replace(chr(39), chr(39) * 2)}'")
@@ -124,6 +129,6 @@ class LeftSessions(Fault):
 
     def tell(self) -> Iterable[str]:
         yield (
-            f"{self._held} due rows were held; meanwhile the others went on at {min(self._ratios):.2f} of the throughput "
-            "before, at least; the doctor named every holder."
+            f"{self._held} due rows were held; meanwhile the others went on at {min(self._ratios):.2f} of the "
+            "throughput before, at least; the doctor named every holder."
         )

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def full_queue(dsn: str) -> Iterator[None]:
         listener.execute("listen x")
         listener.execute("begin")
         listener.execute("select 1")
-        with pytest.raises(errors.ProgramLimitExceeded):
+        with suppress(errors.ProgramLimitExceeded):
             while True:
                 db.execute("select pg_notify('x', repeat('y', 7000))")
         yield

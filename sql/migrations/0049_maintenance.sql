@@ -2,7 +2,7 @@
 --
 -- NOTIFY fails a whole transaction at its commit when the server's notification queue is full, and any session that
 -- listens, in any database, and stays in a transaction fills it: from half a queue on, pgsched sends nothing. And a day
--- of the history is dropped in the same time however many days there are.
+-- of the history is dropped in the same time however many days there are, and is made without a wait for who reads them.
 
 create function pgsched.notify(channel text, payload text) returns void
 language plpgsql as $$
@@ -75,4 +75,75 @@ begin
 exception
   when lock_not_available or deadlock_detected or undefined_table or dependent_objects_still_exist then
     return false;
+end $$;
+
+-- A day that is made waits for nobody for long, since the readers of the history wait behind it.
+create or replace function pgsched.make_partitions(days_ahead integer default 7) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY'
+  set standard_conforming_strings = 'on' as $$
+-- Makes the partitions from today (UTC) to `days_ahead` days on. Built aside and attached, which unlike
+-- CREATE TABLE ... PARTITION OF does not lock out readers and writers of the other partitions. Rows that an absent
+-- partition sent to the default one are moved. Days are days of UTC, whatever the zone of the session; where partitions were
+-- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest. To attach one needs the
+-- default partition for itself, and whoever reads the history meanwhile waits behind it: so it waits for a tenth of a second
+-- at the most, as while a dump reads it, and leaves the day to the next call.
+#variable_conflict use_variable
+declare
+  waits constant text := current_setting('lock_timeout');
+  parent text;
+  by_column text;
+  columns text;
+  day timestamptz;
+  part text;
+  span record;
+  made integer := 0;
+begin
+  perform pg_advisory_xact_lock(hashtext('pgsched.make_partitions'));
+  foreach parent in array array['executions', 'execution_logs', 'missed_ticks', 'durable_steps'] loop
+    by_column := case parent when 'executions' then 'started_at' when 'execution_logs' then 'logged_at'
+      when 'missed_ticks' then 'noted_at' else 'began_at' end;
+    for offset_days in 0..days_ahead loop
+      day := date_trunc('day', now()) + offset_days * interval '1 day';
+      part := parent || '_' || to_char(day, 'YYYYMMDD');
+      continue when to_regclass('pgsched.' || part) is not null;
+      select b.at as begins, least(day + interval '1 day', (
+          select min(o.begins) from pgsched.history_days('infinity') o where o.parent = parent and o.begins >= b.at)) as ends
+      into span
+      from (
+        select day as at
+        union
+        select o.ends from pgsched.history_days('infinity') o where o.parent = parent) b
+      where b.at >= day and b.at < day + interval '1 day' and not exists (
+        select from pgsched.history_days('infinity') o where o.parent = parent and o.begins <= b.at and o.ends > b.at)
+      order by 2 desc, 1
+      limit 1;
+      continue when not found;
+      begin
+        execute format(
+          'create table pgsched.%I (like pgsched.%I including defaults including constraints including generated)', part,
+          parent);
+        execute format('alter table pgsched.%I replica identity full', part);
+        -- Named, for users may have added columns, to some in another order.
+        select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
+        from pg_attribute a
+        where a.attrelid = ('pgsched.' || part)::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+        perform set_config('lock_timeout', '100ms', true);
+        execute format(
+          'with moved as (delete from pgsched.%I where %I >= %L and %I < %L returning %s) '
+          'insert into pgsched.%I (%s) select %s from moved',
+          parent || '_default', by_column, span.begins, by_column, span.ends, columns, part, columns, columns);
+        execute format(
+          'alter table pgsched.%I attach partition pgsched.%I for values from (%L) to (%L)', parent, part, span.begins,
+          span.ends);
+        perform set_config('lock_timeout', waits, true);
+        made := made + 1;
+      exception
+        -- A partition of another kind is in the way, a row came into the default one meanwhile, or somebody reads that: the
+        -- next time.
+        when invalid_object_definition or check_violation or lock_not_available or deadlock_detected then null;
+      end;
+    end loop;
+  end loop;
+  return made;
 end $$;
