@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from chaos.faults.model import Fault
 from chaos.faults.system import Connection
@@ -194,6 +195,7 @@ class Repack(Fault):
         self._folder: Path | None = None
         self._server: EmbeddedServer | None = None
         self._repacked: list[str] = []
+        self._refusal = ""
         self._seconds = 0.0
 
     def missing(self) -> str | None:
@@ -231,9 +233,7 @@ class Repack(Fault):
                         "--wait-timeout=10",
                         "--no-kill-backend",
                         *options,
-                        "--no-superuser-check",
-                        "--dbname",
-                        trial.dsn,
+                        *_where(trial.dsn),
                     ],
                     capture_output=True,
                     text=True,
@@ -243,12 +243,14 @@ class Repack(Fault):
                 self._seconds = max(self._seconds, time.monotonic() - began)
                 if run.returncode == 0:
                     self._repacked.append(name)
+                else:
+                    self._refusal = run.stderr[-300:]
                 trial.pause(0.2)
         return len(self._repacked)
 
     def check(self, trial: Trial) -> Iterable[str]:
         if "pgsched.tasks" not in self._repacked:
-            yield "pg_repack did not rewrite pgsched.tasks"
+            yield f"pg_repack did not rewrite pgsched.tasks: {self._refusal}"
 
     def tell(self) -> Iterable[str]:
         yield f"{len(self._repacked)} tables or their indexes were rewritten; the slowest took {self._seconds:.1f} s."
@@ -259,3 +261,10 @@ class Repack(Fault):
             self._server.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _where(dsn: str) -> list[str]:
+    """The options that lead to a server; pg_repack takes no DSN."""
+    given = conninfo_to_dict(dsn)
+    options = {"dbname": "--dbname", "host": "--host", "port": "--port", "user": "--username"}
+    return [part for name, option in options.items() if name in given for part in (option, str(given[name]))]
