@@ -49,6 +49,18 @@ class OwnServer:
         pidfile = self.data / "postmaster.pid"
         wait_until(lambda: not pidfile.exists(), timeout=60, message="the server has ended")
 
+    @property
+    def user(self) -> tuple[int, int]:
+        """Whom PostgreSQL runs as: its uid and gid."""
+        owner = self.data.stat()
+        return owner.st_uid, owner.st_gid
+
+    @property
+    def said(self) -> str:
+        """What the server wrote to its log since it was last started."""
+        log = self.folder / "server.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
     def start(self) -> None:
         """Start it again, and wait until it answers."""
         with EmbeddedServer.start(self.folder, options=self.settings) as again:

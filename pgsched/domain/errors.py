@@ -172,6 +172,15 @@ class ReadOnlyDatabase(DatabaseUnavailable):
     """The server is read-only: a standby, or configured to be."""
 
 
+class ImpairedDatabase(DatabaseUnavailable):
+    """The server answers, but its disk is full, read-only or broken, or it has reached another limit."""
+
+    def __init__(self, trouble: str, said: str) -> None:
+        """``trouble``: what is wrong with the server, in a sentence that anybody may read; ``said``: its own words."""
+        super().__init__(f"{trouble}: {said}")
+        self.trouble = trouble
+
+
 class PermissionRefused(PgschedError):
     """The database role lacks the rights for this operation."""
 

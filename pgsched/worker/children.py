@@ -31,7 +31,7 @@ ANSWER_SECONDS = 5.0
 """How long a child may take to answer; a scrape shows the last known counts of one that does not."""
 LOOK_SECONDS = 1.0
 """The same for frequent questions."""
-STARTING_SECONDS = 60.0
+STARTING_SECONDS = 600.0
 """How long a new child, which may have much to import, need not answer frequent questions."""
 EVERY_SECONDS = 5.0
 """How often the health of each child is checked."""

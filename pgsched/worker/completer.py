@@ -10,7 +10,7 @@ from random import random
 from time import monotonic
 from uuid import UUID
 
-from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_passing, one_line
+from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_of_the_server, is_passing, one_line
 from pgsched.db.session import Session
 from pgsched.db.worker import completions
 from pgsched.db.worker.completions import Announcement
@@ -262,12 +262,12 @@ class Completer:
             await in_halves(free, partial(self._write, again=again, repeated=repeated), found)
         except DatabaseUnavailable:
             for one, error in found:  # otherwise they would block the others again
-                self._put_aside(one, str(error), locked=False)
+                self._put_aside(one, str(error), impaired=is_of_the_server(error))
             raise
         the_tables = len(found) == len(free) > FEW and not self._hurried
         for one, error in found:
             if the_tables and self.set_aside.tries(one[1].id) < PATIENCE:
-                self._put_aside(one, str(error), locked=False)
+                self._put_aside(one, str(error), impaired=is_of_the_server(error))
             else:
                 await self._write_refused(one, error, again, repeated=repeated)
 
@@ -285,7 +285,7 @@ class Completer:
                     self._counts.died_unrun(leased.task)
                     log.error("finish_refused", task_id=finish.id, task_type=leased.task.task_type, error=said)
                     return
-        self._put_aside(one, said, locked=False)
+        self._put_aside(one, said, impaired=is_of_the_server(error))
 
     def _dead(self, leased: LeasedTask, finish: Finish, error: str) -> Iterator[Finish]:
         """The ways to end a task whose outcome is rejected: by the rules for a dead task, then the bare minimum."""
@@ -296,10 +296,10 @@ class Completer:
                 yield conclude(leased.task, outcome, at=self._clock.at, random=random)
         yield give_up(leased.task, outcome, error)
 
-    def _put_aside(self, one: Ended, reason: str, *, locked: bool) -> None:
+    def _put_aside(self, one: Ended, reason: str, *, locked: bool = False, impaired: bool = False) -> None:
         task = one[0].task
         self._drop_pending([one])
-        self.set_aside.put(task.id, task.task_type, task.queue, one, reason, locked=locked)
+        self.set_aside.put(task.id, task.task_type, task.queue, one, reason, locked=locked, impaired=impaired)
 
     def _drop_pending(self, written: Sequence[Ended]) -> None:
         """Remove finishes from the list, usually those at the front."""

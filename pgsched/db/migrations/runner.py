@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
+import psycopg
 from psycopg import errors
 
 from pgsched.db.connection import DbConnection, connect, refuse_encoding, transaction
-from pgsched.db.error_mapping import translate
+from pgsched.db.error_mapping import is_unavailable, translate
 from pgsched.db.migrations.indexes import columns_of, make_indexes
 from pgsched.db.migrations.lock_wait import limit_lock_wait, retry_locked
 from pgsched.db.server_version import refuse_old_server
@@ -63,7 +64,7 @@ def migrate(
     SchemaLocked when the locks could not be obtained for ``lock_wait`` seconds.
     """
     applied = []
-    with connect(dsn, application_name="pgsched migrate") as connection:
+    with _refusing(), connect(dsn, application_name="pgsched migrate") as connection:
         refuse_old_server(connection)
         refuse_encoding(connection)
         patiently = partial(retry_locked, connection, seconds=lock_wait, on_wait=on_wait)
@@ -134,10 +135,14 @@ def _make_roles(connection: DbConnection) -> None:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Convert errors about the role's rights to ours."""
+    """Convert errors about the role's rights, and about a server that is gone or full, to ours."""
     try:
         yield
     except errors.InsufficientPrivilege as error:
+        raise translate(error) from error
+    except psycopg.Error as error:
+        if not is_unavailable(error):
+            raise
         raise translate(error) from error
 
 
@@ -166,7 +171,7 @@ def migration_script(*, roles: bool = False) -> str:
 
 def schema_version(dsn: str) -> int:
     """Return the version of a database's schema; 0 when there is none. Raises DatabaseUnavailable."""
-    with connect(dsn, application_name="pgsched check") as connection:
+    with _refusing(), connect(dsn, application_name="pgsched check") as connection:
         return max(_versions_if_any(connection), default=0)
 
 
