@@ -2150,7 +2150,7 @@ begin
     select task.id, task.task_type, task.queue, task.attempts, task.fencing_token, task.scheduled_for, task.locked_by,
       'cancelled', task.started_at, ended, extract(epoch from ended - task.started_at) * 1000, 'cancelled while running'
     from (select clock_timestamp() as ended) clock;
-    perform pg_notify('pgsched_cancel', task.id::text);
+    perform pgsched.notify('pgsched_cancel', task.id::text);
   end if;
   perform pgsched.tell_cancelled(task);
   if task.observed then
@@ -2928,7 +2928,7 @@ begin
       where w.sleeping_until operator(pg_catalog.>) new.next_run_at
         and (w.queues operator(pg_catalog.@>) array[new.queue::pg_catalog.text]
           or new.queue operator(pg_catalog.~~) any (w.patterns))) then
-      perform pg_catalog.pg_notify('pgsched', new.queue);
+      perform pgsched.notify('pgsched', new.queue);
     end if;
   end if;
   return new;
@@ -3126,7 +3126,21 @@ begin
   if exists (select from pgsched.workers w
              where w.sleeping_until > due
                and (w.queues @> array[wake_sleepers.queue] or wake_sleepers.queue like any (w.patterns))) then
-    perform pg_notify('pgsched', wake_sleepers.queue);
+    perform pgsched.notify('pgsched', wake_sleepers.queue);
+  end if;
+end $$;
+
+-- For the schema: sends a notification, unless half of the server's notification queue is in use: a full one would fail
+-- the commit.
+create function pgsched.notify(channel text, payload text) returns void
+language plpgsql as $$
+#variable_conflict use_variable
+-- A notification only makes things faster: workers poll, and read cancels, requests and changed queues with their
+-- heartbeat. So it may be left out, and an INSERT or an outcome must not fail for it. The other half is left to what
+-- one transaction may send at once, and to programs whose notifications are not optional.
+begin
+  if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5 then
+    perform pg_catalog.pg_notify(channel, payload);
   end if;
 end $$;
 
@@ -3138,7 +3152,7 @@ set timezone = 'UTC' as $$
 -- Without payload, and with names of at most 300 letters: far from the 8,000 bytes that NOTIFY carries.
 begin
   if exists (select from pgsched.queues q where q.name = task.queue and q.events) then
-    perform pg_notify('pgsched_events', json_build_object(
+    perform pgsched.notify('pgsched_events', json_build_object(
       'event', 'cancelled', 'id', task.id, 'task_type', task.task_type, 'queue', task.queue, 'attempt', task.attempts,
       'at', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', case when task.status = 'running' then extract(epoch from now() - task.started_at) end,
@@ -5727,7 +5741,7 @@ begin
   if status = 'blocked' then
     perform pgsched.resume_run(new.task_id, array['event:' || new.name]);
   elsif status = 'running' then
-    perform pg_notify('pgsched_emitted', new.task_id::text);
+    perform pgsched.notify('pgsched_emitted', new.task_id::text);
   end if;
   return null;
 end $$;
@@ -5751,7 +5765,7 @@ begin
   if pgsched.resume_run(parent, array['child:' || child]) then
     return true;
   elsif status = 'running' then
-    perform pg_notify('pgsched_emitted', parent::text);
+    perform pgsched.notify('pgsched_emitted', parent::text);
   end if;
   return false;
 end $$;
@@ -6074,7 +6088,7 @@ begin
   if tg_op <> 'DELETE' and new.limits ?| array['concurrency', 'concurrency_per_key'] then
     perform pgsched.adopt_slots(new.name);
   end if;
-  perform pg_notify('pgsched_queues', case when tg_op = 'DELETE' then old.name else new.name end);
+  perform pgsched.notify('pgsched_queues', case when tg_op = 'DELETE' then old.name else new.name end);
   return null;
 end $$;
 
@@ -6886,7 +6900,7 @@ begin
           perform pgsched.settle(array[task.id]);
         end if;
         if exists (select from pgsched.queues q where q.name = task.queue and q.events) then
-          perform pg_notify('pgsched_events', json_build_object(
+          perform pgsched.notify('pgsched_events', json_build_object(
             'event', 'dead', 'id', task.id, 'task_type', task.task_type, 'queue', task.queue, 'attempt', task.attempts,
             'at', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', null,
             'error', left(split_part(errors[place], e'\n', 1), 500))::text);
@@ -7344,9 +7358,12 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO,
 -- Makes the partitions from today (UTC) to `days_ahead` days on. Built aside and attached, which unlike
 -- CREATE TABLE ... PARTITION OF does not lock out readers and writers of the other partitions. Rows that an absent
 -- partition sent to the default one are moved. Days are days of UTC, whatever the zone of the session; where partitions were
--- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest.
+-- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest. To attach one needs the
+-- default partition for itself, and whoever reads the history meanwhile waits behind it: so it waits for a tenth of a second
+-- at the most, as while a dump reads it, and leaves the day to the next call.
 #variable_conflict use_variable
 declare
+  waits constant text := current_setting('lock_timeout');
   parent text;
   by_column text;
   columns text;
@@ -7384,6 +7401,7 @@ begin
         select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
         from pg_attribute a
         where a.attrelid = ('pgsched.' || part)::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+        perform set_config('lock_timeout', '100ms', true);
         execute format(
           'with moved as (delete from pgsched.%I where %I >= %L and %I < %L returning %s) '
           'insert into pgsched.%I (%s) select %s from moved',
@@ -7391,10 +7409,12 @@ begin
         execute format(
           'alter table pgsched.%I attach partition pgsched.%I for values from (%L) to (%L)', parent, part, span.begins,
           span.ends);
+        perform set_config('lock_timeout', waits, true);
         made := made + 1;
       exception
-        -- A partition of another kind is in the way, or a row came into the default one meanwhile: the next time.
-        when invalid_object_definition or check_violation then null;
+        -- A partition of another kind is in the way, a row came into the default one meanwhile, or somebody reads that: the
+        -- next time.
+        when invalid_object_definition or check_violation or lock_not_available or deadlock_detected then null;
       end;
     end loop;
   end loop;
@@ -7405,21 +7425,29 @@ end $$;
 -- try again.
 create function pgsched.drop_history(part text, ended_before timestamptz) returns boolean
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY'
+  set standard_conforming_strings = 'on' as $$
 #variable_conflict use_variable
 -- Drops a partition of the history. It needs the table for itself for a moment, and whoever comes meanwhile waits behind it:
 -- so it waits for a tenth of a second at the most, and then says false. So it does while something of the users' (a view, a
--- foreign key) depends on the partition.
+-- foreign key) depends on the partition. Its bounds are text, as in history_days: written and read in UTC.
 declare
   day record;
 begin
-  select * into day from pgsched.history_days(ended_before) d where d.part = drop_history.part;
+  select p.relname::text as parent, c.relname::text as part into day
+  from pg_class c
+  join pg_inherits i on i.inhrelid = c.oid
+  join pg_class p on p.oid = i.inhparent
+  where c.oid = to_regclass('pgsched.' || quote_ident(drop_history.part)) and p.relnamespace = 'pgsched'::regnamespace
+    and p.relname in ('executions', 'execution_logs', 'missed_ticks', 'durable_steps')
+    and (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''[^'']+''\) TO \(''([^'']+)''\)'))[1]::timestamptz
+      <= drop_history.ended_before;
   if not found then
     raise invalid_parameter_value using
       message = format('%s is no partition of the history that was over at %s', part, ended_before);
   end if;
   perform set_config('lock_timeout', '100ms', true);
-  execute format('lock table pgsched.%I in access exclusive mode', day.parent);
+  execute format('lock table only pgsched.%I in access exclusive mode', day.parent);
   if day.parent = 'durable_steps' then
     -- The steps of runs that are not over are needed: they go to the default partition.
     execute format('alter table pgsched.durable_steps detach partition pgsched.%I', day.part);
@@ -7529,7 +7557,7 @@ begin
     requested_by = case when ask_worker.request is not null then coalesce(ask_worker.requested_by, session_user) end,
     requested_at = case when ask_worker.request is not null then now() end
   where w.id = worker;
-  perform pg_notify('pgsched_workers', worker::text);
+  perform pgsched.notify('pgsched_workers', worker::text);
   return true;
 end $$;
 
@@ -8680,7 +8708,7 @@ begin
     where d.ids is not null;
     gone := coalesce(gone, '{}');
     if tells and gone <> '{}' then
-      perform pg_notify('pgsched_events', json_build_object(
+      perform pgsched.notify('pgsched_events', json_build_object(
         'event', 'completed', 'id', e.task_id, 'task_type', e.task_type, 'queue', e.queue, 'attempt', e.attempt,
         'at', to_char(e.finished_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', round((e.duration_ms / 1000)::numeric, 6),
         'error', null)::text)
@@ -8725,7 +8753,7 @@ begin
     from finished f
   ),
   told as (
-    select pg_notify('pgsched_events', json_build_object(
+    select pgsched.notify('pgsched_events', json_build_object(
       'event', 'completed', 'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempts,
       'at', to_char(f.completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', round(extract(epoch from f.completed_at - f.last_run_at), 6), 'error', null)::text)
@@ -9224,7 +9252,7 @@ begin
     where f.execution is not null
   ),
   woken as (
-    select pg_notify('pgsched', next.queue)
+    select pgsched.notify('pgsched', next.queue)
     from (select f.queue::text as queue, min(f.next_run_at) as due from finished f where f.status = 'pending' group by f.queue) next
     where exists (
       select from pgsched.workers w
@@ -9232,7 +9260,7 @@ begin
         and (w.queues @> array[next.queue] or next.queue like any (w.patterns)))
   ),
   told as (
-    select pg_notify('pgsched_events', json_build_object(
+    select pgsched.notify('pgsched_events', json_build_object(
       'event', case when f.dead_lettered or f.status = 'dead' then 'dead' when f.execution = 'cancelled' then 'cancelled'
         when f.execution = 'completed' then 'completed' else 'failed' end,
       'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempt,
@@ -10073,10 +10101,10 @@ grant execute on function
   pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem,
   pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.merge_patch,
   pgsched.month_days, pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks,
-  pgsched.number_problem, pgsched.open_days, pgsched.protocol_version, pgsched.queues_in_use, pgsched.read_cron,
-  pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by, pgsched.shown_word,
-  pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.version_of, pgsched.wait,
-  pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
+  pgsched.notify, pgsched.number_problem, pgsched.open_days, pgsched.protocol_version, pgsched.queues_in_use,
+  pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by,
+  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.version_of,
+  pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -11508,6 +11536,9 @@ comment on function pgsched.move_due_clock is
 comment on function pgsched.announce_task is 'For the schema: wakes a worker when an UPDATE makes a task due earlier.';
 comment on function pgsched.wake_sleepers is
   'For the schema: notifies the workers of a queue, if one sleeps past a time.';
+comment on function pgsched.notify is
+  'For the schema: sends a notification, unless half of the server''s notification queue is in use: a full one '
+  'would fail the commit.';
 comment on function pgsched.tell_cancelled is
   'For the schema: sends the event that a task was cancelled, if its queue tells events.';
 comment on function pgsched.watch_task is

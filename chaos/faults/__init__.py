@@ -11,8 +11,12 @@ from chaos.faults.failover import Failover
 from chaos.faults.handlers import HandlerExits, HandlerMisbehaves
 from chaos.faults.kill_storm import KillStorm
 from chaos.faults.kills import Sigkill
+from chaos.faults.locks import TableLocks
+from chaos.faults.maintenance import Maintenance, Repack
 from chaos.faults.model import Fault
 from chaos.faults.network import Cuts, Delay, Silence
+from chaos.faults.notify_queue import NotifyQueueFull
+from chaos.faults.partitions import DumpUnderLoad, YearOfPartitions
 from chaos.faults.patroni import PatroniAsync, PatroniPgbouncer, PatroniPgpool, PatroniSync
 from chaos.faults.pgpool import PgpoolRestarts
 from chaos.faults.poison import Poison
@@ -22,6 +26,7 @@ from chaos.faults.read_only_disk import DiskReadOnly
 from chaos.faults.refusals import Defaults, Refusals
 from chaos.faults.scarcity import FewDescriptors, LittleMemory, Recursion, Starved, StuckThreads
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
+from chaos.faults.sessions import LeftSessions
 from chaos.faults.slow_import import SlowImport
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
@@ -77,6 +82,14 @@ _ALL: tuple[type[Fault], ...] = (
     PgpoolRestarts,
     Migration,
     Durable,
+    # Locks and maintenance.
+    Maintenance,
+    Repack,
+    TableLocks,
+    LeftSessions,
+    DumpUnderLoad,
+    NotifyQueueFull,
+    YearOfPartitions,
     # Everything that one row, one lock or one setting can do.
     Poison,
 )

@@ -141,6 +141,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "move_due_clock",
             "announce_task",
             "wake_sleepers",
+            "notify",
             "tell_cancelled",
             "watch_task",
             "check_expiry",

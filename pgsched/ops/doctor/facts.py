@@ -17,7 +17,16 @@ from pgsched.domain.silence import Alert
 from pgsched.domain.waiting.backlog import Sample
 
 T = TypeVar("T")
-K = TypeVar("K", diagnostics.Front, diagnostics.Holder, diagnostics.Foreign, diagnostics.Part, Alert, WorkerTrouble)
+K = TypeVar(
+    "K",
+    diagnostics.Front,
+    diagnostics.Holder,
+    diagnostics.Foreign,
+    diagnostics.Locks,
+    diagnostics.Part,
+    Alert,
+    WorkerTrouble,
+)
 
 ZONE_STEP: Final = timedelta(days=14)
 ZONE_STEPS: Final = 53
