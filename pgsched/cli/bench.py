@@ -140,7 +140,7 @@ def _show(report: Report) -> None:
                 *report.settings.items(),
                 ("", ""),
                 ("round trip", f"{report.round_trip_p50:.2f} ms, 99 % below {report.round_trip_p99:.2f} ms"),
-                ("commit", f"waits {report.sync_p50:.2f} ms for the disk"),
+                ("each commit", f"waits {report.sync_p50:.2f} ms for the disk"),
                 ("single inserts", f"{report.single_per_second:,.0f} a second on one connection"),
                 ("schedule_many", f"{report.bulk_per_second:,.0f} rows a second"),
                 (
