@@ -102,6 +102,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "disable",
             "cancel",
             "retry",
+            "retry_locked",
             "replan",
             "backfill",
             "skip_next",
@@ -222,6 +223,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         (
             "settle",
             "settle_ended",
+            "has_left",
             "follow",
             "follow_tick",
             "check_follower",
@@ -238,6 +240,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "add_steps",
             "add_steps_by",
             "lock_steps",
+            "torn_groups",
             "rejoin",
             "group_steps",
             "group_edges",
