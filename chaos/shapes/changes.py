@@ -17,7 +17,7 @@ class SchedulesEdited(OddShape):
     """One UPDATE."""
 
     name = "schedules-edited"
-    does = "One UPDATE changes the cron expression of every schedule: the next tick of each is booked in that transaction."
+    does = "One UPDATE changes the cron expression of every schedule, and books the next tick of each."
     size = 50_000
     things = "schedules"
     pages = ("/schedules", "/upcoming", "/upcoming?within=7d", "/api/v1/tasks?schedule_type=recurring", "/")
@@ -69,7 +69,7 @@ class DeadLetters(OddShape):
     """A retry of all of them."""
 
     name = "dead-letters-retried"
-    does = "`pgsched dead retry` for nine tenths of the dead tasks, `POST /dead/retry` for the others; their queue is paused."
+    does = "`pgsched dead retry` for nine tenths of the dead tasks, `POST /dead/retry` for the others; none runs."
     size = 200_000
     things = "dead tasks"
 
