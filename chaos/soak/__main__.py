@@ -20,8 +20,8 @@ from pgsched.db.embedded.server import EmbeddedServer
 from tests.support.servers import fast_folder, fresh_database, run_of_tests
 
 PAGE = Path("docs/shapes.md")
-TASKS, HOURS = 720_000, 8
-"""25 tasks a second for eight hours."""
+TASKS, HOURS = 576_000, 8
+"""20 tasks a second for eight hours."""
 SETTINGS = {"fsync": "off", "shared_buffers": "512MB", "max_wal_size": "2GB", "autovacuum_naptime": "10s"}
 
 

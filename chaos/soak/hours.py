@@ -19,7 +19,7 @@ SIZES = """
 """
 MOST_MEMORY, MOST_SIZE, MOST_LATENCY = 1.10, 1.50, 1.50
 """Of the median of the last two hours to the second hour: the first is that of caches which fill."""
-LEEWAY_MB, LEEWAY_MS = 8.0, 20.0
+LEEWAY_MB, LEEWAY_MS, LEEWAY_BYTES = 8.0, 20.0, 200.0
 MB = 1024**2
 
 
@@ -75,7 +75,7 @@ def verdict(hours: Sequence[Hour]) -> Iterable[str]:
         yield from _grown(hours, name, MOST_LATENCY, LEEWAY_MS, what, "ms")
     yield from _grown(hours, "connections", 1.0, 3, "the number of connections", "")
     early, late = _history(hours[:2]), _history(hours[-2:])
-    if late > early * MOST_SIZE:
+    if late > early * MOST_SIZE + LEEWAY_BYTES:
         yield f"a task adds {late:.0f} bytes to the history, and {early:.0f} at first"
 
 
