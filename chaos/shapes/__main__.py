@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import traceback
@@ -32,6 +33,7 @@ SETTINGS = {
 def main() -> int:
     """Return 1 if a rule does not hold."""
     options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no process is left behind
     if options.list:
         for name, shape in SHAPES.items():
             print(f"{name:24} {shape.size:8,} {shape.things}: {shape.does}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -28,6 +29,7 @@ SETTINGS = {"fsync": "off", "shared_buffers": "512MB", "max_wal_size": "2GB", "a
 def main() -> int:
     """Return 1 if something grew or was wrong."""
     options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no process is left behind
     if options.write_docs:
         return _write_docs(options.json)
     with (
