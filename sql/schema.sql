@@ -2166,11 +2166,21 @@ create function pgsched.retry(id bigint, payload jsonb default null) returns voi
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+begin
+  perform pgsched.lock_steps(array[retry.id]);
+  perform pgsched.retry_locked(retry.id, payload, null);
+end $$;
+
+-- For the schema: as retry, of a task whose group and its steps are locked (lock_steps).
+create function pgsched.retry_locked(id bigint, payload jsonb, torn bigint[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What lock_steps locks is locked. `torn`: as for rejoin.
 declare
   task pgsched.tasks;
 begin
-  perform pgsched.lock_steps(array[retry.id]);
-  task := pgsched.locked_task(retry.id);
+  task := pgsched.locked_task(retry_locked.id);
   if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be retried', task.id, task.status);
@@ -2180,8 +2190,9 @@ begin
       message = format('task %s was inserted by another role: its payload cannot be changed', task.id);
   end if;
   update pgsched.tasks t
-  set status = case when t.dependency_mode = 'each' then 'blocked' else 'pending' end, attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = case when t.dependency_mode <> 'each' then now() end, fired = null, payload = coalesce(retry.payload, t.payload),
+  set status = case when t.dependency_mode = 'each' then 'blocked' else 'pending' end, attempts = 0, died_at = null,
+    completed_at = null, updated_at = now(), enabled = true,
+    next_run_at = case when t.dependency_mode <> 'each' then now() end, fired = null, payload = coalesce(retry_locked.payload, t.payload),
     -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
     planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
   where t.id = task.id;
@@ -2192,7 +2203,9 @@ begin
     update pgsched.tasks t set waiting_for = 1 where t.id = task.id;
     update pgsched.tasks t set observed = true where t.id = task.depends_on[1] and not t.observed;
   end if;
-  perform pgsched.rejoin(task.id);
+  if task.parent_id is not null then
+    perform pgsched.rejoin(task.id, torn);
+  end if;
 end $$;
 
 -- Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.
@@ -2542,12 +2555,16 @@ set search_path = pg_catalog, pg_temp as $$
 declare
   one bigint;
   task pgsched.tasks;
+  torn bigint[];
 begin
   if not dry_run then
     if action = 'retry' then
       perform pgsched.lock_steps(ids);
     end if;
     perform from pgsched.tasks t where t.id = any(ids) order by t.id for no key update;
+    if action = 'retry' then
+      torn := pgsched.torn_groups(ids);
+    end if;
   end if;
   if action = 'delete' and not dry_run then
     return query
@@ -2571,7 +2588,7 @@ begin
         when 'disable' then perform pgsched.disable(one);
         when 'run' then perform pgsched.run_now(one, run_by);
         when 'cancel' then perform pgsched.cancel(one);
-        when 'retry' then perform pgsched.retry(one);
+        when 'retry' then perform pgsched.retry_locked(one, null, torn);
       end case;
     end if;
     return next one;
@@ -4799,7 +4816,7 @@ begin
       left join pgsched.tasks t on t.id = e.id
       cross join lateral (
         select case when t.id is not null then t.status::text
-          when exists (select from pgsched.executions x where x.task_id = e.id and x.task is not null) then 'completed'
+          when pgsched.has_left(e.id) then 'completed'
           else 'deleted' end as status) u
       union all
       -- The tick of a schedule that may overlap itself ran in a child.
@@ -4808,9 +4825,10 @@ begin
       where t.id = any(ended) and t.status = 'completed' and t.parent_id is not null and t.idempotency_key like 'tick:%'
     ),
     gone as (
+      -- By index, whatever the statistics say: one task with 100,000 dependents would let the planner read all edges for each end.
       delete from pgsched.dependencies d
       using upstream u, pgsched.tasks t
-      where d.upstream_id = u.id and t.id = d.task_id
+      where d.upstream_id = any(array[u.id]) and t.id = any(array[d.task_id])
         and case when t.dependency_mode = 'each'
           then u.status = 'deleted' or not u.good and t.on_dependency_dead = 'cancel'  -- it goes on from tick to tick
           else u.good or u.status = 'deleted' or t.on_dependency_dead <> 'wait' or t.fired is not null end
@@ -4861,6 +4879,17 @@ begin
     moved_rows := moved_rows + coalesce(cardinality(over), 0);
   end loop;
   return moved_rows;
+end $$;
+
+-- For the schema: whether a completed task left its row on completion (retention 0) and is in the history only.
+create function pgsched.has_left(id bigint) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A function of its own, so that the partitions of the history are planned where a row is missing, and not for each end and
+-- each insert of a dependent.
+begin
+  return exists (select from pgsched.executions x where x.task_id = has_left.id and x.task is not null);
 end $$;
 
 -- For the schema: makes the runs of the tasks that follow a schedule, for a tick that this task ran: the schedule or a
@@ -5007,8 +5036,8 @@ begin
   for key share;
   select u into unknown
   from unnest(upstream) u
-  where not exists (select from pgsched.tasks t where t.id = u)
-    and not exists (select from pgsched.executions e where e.task_id = u and e.task is not null)  -- it has left
+  -- In this order: the planner would ask the function first.
+  where case when exists (select from pgsched.tasks t where t.id = u) then false else not pgsched.has_left(u) end
   limit 1;
   if unknown is not null then
     raise invalid_parameter_value using message = format('depends_on: task %s does not exist', unknown),
@@ -5307,27 +5336,42 @@ set search_path = pg_catalog, pg_temp as $$
 -- The steps of the groups that these tasks are steps of, and then the groups: as finishes and cancels lock them. A group may be
 -- the step of another one.
 declare
-  steps bigint[];
   groups bigint[] := ids;
 begin
   loop
-    select array_agg(distinct g.id), array_agg(distinct f) into groups, steps
-    from pgsched.tasks t
-    join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
-    cross join unnest(g.fired) f
-    where t.id = any(groups);
-    exit when groups is null;
-    perform from pgsched.tasks t where t.id = any(steps) order by t.id for no key update;
+    groups := array(
+      select distinct g.id
+      from pgsched.tasks t
+      join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
+      where t.id = any(groups));
+    exit when cardinality(groups) = 0;
+    -- The steps of a group once, and not once for each of its steps that is asked for.
+    perform from pgsched.tasks t
+    where t.id = any(array(select unnest(g.fired) from pgsched.tasks g where g.id = any(groups)))
+    order by t.id for no key update;
     perform from pgsched.tasks t where t.id = any(groups) order by t.id for no key update;
   end loop;
 end $$;
 
+-- For the schema: the groups of these steps that have a step which was cancelled because of another one.
+create function pgsched.torn_groups(ids bigint[]) returns bigint[]
+language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+select array(
+  select distinct c.parent_id
+  from pgsched.tasks c
+  where c.parent_id = any(array(
+      select distinct t.parent_id from pgsched.tasks t where t.id = any(torn_groups.ids) and t.parent_id is not null))
+    and c.status = 'cancelled' and c.last_error like 'task %, which it depends on, is %')
+$$;
+
 -- For the schema: lets the group of a step that was retried wait for it again, and with it the steps that were
 -- cancelled because of it.
-create function pgsched.rejoin(id bigint) returns void
+create function pgsched.rejoin(id bigint, torn bigint[] default null) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+-- `torn`: the groups that have a step which was cancelled because of another one; null: it is not known.
 -- A step that runs again: its group waits for it again, and so do the steps that were cancelled because it had not been completed.
 -- All of that is locked (lock_steps).
 declare
@@ -5335,6 +5379,7 @@ declare
   group_row pgsched.tasks;
   again bigint[];
   behind bigint[];
+  added integer;
 begin
   loop
     select g.* into group_row
@@ -5343,7 +5388,8 @@ begin
     where t.id = step and (g.status in ('blocked', 'pending', 'running') or g.status = 'dead' and g.schedule_type = 'one_time');
     exit when not found;
     again := array[step];
-    loop
+    -- Every step of the group is read here, so that a retry of many steps says which groups need it.
+    while torn is null or step <> id or group_row.id = any(torn) loop
       behind := array(
         select c.id from pgsched.tasks c
         where c.id = any(group_row.fired) and c.id <> all(again) and c.status = 'cancelled' and c.depends_on && again
@@ -5363,13 +5409,14 @@ begin
       waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = c.id)
     where c.id = any(again) and c.id <> step;
     insert into pgsched.dependencies (upstream_id, task_id) select a, group_row.id from unnest(again) a on conflict do nothing;
+    get diagnostics added = row_count;
     -- A worker that gathers the results just now is fenced.
     update pgsched.tasks g
     set status = 'blocked', next_run_at = null, died_at = null, locked_by = null, locked_until = null, updated_at = now(),
       attempts = 0, last_error = case when group_row.status = 'dead' then null else g.last_error end,
       fencing_token = case when group_row.status = 'running'
         then greatest(nextval('pgsched.fencing_tokens'), g.fencing_token + 1) else g.fencing_token end,
-      waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = g.id)
+      waiting_for = case when group_row.status = 'blocked' then g.waiting_for else 0 end + added
     where g.id = group_row.id;
     exit when group_row.status <> 'dead';
     step := group_row.id;
@@ -11462,6 +11509,8 @@ id: The task.';
 comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given. Where it is a step, its group goes on.
 id: The task.
 payload: What it has as its payload from now on; null: what it has.';
+comment on function pgsched.retry_locked is
+  'For the schema: as retry, of a task whose group and its steps are locked (lock_steps).';
 comment on function pgsched.replan is
   'Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.';
 comment on function pgsched.backfill is
@@ -11654,6 +11703,8 @@ comment on function pgsched.settle is
   'cancelled.';
 comment on function pgsched.settle_ended is
   'For workers: as settle. told: their ends were told before, so nobody follows them anew.';
+comment on function pgsched.has_left is
+  'For the schema: whether a completed task left its row on completion (retention 0) and is in the history only.';
 comment on function pgsched.follow is
   'For the schema: makes the runs of the tasks that follow a schedule, for a tick that this task ran: the '
   'schedule or a child. Returns how many.';
@@ -11692,6 +11743,8 @@ comment on function pgsched.add_steps_by is
 comment on function pgsched.lock_steps is
   'For the schema: locks what a retry of these tasks may change, where they are steps of groups, in the order in '
   'which finishes lock it.';
+comment on function pgsched.torn_groups is
+  'For the schema: the groups of these steps that have a step which was cancelled because of another one.';
 comment on function pgsched.rejoin is
   'For the schema: lets the group of a step that was retried wait for it again, and with it the steps that were '
   'cancelled because of it.';

@@ -44,7 +44,7 @@ begin
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
   grant usage on sequence pgsched.tasks_id_seq, pgsched.fencing_tokens to pgsched_worker;
   grant execute on function
-    pgsched.settle, pgsched.settle_ended, pgsched.follow, pgsched.make_steps, pgsched.add_steps_by, pgsched.fire_group,
+    pgsched.settle, pgsched.settle_ended, pgsched.has_left, pgsched.follow, pgsched.make_steps, pgsched.add_steps_by, pgsched.fire_group,
     pgsched.join_group,
     pgsched.claim_apart, pgsched.claim_from,
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
@@ -94,7 +94,8 @@ begin
   grant select, insert on pgsched.audit_log to pgsched_operator;
   grant insert, update, delete on pgsched.saved_views to pgsched_operator;
   grant insert, update on pgsched.bulk_changes to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.edit_payloads, pgsched.delete_apart, pgsched.limit_queue,
+  grant execute on function pgsched.change_tasks, pgsched.torn_groups, pgsched.retry_locked, pgsched.edit_payloads,
+    pgsched.delete_apart, pgsched.limit_queue,
     pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events,
     pgsched.ask_worker, pgsched.pause_worker, pgsched.drain_worker, pgsched.resume_worker
     to pgsched_operator;

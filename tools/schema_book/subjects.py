@@ -107,6 +107,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "disable",
             "cancel",
             "retry",
+            "retry_locked",
             "replan",
             "backfill",
             "skip_next",
@@ -229,6 +230,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         (
             "settle",
             "settle_ended",
+            "has_left",
             "follow",
             "follow_tick",
             "check_follower",
@@ -245,6 +247,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "add_steps",
             "add_steps_by",
             "lock_steps",
+            "torn_groups",
             "rejoin",
             "group_steps",
             "group_edges",
