@@ -34,6 +34,7 @@ def migrate(session: Session, sql: bool, roles: bool, lock_wait: float) -> None:
     with server(session.dsn) as dsn:
         applied = migrations.migrate(dsn, roles=roles, lock_wait=lock_wait, on_wait=_say_wait)
         found = migrations.schema_version(dsn)
+        problem = migrations.database_problem(dsn)
     for name in applied:
         say_done(f"applied {name}")
     if roles:
@@ -43,6 +44,8 @@ def migrate(session: Session, sql: bool, roles: bool, lock_wait: float) -> None:
         say_done(f"the schema is newer (version {found}) and works with this program (version {ours})")
     elif not applied:
         say_done(f"the schema is up to date (version {migrations.program_version()})")
+    if problem is not None:
+        say_aside(f"pgsched: {problem}")
 
 
 def _say_wait(line: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from pgsched.builtin.settings import Builtins, read_commands
+from pgsched.cli.database import run_or_ask
 from pgsched.cli.names import completes
 from pgsched.cli.options import PORT, PROCESSES, examples, option_group, program_option
 from pgsched.cli.output import Columns, cell, fields, say, say_done, say_records
@@ -180,7 +182,8 @@ def worker(
 
     session: Session = context.obj
     with server(session.dsn) as dsn:
-        code = run_worker(
+        run = partial(
+            run_worker,
             dsn=dsn,
             app_path=app,
             builtins=served,
@@ -192,6 +195,7 @@ def worker(
             log_level=session.level or DEFAULT_LEVEL,
             otel=otel,
         )
+        code = run_or_ask(dsn, run)
     exit_soon(code)
     context.exit(code)
 
