@@ -1226,6 +1226,7 @@ create table pgsched.database_identity (
                                                   -- of a whole server, which have the same. Null: they are not.
   held_by text,                                   -- Who held them back.
   constraint database_identity_pkey primary key (only_row),
+  -- There is no second row.
   constraint there_must_be_one_database_identity check (only_row)
 );
 
@@ -10906,6 +10907,7 @@ comment on column pgsched.database_identity.held_at is
   'Since when workers are held back, whatever the identity: for copies of a whole server, which have the same. '
   'Null: they are not.';
 comment on column pgsched.database_identity.held_by is 'Who held them back.';
+comment on constraint there_must_be_one_database_identity on pgsched.database_identity is 'There is no second row.';
 comment on table pgsched.audit_log is 'What people and programs changed through the web, and who they were.';
 comment on column pgsched.audit_log.id is 'Given by the database, in the order of the changes.';
 comment on column pgsched.audit_log.at is 'When.';

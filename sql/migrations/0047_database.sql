@@ -19,6 +19,7 @@ create table pgsched.database_identity (
 );
 comment on table pgsched.database_identity is
   'The database that the tasks belong to, in one row. Workers do not start in any other database until somebody adopts it. No row: not noted yet; workers start.';
+comment on constraint there_must_be_one_database_identity on pgsched.database_identity is 'There is no second row.';
 comment on column pgsched.database_identity.only_row is 'There is no other row.';
 comment on column pgsched.database_identity.system_identifier is
   'Of the server, by pg_control_system(). Null: the role that noted it may not call that function; then only the oid is compared.';

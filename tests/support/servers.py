@@ -211,10 +211,10 @@ def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], No
             connection.execute(_create(unfinished, version=connection.info.server_version))
             made = with_database(server_dsn, unfinished)
             migrate(made)
-            with psycopg.connect(made) as session:  # else its copies would be taken for copies of it
-                session.execute("delete from pgsched.database_identity")
             if then is not None:
                 then(made)
+            with psycopg.connect(made) as session:  # else its copies would be taken for copies of it
+                session.execute("delete from pgsched.database_identity")
             connection.execute(
                 sql.SQL("alter database {} rename to {}").format(sql.Identifier(unfinished), sql.Identifier(name))
             )
