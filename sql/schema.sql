@@ -2155,6 +2155,7 @@ set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks := pgsched.locked_task(replan.id);
+  present constant timestamptz := clock_timestamp();
   due timestamptz;
 begin
   if task.schedule_type = 'one_time' then
@@ -2163,7 +2164,14 @@ begin
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be planned afresh before its run ends', task.id, task.status);
   end if;
-  update pgsched.tasks t set planned_from = clock_timestamp() where t.id = task.id returning t.next_run_at into due;
+  -- An origin of the interval that nobody gave is the instant of the INSERT (pgsched.book_new). Where the clock was ahead then,
+  -- no tick would come before it.
+  update pgsched.tasks t
+  set planned_from = present,
+    start_date = case when t.schedule_type = 'repeating' and t.start_date = t.planned_from and t.start_date > present
+      then present else t.start_date end
+  where t.id = task.id
+  returning t.next_run_at into due;
   return due;
 end $$;
 

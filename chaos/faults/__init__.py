@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chaos.faults.clock import WrongClock
+from chaos.faults.database_clock import ClockOfTheDatabase, DaylightSaving, ServerZoneChanged
 from chaos.faults.durable import Durable
 from chaos.faults.failover import Failover
 from chaos.faults.handlers import HandlerExits, HandlerMisbehaves
@@ -38,6 +39,9 @@ _ALL: tuple[type[Fault], ...] = (
     Refusals,
     Defaults,
     Failover,
+    ClockOfTheDatabase,
+    DaylightSaving,
+    ServerZoneChanged,
     Silence,
     Delay,
     Cuts,

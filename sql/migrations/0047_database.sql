@@ -174,6 +174,32 @@ begin
   return pgsched.protocol_version();
 end $$;
 
+create or replace function pgsched.replan(id bigint) returns timestamptz
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(replan.id);
+  present constant timestamptz := clock_timestamp();
+  due timestamptz;
+begin
+  if task.schedule_type = 'one_time' then
+    raise object_not_in_prerequisite_state using message = format('task %s has no schedule to plan', task.id);
+  elsif task.status in ('running', 'blocked') then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s and cannot be planned afresh before its run ends', task.id, task.status);
+  end if;
+  -- An origin of the interval that nobody gave is the instant of the INSERT (pgsched.book_new). Where the clock was ahead then,
+  -- no tick would come before it.
+  update pgsched.tasks t
+  set planned_from = present,
+    start_date = case when t.schedule_type = 'repeating' and t.start_date = t.planned_from and t.start_date > present
+      then present else t.start_date end
+  where t.id = task.id
+  returning t.next_run_at into due;
+  return due;
+end $$;
+
 revoke execute on function
   pgsched.system_identifier, pgsched.database_state, pgsched.note_database, pgsched.adopt_database, pgsched.hold_database,
   pgsched.refuse_copy
