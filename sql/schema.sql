@@ -2164,11 +2164,12 @@ begin
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be planned afresh before its run ends', task.id, task.status);
   end if;
-  -- An origin of the interval that nobody gave is the instant of the INSERT (pgsched.book_new). Where the clock was ahead then,
-  -- no tick would come before it.
+  -- An origin of the interval that nobody gave is the instant of the INSERT or of an edit (pgsched.book_new). Where the clock was
+  -- ahead then, no tick would come before it.
   update pgsched.tasks t
   set planned_from = present,
-    start_date = case when t.schedule_type = 'repeating' and t.start_date = t.planned_from and t.start_date > present
+    start_date = case when t.schedule_type = 'repeating' and t.start_date > present
+        and (t.start_date = t.planned_from or t.start_date <= t.created_at + interval '1 minute')
       then present else t.start_date end
   where t.id = task.id
   returning t.next_run_at into due;
@@ -7259,6 +7260,10 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO,
 -- CREATE TABLE ... PARTITION OF does not lock out readers and writers of the other partitions. Rows that an absent
 -- partition sent to the default one are moved. Days are days of UTC, whatever the zone of the session; where partitions were
 -- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest.
+--
+-- Where today has no partition, statements are under way that insert into the default one: each that found it before the
+-- attachment and locks it afterwards would be refused. So such a day is attached while nobody inserts; where that does not come
+-- about within a tenth of a second, the next time.
 #variable_conflict use_variable
 declare
   parent text;
@@ -7268,6 +7273,7 @@ declare
   part text;
   span record;
   made integer := 0;
+  waits constant text := current_setting('lock_timeout');
 begin
   perform pg_advisory_xact_lock(hashtext('pgsched.make_partitions'));
   foreach parent in array array['executions', 'execution_logs', 'missed_ticks', 'durable_steps'] loop
@@ -7290,6 +7296,11 @@ begin
       limit 1;
       continue when not found;
       begin
+        if offset_days = 0 then
+          perform set_config('lock_timeout', '100ms', true);
+          execute format('lock table pgsched.%I in share mode', parent);
+          perform set_config('lock_timeout', waits, true);
+        end if;
         execute format(
           'create table pgsched.%I (like pgsched.%I including defaults including constraints including generated)', part,
           parent);
@@ -7308,7 +7319,7 @@ begin
         made := made + 1;
       exception
         -- A partition of another kind is in the way, or a row came into the default one meanwhile: the next time.
-        when invalid_object_definition or check_violation then null;
+        when invalid_object_definition or check_violation or lock_not_available then null;
       end;
     end loop;
   end loop;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chaos.faults.clock import WrongClock
+from chaos.faults.copies import CopyDump, CopyPhysical, CopyVolume
 from chaos.faults.database_clock import ClockOfTheDatabase, DaylightSaving, ServerZoneChanged
 from chaos.faults.durable import Durable
 from chaos.faults.failover import Failover
@@ -39,6 +40,9 @@ _ALL: tuple[type[Fault], ...] = (
     Refusals,
     Defaults,
     Failover,
+    CopyDump,
+    CopyPhysical,
+    CopyVolume,
     ClockOfTheDatabase,
     DaylightSaving,
     ServerZoneChanged,

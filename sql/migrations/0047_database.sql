@@ -189,15 +189,90 @@ begin
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be planned afresh before its run ends', task.id, task.status);
   end if;
-  -- An origin of the interval that nobody gave is the instant of the INSERT (pgsched.book_new). Where the clock was ahead then,
-  -- no tick would come before it.
+  -- An origin of the interval that nobody gave is the instant of the INSERT or of an edit (pgsched.book_new). Where the clock was
+  -- ahead then, no tick would come before it.
   update pgsched.tasks t
   set planned_from = present,
-    start_date = case when t.schedule_type = 'repeating' and t.start_date = t.planned_from and t.start_date > present
+    start_date = case when t.schedule_type = 'repeating' and t.start_date > present
+        and (t.start_date = t.planned_from or t.start_date <= t.created_at + interval '1 minute')
       then present else t.start_date end
   where t.id = task.id
   returning t.next_run_at into due;
   return due;
+end $$;
+
+create or replace function pgsched.make_partitions(days_ahead integer default 7) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY'
+  set standard_conforming_strings = 'on' as $$
+-- Makes the partitions from today (UTC) to `days_ahead` days on. Built aside and attached, which unlike
+-- CREATE TABLE ... PARTITION OF does not lock out readers and writers of the other partitions. Rows that an absent
+-- partition sent to the default one are moved. Days are days of UTC, whatever the zone of the session; where partitions were
+-- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest.
+--
+-- Where today has no partition, statements are under way that insert into the default one: each that found it before the
+-- attachment and locks it afterwards would be refused. So such a day is attached while nobody inserts; where that does not come
+-- about within a tenth of a second, the next time.
+#variable_conflict use_variable
+declare
+  parent text;
+  by_column text;
+  columns text;
+  day timestamptz;
+  part text;
+  span record;
+  made integer := 0;
+  waits constant text := current_setting('lock_timeout');
+begin
+  perform pg_advisory_xact_lock(hashtext('pgsched.make_partitions'));
+  foreach parent in array array['executions', 'execution_logs', 'missed_ticks', 'durable_steps'] loop
+    by_column := case parent when 'executions' then 'started_at' when 'execution_logs' then 'logged_at'
+      when 'missed_ticks' then 'noted_at' else 'began_at' end;
+    for offset_days in 0..days_ahead loop
+      day := date_trunc('day', now()) + offset_days * interval '1 day';
+      part := parent || '_' || to_char(day, 'YYYYMMDD');
+      continue when to_regclass('pgsched.' || part) is not null;
+      select b.at as begins, least(day + interval '1 day', (
+          select min(o.begins) from pgsched.history_days('infinity') o where o.parent = parent and o.begins >= b.at)) as ends
+      into span
+      from (
+        select day as at
+        union
+        select o.ends from pgsched.history_days('infinity') o where o.parent = parent) b
+      where b.at >= day and b.at < day + interval '1 day' and not exists (
+        select from pgsched.history_days('infinity') o where o.parent = parent and o.begins <= b.at and o.ends > b.at)
+      order by 2 desc, 1
+      limit 1;
+      continue when not found;
+      begin
+        if offset_days = 0 then
+          perform set_config('lock_timeout', '100ms', true);
+          execute format('lock table pgsched.%I in share mode', parent);
+          perform set_config('lock_timeout', waits, true);
+        end if;
+        execute format(
+          'create table pgsched.%I (like pgsched.%I including defaults including constraints including generated)', part,
+          parent);
+        execute format('alter table pgsched.%I replica identity full', part);
+        -- Named, for users may have added columns, to some in another order.
+        select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
+        from pg_attribute a
+        where a.attrelid = ('pgsched.' || part)::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+        execute format(
+          'with moved as (delete from pgsched.%I where %I >= %L and %I < %L returning %s) '
+          'insert into pgsched.%I (%s) select %s from moved',
+          parent || '_default', by_column, span.begins, by_column, span.ends, columns, part, columns, columns);
+        execute format(
+          'alter table pgsched.%I attach partition pgsched.%I for values from (%L) to (%L)', parent, part, span.begins,
+          span.ends);
+        made := made + 1;
+      exception
+        -- A partition of another kind is in the way, or a row came into the default one meanwhile: the next time.
+        when invalid_object_definition or check_violation or lock_not_available then null;
+      end;
+    end loop;
+  end loop;
+  return made;
 end $$;
 
 revoke execute on function

@@ -425,6 +425,8 @@ def test_an_interval_that_began_when_the_clock_was_ahead_begins_at_the_replan(ds
         clock.freeze(utc("2098-01-01T00:00"))
         ours = insert_task(db, repeat_interval="1 hour")
         given = insert_task(db, repeat_interval="1 hour", start_date="2098-02-01 00:00Z")
+        clock.freeze(utc("2098-01-01T00:05"))
+        client.replan(ours)  # while the clock is still ahead
         clock.freeze(NOON)
         assert client.replan(ours) == NOON + timedelta(hours=1)
         assert client.replan(given) == utc("2098-02-01T00:00"), "somebody wants it to begin then"
