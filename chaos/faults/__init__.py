@@ -15,6 +15,7 @@ from chaos.faults.network import Cuts, Delay, Silence
 from chaos.faults.poison import Poison
 from chaos.faults.pooler import Pooler
 from chaos.faults.refusals import Defaults, Refusals
+from chaos.faults.replication import LogicalReplication
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
@@ -43,6 +44,7 @@ _ALL: tuple[type[Fault], ...] = (
     CopyDump,
     CopyPhysical,
     CopyVolume,
+    LogicalReplication,
     ClockOfTheDatabase,
     DaylightSaving,
     ServerZoneChanged,
