@@ -198,7 +198,7 @@ class DaylightSaving(_Faked):
         deadline = time.monotonic() + 60
         with trial.books() as books:
             while books.execute(
-                "select from pgsched.tasks where id = any(%s) and (attempts > 0 or next_run_at <= now()) limit 1",
+                "select id from pgsched.tasks where id = any(%s) and (attempts > 0 or next_run_at <= now()) limit 1",
                 (list(ids.values()),),
             ).fetchone():
                 assert time.monotonic() < deadline, "ticks that are due have not run after 60 s"

@@ -26,7 +26,7 @@ def database() -> None:
     """Show whether the tasks belong to this database; adopt a copy, hold workers back."""
 
 
-def _identity(name: str | None, oid: int | None, system: int | None) -> str:
+def _identity(name: str | None, oid: int | None, system: str | None) -> str:
     return f"{name} (oid {oid}) of system {UNKNOWN if system is None else system}"
 
 

@@ -20,11 +20,11 @@ class DatabaseState(Record):
     """``original``, ``copy`` (they belong to another database), ``held`` (workers are held back) or ``unnoted``."""
     problem: str | None
     """Why workers do not start, in a sentence; None if they start."""
-    system_identifier: int | None
+    system_identifier: str | None
     """Of this server; None if the role may not read it: then only the oid is compared."""
     database_oid: int
     database_name: str
-    noted_system_identifier: int | None
+    noted_system_identifier: str | None
     """Of the server that the tasks belong to; this and the following: None if nothing is noted."""
     noted_database_oid: int | None
     noted_database_name: str | None

@@ -45,18 +45,19 @@ comment on function pgsched.system_identifier is
   'The system identifier of this server; null if the role may not call pg_control_system().';
 
 create function pgsched.database_state() returns table (
-  state text, problem text, system_identifier bigint, database_oid bigint, database_name text,
-  noted_system_identifier bigint, noted_database_oid bigint, noted_database_name text, noted_at timestamptz, noted_by text,
+  state text, problem text, system_identifier text, database_oid bigint, database_name text,
+  noted_system_identifier text, noted_database_oid bigint, noted_database_name text, noted_at timestamptz, noted_by text,
   held_at timestamptz, held_by text
 )
 language plpgsql stable rows 1
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 begin
-  system_identifier := pgsched.system_identifier();
+  -- As text: the number is larger than those that JSON keeps exactly.
+  system_identifier := pgsched.system_identifier()::text;
   database_name := current_database();
   select d.oid::bigint into database_oid from pg_database d where d.datname = database_name;
-  select i.system_identifier, i.database_oid, i.database_name, i.noted_at, i.noted_by, i.held_at, i.held_by
+  select i.system_identifier::text, i.database_oid, i.database_name, i.noted_at, i.noted_by, i.held_at, i.held_by
   into noted_system_identifier, noted_database_oid, noted_database_name, noted_at, noted_by, held_at, held_by
   from pgsched.database_identity i;
   if noted_database_oid is null then
@@ -65,8 +66,8 @@ begin
     state := 'copy';
     problem := format('this database is a copy: its tasks belong to database %I (oid %s) of system %s, and this is database %I '
       '(oid %s) of system %s; ''pgsched database adopt'' lets workers run them here',
-      noted_database_name, noted_database_oid, coalesce(noted_system_identifier::text, 'unknown'),
-      database_name, database_oid, coalesce(system_identifier::text, 'unknown'));
+      noted_database_name, noted_database_oid, coalesce(noted_system_identifier, 'unknown'),
+      database_name, database_oid, coalesce(system_identifier, 'unknown'));
   elsif held_at is not null then
     state := 'held';
     problem := format('workers have been held back from database %I since %s%s; ''pgsched database adopt'' lets them start',
@@ -84,7 +85,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
   insert into pgsched.database_identity (system_identifier, database_oid, database_name, noted_by)
-  select s.system_identifier, s.database_oid, s.database_name, session_user from pgsched.database_state() s
+  select s.system_identifier::bigint, s.database_oid, s.database_name, session_user from pgsched.database_state() s
   on conflict on constraint database_identity_pkey do nothing;
   return found;
 end $$;
@@ -101,7 +102,7 @@ begin
   if exists (select from pgsched.database_state() s where s.state = 'original') then
     return false;
   end if;
-  select true, s.system_identifier, s.database_oid, s.database_name, now(), coalesce(adopted_by, session_user), null, null
+  select true, s.system_identifier::bigint, s.database_oid, s.database_name, now(), coalesce(adopted_by, session_user), null, null
   into now_in from pgsched.database_state() s;
   insert into pgsched.database_identity as i select (now_in).*
   on conflict on constraint database_identity_pkey do update
