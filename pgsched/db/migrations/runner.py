@@ -19,11 +19,11 @@ from pgsched.db.connection import DbConnection, connect, refuse_encoding, transa
 from pgsched.db.error_mapping import translate
 from pgsched.db.migrations.indexes import columns_of, make_indexes
 from pgsched.db.migrations.lock_wait import limit_lock_wait, retry_locked
+from pgsched.db.queries.databases import get_state
 from pgsched.db.server_version import refuse_old_server
 from pgsched.db.sql_files import Migration, load_statement, migrations
 from pgsched.domain.database_state import UNNOTED, DatabaseState
 from pgsched.domain.errors import CopiedDatabase, PermissionRefused, SchemaMismatch
-from pgsched.domain.records import read
 
 WORKER_RIGHTS: Mapping[str, str] = {
     "tasks": "select, insert, update",
@@ -163,9 +163,8 @@ def database_problem(dsn: str) -> str | None:
 
 def _state_of(connection: DbConnection) -> DatabaseState:
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(load_statement("get_database_state")).fetchone()
-    assert row is not None  # noqa: S101 - the function returns one row
-    return read(DatabaseState, row)
+        asked = get_state()
+        return asked.parse(cursor.execute(asked.statement).fetchall())
 
 
 def _has_granted_roles(connection: DbConnection) -> bool:
