@@ -30,6 +30,7 @@ class CopyDump(Copied):
     """
 
     name = "copy-dump"
+    in_tests = False
     does = (
         "pg_dump under load, restored on another server and in another database of the same one; workers are started "
         "on the copy."
