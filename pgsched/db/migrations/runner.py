@@ -35,6 +35,8 @@ WORKER_RIGHTS: Mapping[str, str] = {
 WEB_RIGHTS: Mapping[str, str] = {"tasks": "select", "executions": "select"}
 """The rights that the web server needs."""
 
+NOTED_SINCE = 47
+"""The version of the schema from which on a database says whether its tasks belong to it."""
 LOCK_WAIT_SECONDS = 600.0
 """How long a migration tries to get its locks."""
 CHECK_SECONDS = 30.0
@@ -79,7 +81,7 @@ def migrate(
                 applied.append(f"{migration.version:04d}_{migration.name}")
         if roles or (applied and _has_granted_roles(connection)):
             patiently(partial(_set_rights, connection, roles=roles))
-        if _state_of(connection).state == UNNOTED:
+        if program_version() >= NOTED_SINCE and _state_of(connection).state == UNNOTED:
             patiently(partial(_note_database, connection))
     return applied
 
@@ -221,7 +223,7 @@ def check_schema(dsn: str, rights: Mapping[str, str] | None = None, *, original:
         refuse_newer(present)
         if found >= program_version():
             _check_rights(connection, rights or {})
-            if original and (problem := _state_of(connection).problem):
+            if original and found >= NOTED_SINCE and (problem := _state_of(connection).problem):
                 raise CopiedDatabase(problem)
     if found == 0:
         raise SchemaMismatch("the database has no pgsched schema: run 'pgsched migrate'")
