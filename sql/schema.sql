@@ -1277,6 +1277,25 @@ create table pgsched.settings (
   constraint unknown_types_must_be_accept_tell_or_refuse check (unknown_types in ('accept', 'tell', 'refuse'))
 );
 
+-- The database that the tasks belong to, in one row. Workers do not start in any other database until somebody adopts
+-- it. No row: not noted yet; workers start.
+create table pgsched.database_identity (
+  only_row boolean not null default true,         -- There is no other row.
+  system_identifier bigint,                       -- Of the server, by pg_control_system(). Null: the role that noted it
+                                                  -- may not call that function; then only the oid is compared.
+  database_oid bigint not null,                   -- Of the database in that server. A rename keeps it; create database
+                                                  -- gives a new one.
+  database_name text not null,                    -- The name at that time, for people: it is not compared.
+  noted_at timestamptz not null default now(),    -- Since when the tasks belong to it.
+  noted_by text,                                  -- Who noted it: the role that migrated, or who adopted it.
+  held_at timestamptz,                            -- Since when workers are held back, whatever the identity: for copies
+                                                  -- of a whole server, which have the same. Null: they are not.
+  held_by text,                                   -- Who held them back.
+  constraint database_identity_pkey primary key (only_row),
+  -- There is no second row.
+  constraint there_must_be_one_database_identity check (only_row)
+);
+
 -- What people and programs changed through the web, and who they were.
 create table pgsched.audit_log (
   id bigint generated always as identity,               -- Given by the database, in the order of the changes.
@@ -2215,6 +2234,7 @@ set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks := pgsched.locked_task(replan.id);
+  present constant timestamptz := clock_timestamp();
   due timestamptz;
 begin
   if task.schedule_type = 'one_time' then
@@ -2223,7 +2243,15 @@ begin
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be planned afresh before its run ends', task.id, task.status);
   end if;
-  update pgsched.tasks t set planned_from = clock_timestamp() where t.id = task.id returning t.next_run_at into due;
+  -- An origin of the interval that nobody gave is the instant of the INSERT or of an edit (pgsched.book_new). Where the clock was
+  -- ahead then, no tick would come before it.
+  update pgsched.tasks t
+  set planned_from = present,
+    start_date = case when t.schedule_type = 'repeating' and t.start_date > present
+        and (t.start_date = t.planned_from or t.start_date <= t.created_at + interval '1 minute')
+      then present else t.start_date end
+  where t.id = task.id
+  returning t.next_run_at into due;
   return due;
 end $$;
 
@@ -8391,6 +8419,118 @@ begin
   end if;
 end $$;
 
+-- Copies of a database ------------------------------------------------------------------------------------------------
+-- Whether the tasks belong to this database: docs/copies.md.
+
+-- Whether the tasks belong to this database. state is original, copy (they belong to another database), held (workers
+-- are held back) or unnoted. problem says why workers do not start, in a sentence; null if they do.
+create function pgsched.database_state(
+) returns table (
+  state text, problem text, system_identifier text, database_oid bigint, database_name text,
+  noted_system_identifier text, noted_database_oid bigint, noted_database_name text, noted_at timestamptz,
+  noted_by text, held_at timestamptz, held_by text
+)
+language plpgsql stable rows 1
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  -- As text: the number is larger than those that JSON keeps exactly.
+  system_identifier := pgsched.system_identifier()::text;
+  database_name := current_database();
+  select d.oid::bigint into database_oid from pg_database d where d.datname = database_name;
+  select i.system_identifier::text, i.database_oid, i.database_name, i.noted_at, i.noted_by, i.held_at, i.held_by
+  into noted_system_identifier, noted_database_oid, noted_database_name, noted_at, noted_by, held_at, held_by
+  from pgsched.database_identity i;
+  if noted_database_oid is null then
+    state := 'unnoted';
+  elsif noted_system_identifier <> system_identifier or noted_database_oid <> database_oid then
+    state := 'copy';
+    problem := format('this database is a copy: its tasks belong to database %I (oid %s) of system %s, and this is database %I '
+      '(oid %s) of system %s; ''pgsched database adopt'' lets workers run them here',
+      noted_database_name, noted_database_oid, coalesce(noted_system_identifier, 'unknown'),
+      database_name, database_oid, coalesce(system_identifier, 'unknown'));
+  elsif held_at is not null then
+    state := 'held';
+    problem := format('workers have been held back from database %I since %s%s; ''pgsched database adopt'' lets them start',
+      database_name, to_char(held_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), ' by ' || held_by);
+  else
+    state := 'original';
+  end if;
+  return next;
+end $$;
+
+-- Lets the tasks belong to this database: workers start and run them here, even if the original runs them too. Also
+-- ends a hold. Returns whether that changed anything.
+-- adopted_by: Who says so, for people. Default: the role.
+create function pgsched.adopt_database(adopted_by text default null) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  now_in pgsched.database_identity;
+begin
+  if exists (select from pgsched.database_state() s where s.state = 'original') then
+    return false;
+  end if;
+  select true, s.system_identifier::bigint, s.database_oid, s.database_name, now(), coalesce(adopted_by, session_user), null, null
+  into now_in from pgsched.database_state() s;
+  insert into pgsched.database_identity as i select (now_in).*
+  on conflict on constraint database_identity_pkey do update
+  set (system_identifier, database_oid, database_name, noted_at, noted_by, held_at, held_by) = (
+    excluded.system_identifier, excluded.database_oid, excluded.database_name, excluded.noted_at, excluded.noted_by, null, null);
+  return true;
+end $$;
+
+-- Keeps workers from starting in this database until somebody adopts it: for a copy of a whole server, which cannot be
+-- told from the original. Workers that already run continue. Returns whether that changed anything.
+-- held_by: Who says so, for people. Default: the role.
+create function pgsched.hold_database(held_by text default null) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform pgsched.note_database();
+  update pgsched.database_identity i
+  set held_at = now(), held_by = coalesce(hold_database.held_by, session_user)
+  where i.held_at is null;
+  return found;
+end $$;
+
+-- For pgsched migrate: notes that the tasks belong to this database, unless a database has been noted. Returns whether
+-- it was.
+create function pgsched.note_database() returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into pgsched.database_identity (system_identifier, database_oid, database_name, noted_by)
+  select s.system_identifier::bigint, s.database_oid, s.database_name, session_user from pgsched.database_state() s
+  on conflict on constraint database_identity_pkey do nothing;
+  return found;
+end $$;
+
+-- For workers: fails unless the tasks belong to this database.
+create function pgsched.refuse_copy() returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+declare
+  problem text := (select s.problem from pgsched.database_state() s);
+begin
+  if problem is not null then
+    raise object_not_in_prerequisite_state using message = problem;
+  end if;
+end $$;
+
+-- The system identifier of this server; null if the role may not call pg_control_system().
+create function pgsched.system_identifier() returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if has_function_privilege('pg_catalog.pg_control_system()', 'execute') then
+    return (select s.system_identifier from pg_control_system() s);
+  end if;
+  return null;
+end $$;
+
 -- The dashboard -------------------------------------------------------------------------------------------------------
 -- Sessions that its users have ended.
 
@@ -8441,6 +8581,7 @@ begin
     raise feature_not_supported using
       message = format('protocol must be %s, which this schema speaks, got %s', pgsched.protocol_version(), protocol);
   end if;
+  perform pgsched.refuse_copy();
   perform pgsched.check_worker_call(queues, task_types, concurrency, 10000, lease);
   insert into pgsched.workers as w (
     id, hostname, pid, queues, task_types, concurrency, lease, pgsched_version, code_version, state)
@@ -10997,6 +11138,23 @@ comment on constraint retention_must_not_be_negative on pgsched.settings is 'No 
 comment on constraint settings_must_have_one_row on pgsched.settings is
   'They hold for all queues that say nothing else.';
 comment on constraint unknown_types_must_be_accept_tell_or_refuse on pgsched.settings is 'One of three words.';
+comment on table pgsched.database_identity is
+  'The database that the tasks belong to, in one row. Workers do not start in any other database until somebody '
+  'adopts it. No row: not noted yet; workers start.';
+comment on column pgsched.database_identity.only_row is 'There is no other row.';
+comment on column pgsched.database_identity.system_identifier is
+  'Of the server, by pg_control_system(). Null: the role that noted it may not call that function; then only the '
+  'oid is compared.';
+comment on column pgsched.database_identity.database_oid is
+  'Of the database in that server. A rename keeps it; create database gives a new one.';
+comment on column pgsched.database_identity.database_name is 'The name at that time, for people: it is not compared.';
+comment on column pgsched.database_identity.noted_at is 'Since when the tasks belong to it.';
+comment on column pgsched.database_identity.noted_by is 'Who noted it: the role that migrated, or who adopted it.';
+comment on column pgsched.database_identity.held_at is
+  'Since when workers are held back, whatever the identity: for copies of a whole server, which have the same. '
+  'Null: they are not.';
+comment on column pgsched.database_identity.held_by is 'Who held them back.';
+comment on constraint there_must_be_one_database_identity on pgsched.database_identity is 'There is no second row.';
 comment on table pgsched.audit_log is 'What people and programs changed through the web, and who they were.';
 comment on column pgsched.audit_log.id is 'Given by the database, in the order of the changes.';
 comment on column pgsched.audit_log.at is 'When.';
@@ -11946,6 +12104,19 @@ comment on function pgsched.unlock is 'Gives a lock back. False: the owner did n
 name: What is locked.
 owner: The id that it was taken with.';
 comment on function pgsched.refuse_lock is 'For the schema: refuses arguments of a lock that make no sense.';
+comment on function pgsched.database_state is
+  'Whether the tasks belong to this database. state is original, copy (they belong to another database), held '
+  '(workers are held back) or unnoted. problem says why workers do not start, in a sentence; null if they do.';
+comment on function pgsched.adopt_database is 'Lets the tasks belong to this database: workers start and run them here, even if the original runs them too. Also ends a hold. Returns whether that changed anything.
+adopted_by: Who says so, for people. Default: the role.';
+comment on function pgsched.hold_database is 'Keeps workers from starting in this database until somebody adopts it: for a copy of a whole server, which cannot be told from the original. Workers that already run continue. Returns whether that changed anything.
+held_by: Who says so, for people. Default: the role.';
+comment on function pgsched.note_database is
+  'For pgsched migrate: notes that the tasks belong to this database, unless a database has been noted. Returns '
+  'whether it was.';
+comment on function pgsched.refuse_copy is 'For workers: fails unless the tasks belong to this database.';
+comment on function pgsched.system_identifier is
+  'The system identifier of this server; null if the role may not call pg_control_system().';
 comment on function pgsched.revoke_session is
   'For the web face: ends a session in all its processes, and forgets those that have ended by themselves.';
 comment on function pgsched.protocol_version is

@@ -27,6 +27,7 @@ SOURCES = (
     "pgsched/client/async_bulk.py",
     "pgsched/client/async_client.py",
     "pgsched/client/async_counted.py",
+    "pgsched/client/async_databases.py",
     "pgsched/client/async_durable.py",
     "pgsched/client/async_locks.py",
     "pgsched/client/async_queues.py",

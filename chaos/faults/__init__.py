@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from chaos.faults.clock import WrongClock
+from chaos.faults.copies import CopyDump, CopyPhysical, CopyVolume
 from chaos.faults.crash_migrate import CrashAmidMigrate
 from chaos.faults.crashes import CrashAmidCopy, CrashAmidRetention
+from chaos.faults.database_clock import ClockOfTheDatabase, DaylightSaving, ServerZoneChanged
 from chaos.faults.disk import DiskFull
 from chaos.faults.durable import Durable
 from chaos.faults.failover import Failover
@@ -24,6 +26,7 @@ from chaos.faults.pooler import Pooler
 from chaos.faults.poolers import PgBouncerKill, PgBouncerPause, PgBouncerReconnect, PgBouncerRestart
 from chaos.faults.read_only_disk import DiskReadOnly
 from chaos.faults.refusals import Defaults, Refusals
+from chaos.faults.replication import LogicalReplication
 from chaos.faults.scarcity import FewDescriptors, LittleMemory, Recursion, Starved, StuckThreads
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
 from chaos.faults.sessions import LeftSessions
@@ -71,6 +74,13 @@ _ALL: tuple[type[Fault], ...] = (
     PatroniAsync,
     PatroniPgbouncer,
     PatroniPgpool,
+    CopyDump,
+    CopyPhysical,
+    CopyVolume,
+    LogicalReplication,
+    ClockOfTheDatabase,
+    DaylightSaving,
+    ServerZoneChanged,
     Silence,
     Delay,
     Cuts,

@@ -35,6 +35,7 @@ COMMANDS = {
     "calendar": "Manage calendars: sets of days that cron expressions exclude.",
     "check": "Find waiting tasks that an app's handlers could not run.",
     "completion": "Print the completion script of a shell.",
+    "database": "Show whether the tasks belong to this database; adopt a copy, hold workers back.",
     "dead": "List, retry and purge dead tasks, which failed for good.",
     "dev": "Run PostgreSQL, a worker and the dashboard for development.",
     "doctor": "Diagnose the queue and its database.",

@@ -49,6 +49,7 @@ def _migrate(given: str, roles: bool, lock_wait: float, place: str = "") -> None
     with server(given) as dsn:
         applied = migrations.migrate(dsn, roles=roles, lock_wait=lock_wait, on_wait=_say_wait)
         found = migrations.schema_version(dsn)
+        problem = migrations.database_problem(dsn)
     for name in applied:
         say_done(f"{place}applied {name}")
     if roles:
@@ -58,6 +59,8 @@ def _migrate(given: str, roles: bool, lock_wait: float, place: str = "") -> None
         say_done(f"{place}the schema is newer (version {found}) and works with this program (version {ours})")
     elif not applied:
         say_done(f"{place}the schema is up to date (version {migrations.program_version()})")
+    if problem is not None:
+        say_aside(f"pgsched: {place}{problem}")
 
 
 def _say_wait(line: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import getpass
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from pgsched.builtin.settings import Builtins, read_commands
+from pgsched.cli.database import run_or_ask
 from pgsched.cli.names import completes
 from pgsched.cli.options import PORT, PROCESSES, examples, option_group, program_option
 from pgsched.cli.output import Columns, cell, fields, say, say_done, say_records
@@ -184,7 +186,8 @@ def worker(
     several = session.shards if session.is_several else {"": session.dsn}
     with ExitStack() as stack:
         dsns = {name: stack.enter_context(server(dsn)) for name, dsn in several.items()}
-        code = run_worker(
+        run = partial(
+            run_worker,
             shards=dsns,
             app_path=app,
             builtins=served,
@@ -196,6 +199,7 @@ def worker(
             log_level=session.level or DEFAULT_LEVEL,
             otel=otel,
         )
+        code = run() if session.is_several else run_or_ask(dsns[""], run)
     exit_soon(code)
     context.exit(code)
 

@@ -205,6 +205,10 @@ class UnfitDatabase(SchemaMismatch):
     """The database cannot store what tasks contain, whatever its schema."""
 
 
+class CopiedDatabase(PgschedError):
+    """The tasks belong to another database, of which this is a copy, or workers are held back from this one."""
+
+
 class SchemaLocked(PgschedError):
     """A migration did not obtain a lock within the time that it was given."""
 

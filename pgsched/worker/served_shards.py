@@ -22,11 +22,14 @@ AT_ONCE_SECONDS = 30.0
 
 
 def check_shards(dsns: Mapping[str, str]) -> None:
-    """Check the schema of each shard that responds. Raises SchemaMismatch, and DatabaseUnavailable if none responds."""
+    """Check the schema of each shard that responds.
+
+    Raises SchemaMismatch, CopiedDatabase, and DatabaseUnavailable if none responds.
+    """
     down: list[DatabaseUnavailable] = []
     for name, dsn in dsns.items():
         try:
-            check_schema(dsn, WORKER_RIGHTS)
+            check_schema(dsn, WORKER_RIGHTS, original=True)
         except DatabaseUnavailable as error:
             if not name:
                 raise

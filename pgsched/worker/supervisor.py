@@ -102,7 +102,7 @@ def run_worker(
     ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
     takes a free port; ``log_level`` is for the children, this process has set up its logging; ``otel`` creates spans
     and metrics, configured by the ``OTEL_*`` environment; ``own_queues`` also serves the queues that handlers name.
-    Raises ConfigError, SchemaMismatch and DatabaseUnavailable before any work is taken.
+    Raises ConfigError, SchemaMismatch, CopiedDatabase and DatabaseUnavailable before any work is taken.
     """
     open_standard_files()
     manager = find_manager(os.environ)

@@ -17,6 +17,9 @@ begin
   grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars, pgsched.handlers,
     pgsched.task_defaults, pgsched.shards, pgsched.placements
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
+  grant select on pgsched.database_identity to pgsched_worker, pgsched_viewer, pgsched_operator;
+  grant execute on function pgsched.system_identifier, pgsched.database_state
+    to pgsched_worker, pgsched_viewer, pgsched_operator;
   grant execute on function
     pgsched.schedule, pgsched.schedule_by_key, pgsched.schedule_unique, pgsched.unique_key, pgsched.upsert,
     pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel,
@@ -55,7 +58,7 @@ begin
     pgsched.resume_run, pgsched.wake_suspended, pgsched.start_child, pgsched.move_steps
     to pgsched_worker;
   grant execute on function
-    pgsched.register_worker, pgsched.check_worker_call, pgsched.unregister_worker, pgsched.claim,
+    pgsched.refuse_copy, pgsched.register_worker, pgsched.check_worker_call, pgsched.unregister_worker, pgsched.claim,
     pgsched.look_at_refused, pgsched.claim_details, pgsched.judge_claimed, pgsched.write_outcomes, pgsched.finish,
     pgsched.beat, pgsched.release, pgsched.sleep, pgsched.report_progress, pgsched.upkeep, pgsched.retry_delay,
     pgsched.admit_tick, pgsched.latest_tick, pgsched.tick_after, pgsched.count_ticks
@@ -101,4 +104,6 @@ begin
     to pgsched_operator;
   grant update (request, requested_by, requested_at) on pgsched.workers to pgsched_operator;
   grant insert, update, delete on pgsched.task_defaults to pgsched_operator;
+  grant insert, update on pgsched.database_identity to pgsched_operator;
+  grant execute on function pgsched.note_database, pgsched.adopt_database, pgsched.hold_database to pgsched_operator;
 end $$

@@ -65,7 +65,17 @@ TABLES_BY_SUBJECT: Final = (
         ("shards", "placements", "departing_tasks", "arrived_tasks"),
     ),
     Subject(
-        "Administration", "", ("settings", "audit_log", "bulk_changes", "revoked_sessions", "saved_views", "migrations")
+        "Administration",
+        "",
+        (
+            "settings",
+            "database_identity",
+            "audit_log",
+            "bulk_changes",
+            "revoked_sessions",
+            "saved_views",
+            "migrations",
+        ),
     ),
 )
 
@@ -353,6 +363,18 @@ FUNCTIONS_BY_SUBJECT: Final = (
         ),
     ),
     Subject("Locks", "Named locks for programs.", ("lock", "renew_lock", "unlock", "refuse_lock")),
+    Subject(
+        "Copies of a database",
+        "Whether the tasks belong to this database: docs/copies.md.",
+        (
+            "database_state",
+            "adopt_database",
+            "hold_database",
+            "note_database",
+            "refuse_copy",
+            "system_identifier",
+        ),
+    ),
     Subject("The dashboard", "Sessions that its users have ended.", ("revoke_session",)),
     Subject(
         "The worker protocol",

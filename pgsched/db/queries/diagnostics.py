@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from pgsched.db.queries.databases import get_state
 from pgsched.db.query import Command, row_as, rows_as, unprepared, value
 
 T = TypeVar("T")
@@ -251,6 +252,7 @@ def examinations(instants: list[datetime]) -> dict[str, Command[Any]]:
     return {
         "version": unprepared("examine_version", row_as(Version)),
         "server": unprepared("examine_server", row_as(Server)),
+        "database": get_state()._replace(prepare=False),
         "tables": unprepared("examine_tables", rows_as(Table)),
         "catalog": unprepared("examine_catalog", rows_as(Part)),
         "partitions": unprepared("examine_partitions", rows_as(Days)),

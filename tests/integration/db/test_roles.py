@@ -42,6 +42,10 @@ def template_with_roles(server_dsn: str, template_database: str) -> Iterator[str
     name = f"roles_{id(object()):x}"
     with servers.fresh_database(server_dsn, name, template=template_database) as dsn:
         migrate(dsn, roles=True)
+        with psycopg.connect(dsn) as connection:
+            connection.execute(
+                "delete from pgsched.database_identity"
+            )  # else its copies would be taken for copies of it
         yield psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]  # type: ignore[misc]
 
 

@@ -63,6 +63,8 @@ def careful_template(careful_server: str) -> str:
     with psycopg.connect(careful_server, autocommit=True) as connection:
         connection.execute("create database healthy")
     migrate(servers.with_database(careful_server, "healthy"), roles=True)
+    with psycopg.connect(servers.with_database(careful_server, "healthy")) as connection:
+        connection.execute("delete from pgsched.database_identity")  # else its copies would be taken for copies of it
     return "healthy"
 
 
@@ -479,12 +481,25 @@ def run_for_hours(db: DB) -> str:
     return f"task {task_id} (mail)"
 
 
+def copy_of_another_database(db: DB) -> str:
+    db.execute("select pgsched.note_database()")
+    db.execute("update pgsched.database_identity set system_identifier = 7")
+    return "database"
+
+
+def hold(db: DB) -> str:
+    db.execute("select pgsched.hold_database()")
+    return "database"
+
+
 PLANTS: dict[Plant, str] = {
     **{trouble_of(kind): kind for kind in TOLD},
     refused_outcome: "set_aside",
     older_schema: "schema_version",
     newer_schema: "schema_version",
     no_schema: "schema_version",
+    copy_of_another_database: "copied_database",
+    hold: "copied_database",
     missing_index: "indexes",
     invalid_index: "indexes",
     disabled_trigger: "triggers",
