@@ -88,6 +88,9 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO,
 -- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest. To attach one needs the
 -- default partition for itself, and whoever reads the history meanwhile waits behind it: so it waits for a tenth of a second
 -- at the most, as while a dump reads it, and leaves the day to the next call.
+--
+-- Where today has no partition, statements are under way that insert into the default one: each that found it before the
+-- attachment and locks it afterwards would be refused. So such a day is attached while nobody inserts.
 #variable_conflict use_variable
 declare
   waits constant text := current_setting('lock_timeout');
@@ -120,6 +123,10 @@ begin
       limit 1;
       continue when not found;
       begin
+        if offset_days = 0 then
+          perform set_config('lock_timeout', '100ms', true);
+          execute format('lock table pgsched.%I in share mode', parent);
+        end if;
         execute format(
           'create table pgsched.%I (like pgsched.%I including defaults including constraints including generated)', part,
           parent);

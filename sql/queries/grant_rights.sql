@@ -47,7 +47,8 @@ begin
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
   grant usage on sequence pgsched.tasks_id_seq, pgsched.fencing_tokens to pgsched_worker;
   grant execute on function
-    pgsched.settle, pgsched.settle_ended, pgsched.has_left, pgsched.follow, pgsched.make_steps, pgsched.add_steps_by, pgsched.fire_group,
+    pgsched.settle, pgsched.settle_ended, pgsched.has_left, pgsched.follow, pgsched.make_steps, pgsched.add_steps_by,
+    pgsched.fire_group,
     pgsched.join_group,
     pgsched.claim_apart, pgsched.claim_from,
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,

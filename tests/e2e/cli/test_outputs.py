@@ -29,6 +29,7 @@ OTHERWISE = {
         "pgsched doctor",
         "pgsched schedule sync",
         "pgsched sync",
+        "pgsched shard list",
     ),
     "pgsched schedule next",
 }
