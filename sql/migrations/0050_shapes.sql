@@ -67,22 +67,24 @@ begin
       from gone g group by g.task_id
     ),
     locked as materialized (
+      -- What is new comes along with the row: a join of the two would compare each with each, as sessions of workers use no hash.
       select t.id, t.waiting_for, t.scheduled_for, t.dependency_mode,
-        case when t.fired is null then t.on_dependency_dead else 'run' end as policy
-      from pgsched.tasks t
-      where t.id = any(array(select n.task_id from news n)) and t.status = 'blocked'
+        case when t.fired is null then t.on_dependency_dead else 'run' end as policy,
+        n.some_good, n.bad_id, n.bad_status, t.waiting_for - n.settled as remaining
+      from news n join pgsched.tasks t on t.id = any(array[n.task_id])
+      where t.status = 'blocked'
       order by t.id
-      for no key update
+      for no key update of t
     ),
     judged as (
-      select l.*, n.bad_id, n.bad_status, l.waiting_for - n.settled as remaining,
+      select l.*,
         case
           when l.dependency_mode = 'each' then false
-          when l.dependency_mode = 'any' then n.some_good or l.policy = 'run'
-          else l.waiting_for - n.settled <= 0 and (n.bad_id is null or l.policy = 'run') end as released,
-        l.dependency_mode = 'each' or l.policy <> 'run' and n.bad_id is not null
-          and (l.dependency_mode = 'all' or l.waiting_for - n.settled <= 0 and not n.some_good) as cancelled
-      from locked l join news n on n.task_id = l.id
+          when l.dependency_mode = 'any' then l.some_good or l.policy = 'run'
+          else l.remaining <= 0 and (l.bad_id is null or l.policy = 'run') end as released,
+        l.dependency_mode = 'each' or l.policy <> 'run' and l.bad_id is not null
+          and (l.dependency_mode = 'all' or l.remaining <= 0 and not l.some_good) as cancelled
+      from locked l
     ),
     moved as (
       update pgsched.tasks t
@@ -94,7 +96,7 @@ begin
           then format('task %s, which it depends on, is %s', j.bad_id, j.bad_status) else t.last_error end,
         updated_at = now()
       from judged j
-      where t.id = j.id
+      where t.id = any(array[j.id])
       returning t.id, t.status, t.observed
     )
     select array_agg(m.id) filter (where m.status <> 'blocked'),

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgsched.db.sql_files import load_statement
 from tests.support.tables import insert_task, set_running
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -129,3 +130,39 @@ def test_a_retry_of_many_steps_lets_those_wait_again_that_were_cancelled_with_th
     assert db.execute(last).fetchone() == {"status": "blocked"}
     assert number(db, "select waiting_for from pgsched.tasks where task_name = 'last'") == STEPS
     assert number(db, "select waiting_for from pgsched.tasks where id = %s", group) == STEPS + 1
+
+
+DEPENDENTS = 400
+
+
+def test_the_end_of_a_task_does_not_compare_its_dependents_with_each_other(db: Connection) -> None:
+    upstream = insert_task(db, "first")
+    db.execute(
+        "insert into pgsched.tasks (task_type, depends_on) select 'mail', array[%s::bigint]"
+        " from generate_series(1, %s)",
+        (upstream, DEPENDENTS),
+    )
+    db.execute(
+        "update pgsched.tasks set status = 'completed', completed_at = now(), next_run_at = null where id = %s",
+        (upstream,),
+    )
+    db.execute(load_statement("tune_session"))
+    db.execute("load 'auto_explain'")
+    for name, value in (
+        *(("log_min_duration", "0"), ("log_nested_statements", "on"), ("log_analyze", "on"), ("log_timing", "off")),
+        ("log_format", "json"),
+    ):
+        db.execute("select set_config(%s, %s, false)", (f"auto_explain.{name}", value))
+    db.execute("set client_min_messages = log")
+    plans: list[str] = []
+    db.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+    assert number(db, "select pgsched.settle(array[%s::bigint])", upstream) == DEPENDENTS
+    read = max(rows_of_plan(json.loads(plan[plan.index("{") :])["Plan"]) for plan in plans if "settled" in plan)
+    assert DEPENDENTS < read < 40 * DEPENDENTS  # each with each was 400 * 400
+
+
+def rows_of_plan(node: dict[str, Any]) -> float:
+    """The rows that a node of a plan and those below it returned, and those that it took for nothing."""
+    below = node.get("Plans", [])
+    own = node["Actual Rows"] + node.get("Rows Removed by Join Filter", 0) + node.get("Rows Removed by Filter", 0)
+    return float(own * node["Actual Loops"] + sum(map(rows_of_plan, below)))
