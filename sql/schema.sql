@@ -8510,6 +8510,7 @@ end $$;
 create function pgsched.note_database() returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   insert into pgsched.database_identity (system_identifier, database_oid, database_name, noted_by)
   select s.system_identifier::bigint, s.database_oid, s.database_name, session_user from pgsched.database_state() s
@@ -8521,6 +8522,7 @@ end $$;
 create function pgsched.refuse_copy() returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   problem text := (select s.problem from pgsched.database_state() s);
 begin
@@ -8533,6 +8535,7 @@ end $$;
 create function pgsched.system_identifier() returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   if has_function_privilege('pg_catalog.pg_control_system()', 'execute') then
     return (select s.system_identifier from pg_control_system() s);

@@ -35,6 +35,7 @@ comment on column pgsched.database_identity.held_by is 'Who held them back.';
 create function pgsched.system_identifier() returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   if has_function_privilege('pg_catalog.pg_control_system()', 'execute') then
     return (select s.system_identifier from pg_control_system() s);
@@ -83,6 +84,7 @@ comment on function pgsched.database_state is
 create function pgsched.note_database() returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   insert into pgsched.database_identity (system_identifier, database_oid, database_name, noted_by)
   select s.system_identifier::bigint, s.database_oid, s.database_name, session_user from pgsched.database_state() s
@@ -132,6 +134,7 @@ held_by: Who says so, for people. Default: the role.';
 create function pgsched.refuse_copy() returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   problem text := (select s.problem from pgsched.database_state() s);
 begin
