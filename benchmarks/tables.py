@@ -8,8 +8,6 @@ from pathlib import Path
 from benchmarks.figures import OURS, CaseFigures, SideFigures, TargetFigures
 from benchmarks.words import number
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-
 
 def for_terminal(cases: Sequence[CaseFigures]) -> str:
     """Every case with all its sides."""
@@ -61,13 +59,14 @@ def for_docs(cases: Sequence[CaseFigures], pictures: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
-def put_into(page: str, text: str) -> str:
+def put_into(page: str, text: str, mark: str = "figures") -> str:
     """The page with the text between its marks. Raises ValueError when it has none."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the page must have the marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+        raise ValueError(f"the page must have the marks {first} and {last}")
+    return f"{before}{first}\n\n{text}\n\n{last}{after}"
 
 
 def _row(case: CaseFigures, side: SideFigures) -> str:

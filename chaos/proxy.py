@@ -1,8 +1,9 @@
-"""A TCP proxy before PostgreSQL that can fall silent, be slow, and cut connections in the middle of a message.
+"""A TCP proxy before PostgreSQL or another server that can fall silent, be slow, and cut connections amid a message.
 
 It runs in a process of its own, which reads a command a line from its standard input and answers each with a line:
 
     pass            what comes is passed on (as at the start)
+    reset           ends a silence, and closes connections that fell silent for clients too
     silent          nothing is passed on, on old connections and on new ones: they are accepted and never answered
     delay SECONDS   what comes is passed on so much later
     cut WHICH N     the next N messages of ``requests`` or ``answers`` are passed on by half, then both sides are cut
@@ -34,7 +35,33 @@ class Proxy:
 
     def __init__(self, dsn: str) -> None:
         settings = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
-        server = f"{settings.pop('host')}/.s.PGSQL.{settings.pop('port', '5432')}"
+        self._gate = Gate(f"{settings.pop('host')}/.s.PGSQL.{settings.pop('port', '5432')}")
+        self.port = self._gate.port
+        # Nothing is encrypted on the way: a unix socket's server does not offer it.
+        settings |= {"sslmode": "disable", "gssencmode": "disable", "host": "127.0.0.1", "port": str(self.port)}
+        self.dsn = "postgresql:///?" + urlencode(settings, quote_via=quote)
+
+    def tell(self, command: str) -> int:
+        """Give a command; returns the number that it is answered with."""
+        return self._gate.tell(command)
+
+    def close(self) -> None:
+        """End it, and every connection through it."""
+        self._gate.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Gate:
+    """The process of a proxy before any server: the path of a unix socket, or ``host:port``."""
+
+    def __init__(self, server: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "chaos.proxy", server],
             cwd=CHECKOUT,
@@ -44,12 +71,10 @@ class Proxy:
             bufsize=1,
         )
         self.port = int(self._read())
-        # Nothing is encrypted on the way: a unix socket's server does not offer it.
-        settings |= {"sslmode": "disable", "gssencmode": "disable", "host": "127.0.0.1", "port": str(self.port)}
-        self.dsn = "postgresql:///?" + urlencode(settings, quote_via=quote)
+        """Where it listens, on 127.0.0.1."""
 
     def tell(self, command: str) -> int:
-        """Give a command; returns the number that it is answered with."""
+        """As :meth:`Proxy.tell`."""
         assert self._process.stdin is not None
         self._process.stdin.write(command + "\n")
         return int(self._read())
@@ -68,14 +93,6 @@ class Proxy:
         line = self._process.stdout.readline()
         assert line, "the proxy has ended"
         return line
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 # In its process.
@@ -106,10 +123,12 @@ class _Switchboard:
 
     def obey(self, command: str) -> int:
         word, *rest = command.split()
-        if word == "pass":
-            self._silent, self._delay = False, 0.0
-            for way in self._ways:
-                if way.lost and way.server is not None:
+        if word in ("pass", "reset"):
+            self._silent, self._delay = False, self._delay if word == "reset" else 0.0
+            for way in list(self._ways):
+                if way.lost and word == "reset":
+                    way.cut()
+                elif way.lost and way.server is not None:
                     way.server.transport.abort()
         elif word == "silent":
             self._silent = True
@@ -127,6 +146,12 @@ class _Switchboard:
         self._count += not way.lost
         way.lost = True
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._server.startswith("/"):
+            return await asyncio.open_unix_connection(self._server)
+        host, _, port = self._server.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
+
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         way = _Way(writer)
         self._ways.add(way)
@@ -136,7 +161,7 @@ class _Switchboard:
                 while await reader.read(CHUNK):
                     pass  # taken, and lost
                 return
-            server_reader, way.server = await asyncio.open_unix_connection(self._server)
+            server_reader, way.server = await self._connect()
             pumps = [
                 asyncio.create_task(self._pump(way, reader, way.server, "requests")),
                 asyncio.create_task(self._pump(way, server_reader, way.client, "answers")),

@@ -13,6 +13,7 @@ from pgsched.domain.errors import (
     CalendarNotFound,
     ChildFailed,
     ConfigError,
+    CopiedDatabase,
     DatabaseUnavailable,
     Discard,
     DurableError,
@@ -25,6 +26,7 @@ from pgsched.domain.errors import (
     InvalidTask,
     InvalidTimezone,
     InvalidValue,
+    KeyStayed,
     KeyTaken,
     LifespanFailed,
     LockLost,
@@ -41,6 +43,8 @@ from pgsched.domain.errors import (
     Suspended,
     TaskFailed,
     TaskNotFound,
+    TenantMoved,
+    TenantMoving,
     TransitionRefused,
     UnfitDatabase,
     UnknownTaskType,
@@ -52,7 +56,9 @@ if TYPE_CHECKING:
     from pgsched.app.app import App
     from pgsched.app.router import Router
     from pgsched.client.async_client import AsyncClient
+    from pgsched.client.async_shards import AsyncShardedClient
     from pgsched.client.client import Client
+    from pgsched.client.shards import ShardedClient
     from pgsched.domain.events import Event
     from pgsched.domain.interval import Interval
     from pgsched.domain.records import Execution, Task
@@ -69,12 +75,14 @@ __version__ = "0.1.0"
 __all__ = [
     "App",
     "AsyncClient",
+    "AsyncShardedClient",
     "CalendarNotFound",
     "CallNext",
     "ChildFailed",
     "Client",
     "ConfigError",
     "Context",
+    "CopiedDatabase",
     "DatabaseUnavailable",
     "Discard",
     "DurableContext",
@@ -92,6 +100,7 @@ __all__ = [
     "InvalidTimezone",
     "InvalidValue",
     "Item",
+    "KeyStayed",
     "KeyTaken",
     "LifespanFailed",
     "LockLost",
@@ -105,6 +114,7 @@ __all__ = [
     "Router",
     "SchemaLocked",
     "SchemaMismatch",
+    "ShardedClient",
     "Snooze",
     "StepFailed",
     "Suspended",
@@ -112,6 +122,8 @@ __all__ = [
     "TaskFailed",
     "TaskNotFound",
     "TaskSpec",
+    "TenantMoved",
+    "TenantMoving",
     "TransitionRefused",
     "UnfitDatabase",
     "Unique",
@@ -124,6 +136,7 @@ __all__ = [
 _HOMES = {
     "App": "app",
     "AsyncClient": "client.async_client",
+    "AsyncShardedClient": "client.async_shards",
     "CallNext": "execution.middleware",
     "Client": "client",
     "Context": "execution.context",
@@ -134,6 +147,7 @@ _HOMES = {
     "Item": "execution.batches",
     "PlainDurableContext": "execution.durable_context",
     "Router": "app.router",
+    "ShardedClient": "client.shards",
     "Task": "domain.records",
     "TaskSpec": "domain.task_spec",
     "Unique": "domain.unique",

@@ -1158,6 +1158,72 @@ create table pgsched.locks (
 ) with (fillfactor = 50);
 alter sequence pgsched.lock_tokens owned by pgsched.locks.fencing_token;
 
+-- Shards --------------------------------------------------------------------------------------------------------------
+-- Several databases as one system, and the moves of tenants between them.
+
+create sequence pgsched.shard_changes;
+
+-- The databases that form one system, this one among them. Empty: this database stands alone.
+create table pgsched.shards (
+  name text not null,                                           -- The name of the shard.
+  is_here boolean not null,                                     -- Whether it is this database.
+  is_hashed boolean not null,                                   -- Whether the hash of a shard key may choose it. A
+                                                                -- shard that was added later gets only tenants that are
+                                                                -- moved to it.
+  changed_at timestamptz not null default clock_timestamp(),    -- When the row was last changed. A move of a tenant
+                                                                -- changes that of this database, by which older
+                                                                -- snapshots are noticed.
+  constraint shards_pkey primary key (name),
+  -- It is a part of addresses.
+  constraint shard_name_must_have_1_to_40_letters_digits_and_dots check (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$')
+);
+alter sequence pgsched.shard_changes owned by pgsched.shards.changed_at;
+
+-- A database is one shard.
+create unique index shard_is_here_once on pgsched.shards (is_here) where is_here;
+
+-- The tenants that were moved to this database or from it. All others are where their hash says.
+create table pgsched.placements (
+  tenant_id text not null,                                      -- The tenant, as in tasks.tenant_id.
+  state text not null,                                          -- arriving or here: it was moved to this database;
+                                                                -- leaving or left: it was moved from it, and inserts of
+                                                                -- its tasks are refused.
+  shard text not null,                                          -- Where the tenant is, or moves to: its tasks are
+                                                                -- inserted there.
+  peer text not null,                                           -- The other shard of the last move.
+  version bigint not null,                                      -- The number of the move; of several statements about a
+                                                                -- tenant the highest counts.
+  changed_at timestamptz not null default clock_timestamp(),    -- When the state last changed.
+  constraint placements_pkey primary key (tenant_id),
+  -- The states of a move, on either side.
+  constraint state_must_be_arriving_here_leaving_or_left check (state in ('arriving', 'here', 'leaving', 'left'))
+);
+
+-- Tasks that were taken from pgsched.tasks by a move and are not yet known to have arrived: nobody runs them here.
+create table pgsched.departing_tasks (
+  id bigint not null,         -- Their id in this database.
+  tenant_id text not null,    -- The tenant that is moved.
+  task jsonb not null,        -- The row as it was.
+  constraint departing_tasks_pkey primary key (id)
+);
+
+-- Those of one move, in order.
+create index departing_tasks_tenant on pgsched.departing_tasks (tenant_id, id);
+
+-- Tasks of tenants that were moved to this database: where they were before.
+create table pgsched.arrived_tasks (
+  shard text not null,        -- The shard that they came from.
+  id bigint not null,         -- Their id there.
+  tenant_id text not null,    -- Their tenant.
+  task_id bigint,             -- Their id here. Null: the task stayed there, and only its idempotency_key is reserved
+                              -- here.
+  idempotency_key text,       -- The key of a task that stayed.
+  constraint arrived_tasks_pkey primary key (shard, id)
+);
+
+-- Reserved keys: an insert with one of them is refused.
+create index arrived_tasks_key on pgsched.arrived_tasks (idempotency_key) where idempotency_key is not null;
+
 -- Administration ------------------------------------------------------------------------------------------------------
 
 -- What holds for queues that say nothing else, and for the history: one row.
@@ -1209,6 +1275,25 @@ create table pgsched.settings (
   constraint settings_must_have_one_row check (only_row),
   -- One of three words.
   constraint unknown_types_must_be_accept_tell_or_refuse check (unknown_types in ('accept', 'tell', 'refuse'))
+);
+
+-- The database that the tasks belong to, in one row. Workers do not start in any other database until somebody adopts
+-- it. No row: not noted yet; workers start.
+create table pgsched.database_identity (
+  only_row boolean not null default true,         -- There is no other row.
+  system_identifier bigint,                       -- Of the server, by pg_control_system(). Null: the role that noted it
+                                                  -- may not call that function; then only the oid is compared.
+  database_oid bigint not null,                   -- Of the database in that server. A rename keeps it; create database
+                                                  -- gives a new one.
+  database_name text not null,                    -- The name at that time, for people: it is not compared.
+  noted_at timestamptz not null default now(),    -- Since when the tasks belong to it.
+  noted_by text,                                  -- Who noted it: the role that migrated, or who adopted it.
+  held_at timestamptz,                            -- Since when workers are held back, whatever the identity: for copies
+                                                  -- of a whole server, which have the same. Null: they are not.
+  held_by text,                                   -- Who held them back.
+  constraint database_identity_pkey primary key (only_row),
+  -- There is no second row.
+  constraint there_must_be_one_database_identity check (only_row)
 );
 
 -- What people and programs changed through the web, and who they were.
@@ -2084,7 +2169,7 @@ begin
     select task.id, task.task_type, task.queue, task.attempts, task.fencing_token, task.scheduled_for, task.locked_by,
       'cancelled', task.started_at, ended, extract(epoch from ended - task.started_at) * 1000, 'cancelled while running'
     from (select clock_timestamp() as ended) clock;
-    perform pg_notify('pgsched_cancel', task.id::text);
+    perform pgsched.notify('pgsched_cancel', task.id::text);
   end if;
   perform pgsched.tell_cancelled(task);
   if task.observed then
@@ -2100,11 +2185,21 @@ create function pgsched.retry(id bigint, payload jsonb default null) returns voi
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+begin
+  perform pgsched.lock_steps(array[retry.id]);
+  perform pgsched.retry_locked(retry.id, payload, null);
+end $$;
+
+-- For the schema: as retry, of a task whose group and its steps are locked (lock_steps).
+create function pgsched.retry_locked(id bigint, payload jsonb, torn bigint[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What lock_steps locks is locked. `torn`: as for rejoin.
 declare
   task pgsched.tasks;
 begin
-  perform pgsched.lock_steps(array[retry.id]);
-  task := pgsched.locked_task(retry.id);
+  task := pgsched.locked_task(retry_locked.id);
   if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be retried', task.id, task.status);
@@ -2114,8 +2209,9 @@ begin
       message = format('task %s was inserted by another role: its payload cannot be changed', task.id);
   end if;
   update pgsched.tasks t
-  set status = case when t.dependency_mode = 'each' then 'blocked' else 'pending' end, attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = case when t.dependency_mode <> 'each' then now() end, fired = null, payload = coalesce(retry.payload, t.payload),
+  set status = case when t.dependency_mode = 'each' then 'blocked' else 'pending' end, attempts = 0, died_at = null,
+    completed_at = null, updated_at = now(), enabled = true,
+    next_run_at = case when t.dependency_mode <> 'each' then now() end, fired = null, payload = coalesce(retry_locked.payload, t.payload),
     -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
     planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
   where t.id = task.id;
@@ -2126,7 +2222,9 @@ begin
     update pgsched.tasks t set waiting_for = 1 where t.id = task.id;
     update pgsched.tasks t set observed = true where t.id = task.depends_on[1] and not t.observed;
   end if;
-  perform pgsched.rejoin(task.id);
+  if task.parent_id is not null then
+    perform pgsched.rejoin(task.id, torn);
+  end if;
 end $$;
 
 -- Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.
@@ -2136,6 +2234,7 @@ set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks := pgsched.locked_task(replan.id);
+  present constant timestamptz := clock_timestamp();
   due timestamptz;
 begin
   if task.schedule_type = 'one_time' then
@@ -2144,7 +2243,15 @@ begin
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be planned afresh before its run ends', task.id, task.status);
   end if;
-  update pgsched.tasks t set planned_from = clock_timestamp() where t.id = task.id returning t.next_run_at into due;
+  -- An origin of the interval that nobody gave is the instant of the INSERT or of an edit (pgsched.book_new). Where the clock was
+  -- ahead then, no tick would come before it.
+  update pgsched.tasks t
+  set planned_from = present,
+    start_date = case when t.schedule_type = 'repeating' and t.start_date > present
+        and (t.start_date = t.planned_from or t.start_date <= t.created_at + interval '1 minute')
+      then present else t.start_date end
+  where t.id = task.id
+  returning t.next_run_at into due;
   return due;
 end $$;
 
@@ -2476,12 +2583,16 @@ set search_path = pg_catalog, pg_temp as $$
 declare
   one bigint;
   task pgsched.tasks;
+  torn bigint[];
 begin
   if not dry_run then
     if action = 'retry' then
       perform pgsched.lock_steps(ids);
     end if;
     perform from pgsched.tasks t where t.id = any(ids) order by t.id for no key update;
+    if action = 'retry' then
+      torn := pgsched.torn_groups(ids);
+    end if;
   end if;
   if action = 'delete' and not dry_run then
     return query
@@ -2505,7 +2616,7 @@ begin
         when 'disable' then perform pgsched.disable(one);
         when 'run' then perform pgsched.run_now(one, run_by);
         when 'cancel' then perform pgsched.cancel(one);
-        when 'retry' then perform pgsched.retry(one);
+        when 'retry' then perform pgsched.retry_locked(one, null, torn);
       end case;
     end if;
     return next one;
@@ -2862,7 +2973,7 @@ begin
       where w.sleeping_until operator(pg_catalog.>) new.next_run_at
         and (w.queues operator(pg_catalog.@>) array[new.queue::pg_catalog.text]
           or new.queue operator(pg_catalog.~~) any (w.patterns))) then
-      perform pg_catalog.pg_notify('pgsched', new.queue);
+      perform pgsched.notify('pgsched', new.queue);
     end if;
   end if;
   return new;
@@ -2911,6 +3022,53 @@ begin
       message = format('%s is set by pgsched and must be left out of an INSERT, got %s', named, value),
       hint = 'A new task is pending, and blocked when depends_on names tasks. To restore rows as they were: set pgsched.restoring = on.',
       column = named, table = 'tasks', schema = 'pgsched';
+  end if;
+  return new;
+end $$;
+
+-- For the schema: refuses to insert a task of a tenant that was moved to another database, or with a key that is in use
+-- there.
+create function pgsched.guard_placement() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Runs for each inserted row with a tenant and without a parent, so it must be cheap: one look into an index.
+declare
+  at record;
+  kept record;
+begin
+  -- A move waits for the transactions that have a number when it begins. So this one takes its number before it looks: if
+  -- it does not see the move, the move sees it.
+  perform pg_current_xact_id();
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    -- Its snapshot may be older than a move. The lock fails (40001) if a move has changed the row since.
+    perform from pgsched.shards s where s.is_here for share;
+  end if;
+  select p.state, p.shard, p.peer into at from pgsched.placements p where p.tenant_id = new.tenant_id;
+  if not found or current_setting('pgsched.restoring', true) = 'on' then
+    return new;
+  end if;
+  if at.state in ('leaving', 'left') then
+    raise object_not_in_prerequisite_state using
+      message = format('tenant %s has moved to shard %s', left(new.tenant_id, 100), at.shard),
+      hint = 'Insert its tasks there. Clients that read the placements do so.',
+      constraint = 'tenant_has_moved', column = 'tenant_id', table = 'tasks', schema = 'pgsched';
+  end if;
+  if new.idempotency_key is not null then
+    if at.state = 'arriving' then
+      raise object_not_in_prerequisite_state using
+        message = format('tenant %s is moving from shard %s: tasks with an idempotency_key can be inserted when all have arrived',
+          left(new.tenant_id, 100), at.peer),
+        constraint = 'tenant_is_moving', column = 'tenant_id', table = 'tasks', schema = 'pgsched';
+    end if;
+    select a.shard, a.id into kept from pgsched.arrived_tasks a
+    where a.idempotency_key = new.idempotency_key and a.task_id is null limit 1;
+    if found then
+      raise object_not_in_prerequisite_state using
+        message = format('idempotency_key %s is that of task %s, which stayed in shard %s',
+          quote_literal(left(new.idempotency_key, 100)), kept.id, kept.shard),
+        constraint = 'key_stayed_behind', column = 'idempotency_key', table = 'tasks', schema = 'pgsched';
+    end if;
   end if;
   return new;
 end $$;
@@ -3013,7 +3171,21 @@ begin
   if exists (select from pgsched.workers w
              where w.sleeping_until > due
                and (w.queues @> array[wake_sleepers.queue] or wake_sleepers.queue like any (w.patterns))) then
-    perform pg_notify('pgsched', wake_sleepers.queue);
+    perform pgsched.notify('pgsched', wake_sleepers.queue);
+  end if;
+end $$;
+
+-- For the schema: sends a notification, unless half of the server's notification queue is in use: a full one would fail
+-- the commit.
+create function pgsched.notify(channel text, payload text) returns void
+language plpgsql as $$
+#variable_conflict use_variable
+-- A notification only makes things faster: workers poll, and read cancels, requests and changed queues with their
+-- heartbeat. So it may be left out, and an INSERT or an outcome must not fail for it. The other half is left to what
+-- one transaction may send at once, and to programs whose notifications are not optional.
+begin
+  if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5 then
+    perform pg_catalog.pg_notify(channel, payload);
   end if;
 end $$;
 
@@ -3025,7 +3197,7 @@ set timezone = 'UTC' as $$
 -- Without payload, and with names of at most 300 letters: far from the 8,000 bytes that NOTIFY carries.
 begin
   if exists (select from pgsched.queues q where q.name = task.queue and q.events) then
-    perform pg_notify('pgsched_events', json_build_object(
+    perform pgsched.notify('pgsched_events', json_build_object(
       'event', 'cancelled', 'id', task.id, 'task_type', task.task_type, 'queue', task.queue, 'attempt', task.attempts,
       'at', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', case when task.status = 'running' then extract(epoch from now() - task.started_at) end,
@@ -4672,7 +4844,7 @@ begin
       left join pgsched.tasks t on t.id = e.id
       cross join lateral (
         select case when t.id is not null then t.status::text
-          when exists (select from pgsched.executions x where x.task_id = e.id and x.task is not null) then 'completed'
+          when pgsched.has_left(e.id) then 'completed'
           else 'deleted' end as status) u
       union all
       -- The tick of a schedule that may overlap itself ran in a child.
@@ -4681,9 +4853,10 @@ begin
       where t.id = any(ended) and t.status = 'completed' and t.parent_id is not null and t.idempotency_key like 'tick:%'
     ),
     gone as (
+      -- By index, whatever the statistics say: one task with 100,000 dependents would let the planner read all edges for each end.
       delete from pgsched.dependencies d
       using upstream u, pgsched.tasks t
-      where d.upstream_id = u.id and t.id = d.task_id
+      where d.upstream_id = any(array[u.id]) and t.id = any(array[d.task_id])
         and case when t.dependency_mode = 'each'
           then u.status = 'deleted' or not u.good and t.on_dependency_dead = 'cancel'  -- it goes on from tick to tick
           else u.good or u.status = 'deleted' or t.on_dependency_dead <> 'wait' or t.fired is not null end
@@ -4696,22 +4869,24 @@ begin
       from gone g group by g.task_id
     ),
     locked as materialized (
+      -- What is new comes along with the row: a join of the two would compare each with each, as sessions of workers use no hash.
       select t.id, t.waiting_for, t.scheduled_for, t.dependency_mode,
-        case when t.fired is null then t.on_dependency_dead else 'run' end as policy
-      from pgsched.tasks t
-      where t.id = any(array(select n.task_id from news n)) and t.status = 'blocked'
+        case when t.fired is null then t.on_dependency_dead else 'run' end as policy,
+        n.some_good, n.bad_id, n.bad_status, t.waiting_for - n.settled as remaining
+      from news n join pgsched.tasks t on t.id = any(array[n.task_id])
+      where t.status = 'blocked'
       order by t.id
-      for no key update
+      for no key update of t
     ),
     judged as (
-      select l.*, n.bad_id, n.bad_status, l.waiting_for - n.settled as remaining,
+      select l.*,
         case
           when l.dependency_mode = 'each' then false
-          when l.dependency_mode = 'any' then n.some_good or l.policy = 'run'
-          else l.waiting_for - n.settled <= 0 and (n.bad_id is null or l.policy = 'run') end as released,
-        l.dependency_mode = 'each' or l.policy <> 'run' and n.bad_id is not null
-          and (l.dependency_mode = 'all' or l.waiting_for - n.settled <= 0 and not n.some_good) as cancelled
-      from locked l join news n on n.task_id = l.id
+          when l.dependency_mode = 'any' then l.some_good or l.policy = 'run'
+          else l.remaining <= 0 and (l.bad_id is null or l.policy = 'run') end as released,
+        l.dependency_mode = 'each' or l.policy <> 'run' and l.bad_id is not null
+          and (l.dependency_mode = 'all' or l.remaining <= 0 and not l.some_good) as cancelled
+      from locked l
     ),
     moved as (
       update pgsched.tasks t
@@ -4723,7 +4898,7 @@ begin
           then format('task %s, which it depends on, is %s', j.bad_id, j.bad_status) else t.last_error end,
         updated_at = now()
       from judged j
-      where t.id = j.id
+      where t.id = any(array[j.id])
       returning t.id, t.status, t.observed
     )
     select array_agg(m.id) filter (where m.status <> 'blocked'),
@@ -4734,6 +4909,17 @@ begin
     moved_rows := moved_rows + coalesce(cardinality(over), 0);
   end loop;
   return moved_rows;
+end $$;
+
+-- For the schema: whether a completed task left its row on completion (retention 0) and is in the history only.
+create function pgsched.has_left(id bigint) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A function of its own, so that the partitions of the history are planned where a row is missing, and not for each end and
+-- each insert of a dependent.
+begin
+  return exists (select from pgsched.executions x where x.task_id = has_left.id and x.task is not null);
 end $$;
 
 -- For the schema: makes the runs of the tasks that follow a schedule, for a tick that this task ran: the schedule or a
@@ -4880,8 +5066,8 @@ begin
   for key share;
   select u into unknown
   from unnest(upstream) u
-  where not exists (select from pgsched.tasks t where t.id = u)
-    and not exists (select from pgsched.executions e where e.task_id = u and e.task is not null)  -- it has left
+  -- In this order: the planner would ask the function first.
+  where case when exists (select from pgsched.tasks t where t.id = u) then false else not pgsched.has_left(u) end
   limit 1;
   if unknown is not null then
     raise invalid_parameter_value using message = format('depends_on: task %s does not exist', unknown),
@@ -5180,27 +5366,42 @@ set search_path = pg_catalog, pg_temp as $$
 -- The steps of the groups that these tasks are steps of, and then the groups: as finishes and cancels lock them. A group may be
 -- the step of another one.
 declare
-  steps bigint[];
   groups bigint[] := ids;
 begin
   loop
-    select array_agg(distinct g.id), array_agg(distinct f) into groups, steps
-    from pgsched.tasks t
-    join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
-    cross join unnest(g.fired) f
-    where t.id = any(groups);
-    exit when groups is null;
-    perform from pgsched.tasks t where t.id = any(steps) order by t.id for no key update;
+    groups := array(
+      select distinct g.id
+      from pgsched.tasks t
+      join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
+      where t.id = any(groups));
+    exit when cardinality(groups) = 0;
+    -- The steps of a group once, and not once for each of its steps that is asked for.
+    perform from pgsched.tasks t
+    where t.id = any(array(select unnest(g.fired) from pgsched.tasks g where g.id = any(groups)))
+    order by t.id for no key update;
     perform from pgsched.tasks t where t.id = any(groups) order by t.id for no key update;
   end loop;
 end $$;
 
+-- For the schema: the groups of these steps that have a step which was cancelled because of another one.
+create function pgsched.torn_groups(ids bigint[]) returns bigint[]
+language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+select array(
+  select distinct c.parent_id
+  from pgsched.tasks c
+  where c.parent_id = any(array(
+      select distinct t.parent_id from pgsched.tasks t where t.id = any(torn_groups.ids) and t.parent_id is not null))
+    and c.status = 'cancelled' and c.last_error like 'task %, which it depends on, is %')
+$$;
+
 -- For the schema: lets the group of a step that was retried wait for it again, and with it the steps that were
 -- cancelled because of it.
-create function pgsched.rejoin(id bigint) returns void
+create function pgsched.rejoin(id bigint, torn bigint[] default null) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+-- `torn`: the groups that have a step which was cancelled because of another one; null: it is not known.
 -- A step that runs again: its group waits for it again, and so do the steps that were cancelled because it had not been completed.
 -- All of that is locked (lock_steps).
 declare
@@ -5208,6 +5409,7 @@ declare
   group_row pgsched.tasks;
   again bigint[];
   behind bigint[];
+  added integer;
 begin
   loop
     select g.* into group_row
@@ -5216,7 +5418,8 @@ begin
     where t.id = step and (g.status in ('blocked', 'pending', 'running') or g.status = 'dead' and g.schedule_type = 'one_time');
     exit when not found;
     again := array[step];
-    loop
+    -- Every step of the group is read here, so that a retry of many steps says which groups need it.
+    while torn is null or step <> id or group_row.id = any(torn) loop
       behind := array(
         select c.id from pgsched.tasks c
         where c.id = any(group_row.fired) and c.id <> all(again) and c.status = 'cancelled' and c.depends_on && again
@@ -5236,13 +5439,14 @@ begin
       waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = c.id)
     where c.id = any(again) and c.id <> step;
     insert into pgsched.dependencies (upstream_id, task_id) select a, group_row.id from unnest(again) a on conflict do nothing;
+    get diagnostics added = row_count;
     -- A worker that gathers the results just now is fenced.
     update pgsched.tasks g
     set status = 'blocked', next_run_at = null, died_at = null, locked_by = null, locked_until = null, updated_at = now(),
       attempts = 0, last_error = case when group_row.status = 'dead' then null else g.last_error end,
       fencing_token = case when group_row.status = 'running'
         then greatest(nextval('pgsched.fencing_tokens'), g.fencing_token + 1) else g.fencing_token end,
-      waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = g.id)
+      waiting_for = case when group_row.status = 'blocked' then g.waiting_for else 0 end + added
     where g.id = group_row.id;
     exit when group_row.status <> 'dead';
     step := group_row.id;
@@ -5614,7 +5818,7 @@ begin
   if status = 'blocked' then
     perform pgsched.resume_run(new.task_id, array['event:' || new.name]);
   elsif status = 'running' then
-    perform pg_notify('pgsched_emitted', new.task_id::text);
+    perform pgsched.notify('pgsched_emitted', new.task_id::text);
   end if;
   return null;
 end $$;
@@ -5638,7 +5842,7 @@ begin
   if pgsched.resume_run(parent, array['child:' || child]) then
     return true;
   elsif status = 'running' then
-    perform pg_notify('pgsched_emitted', parent::text);
+    perform pgsched.notify('pgsched_emitted', parent::text);
   end if;
   return false;
 end $$;
@@ -5961,7 +6165,7 @@ begin
   if tg_op <> 'DELETE' and new.limits ?| array['concurrency', 'concurrency_per_key'] then
     perform pgsched.adopt_slots(new.name);
   end if;
-  perform pg_notify('pgsched_queues', case when tg_op = 'DELETE' then old.name else new.name end);
+  perform pgsched.notify('pgsched_queues', case when tg_op = 'DELETE' then old.name else new.name end);
   return null;
 end $$;
 
@@ -6773,7 +6977,7 @@ begin
           perform pgsched.settle(array[task.id]);
         end if;
         if exists (select from pgsched.queues q where q.name = task.queue and q.events) then
-          perform pg_notify('pgsched_events', json_build_object(
+          perform pgsched.notify('pgsched_events', json_build_object(
             'event', 'dead', 'id', task.id, 'task_type', task.task_type, 'queue', task.queue, 'attempt', task.attempts,
             'at', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', null,
             'error', left(split_part(errors[place], e'\n', 1), 500))::text);
@@ -7231,9 +7435,15 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO,
 -- Makes the partitions from today (UTC) to `days_ahead` days on. Built aside and attached, which unlike
 -- CREATE TABLE ... PARTITION OF does not lock out readers and writers of the other partitions. Rows that an absent
 -- partition sent to the default one are moved. Days are days of UTC, whatever the zone of the session; where partitions were
--- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest.
+-- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest. To attach one needs the
+-- default partition for itself, and whoever reads the history meanwhile waits behind it: so it waits for a tenth of a second
+-- at the most, as while a dump reads it, and leaves the day to the next call.
+--
+-- Where today has no partition, statements are under way that insert into the default one: each that found it before the
+-- attachment and locks it afterwards would be refused. So such a day is attached while nobody inserts.
 #variable_conflict use_variable
 declare
+  waits constant text := current_setting('lock_timeout');
   parent text;
   by_column text;
   columns text;
@@ -7263,6 +7473,10 @@ begin
       limit 1;
       continue when not found;
       begin
+        if offset_days = 0 then
+          perform set_config('lock_timeout', '100ms', true);
+          execute format('lock table pgsched.%I in share mode', parent);
+        end if;
         execute format(
           'create table pgsched.%I (like pgsched.%I including defaults including constraints including generated)', part,
           parent);
@@ -7271,6 +7485,7 @@ begin
         select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
         from pg_attribute a
         where a.attrelid = ('pgsched.' || part)::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+        perform set_config('lock_timeout', '100ms', true);
         execute format(
           'with moved as (delete from pgsched.%I where %I >= %L and %I < %L returning %s) '
           'insert into pgsched.%I (%s) select %s from moved',
@@ -7278,10 +7493,12 @@ begin
         execute format(
           'alter table pgsched.%I attach partition pgsched.%I for values from (%L) to (%L)', parent, part, span.begins,
           span.ends);
+        perform set_config('lock_timeout', waits, true);
         made := made + 1;
       exception
-        -- A partition of another kind is in the way, or a row came into the default one meanwhile: the next time.
-        when invalid_object_definition or check_violation then null;
+        -- A partition of another kind is in the way, a row came into the default one meanwhile, or somebody reads that: the
+        -- next time.
+        when invalid_object_definition or check_violation or lock_not_available or deadlock_detected then null;
       end;
     end loop;
   end loop;
@@ -7292,21 +7509,29 @@ end $$;
 -- try again.
 create function pgsched.drop_history(part text, ended_before timestamptz) returns boolean
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY'
+  set standard_conforming_strings = 'on' as $$
 #variable_conflict use_variable
 -- Drops a partition of the history. It needs the table for itself for a moment, and whoever comes meanwhile waits behind it:
 -- so it waits for a tenth of a second at the most, and then says false. So it does while something of the users' (a view, a
--- foreign key) depends on the partition.
+-- foreign key) depends on the partition. Its bounds are text, as in history_days: written and read in UTC.
 declare
   day record;
 begin
-  select * into day from pgsched.history_days(ended_before) d where d.part = drop_history.part;
+  select p.relname::text as parent, c.relname::text as part into day
+  from pg_class c
+  join pg_inherits i on i.inhrelid = c.oid
+  join pg_class p on p.oid = i.inhparent
+  where c.oid = to_regclass('pgsched.' || quote_ident(drop_history.part)) and p.relnamespace = 'pgsched'::regnamespace
+    and p.relname in ('executions', 'execution_logs', 'missed_ticks', 'durable_steps')
+    and (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''[^'']+''\) TO \(''([^'']+)''\)'))[1]::timestamptz
+      <= drop_history.ended_before;
   if not found then
     raise invalid_parameter_value using
       message = format('%s is no partition of the history that was over at %s', part, ended_before);
   end if;
   perform set_config('lock_timeout', '100ms', true);
-  execute format('lock table pgsched.%I in access exclusive mode', day.parent);
+  execute format('lock table only pgsched.%I in access exclusive mode', day.parent);
   if day.parent = 'durable_steps' then
     -- The steps of runs that are not over are needed: they go to the default partition.
     execute format('alter table pgsched.durable_steps detach partition pgsched.%I', day.part);
@@ -7416,7 +7641,7 @@ begin
     requested_by = case when ask_worker.request is not null then coalesce(ask_worker.requested_by, session_user) end,
     requested_at = case when ask_worker.request is not null then now() end
   where w.id = worker;
-  perform pg_notify('pgsched_workers', worker::text);
+  perform pgsched.notify('pgsched_workers', worker::text);
   return true;
 end $$;
 
@@ -8203,6 +8428,121 @@ begin
   end if;
 end $$;
 
+-- Copies of a database ------------------------------------------------------------------------------------------------
+-- Whether the tasks belong to this database: docs/copies.md.
+
+-- Whether the tasks belong to this database. state is original, copy (they belong to another database), held (workers
+-- are held back) or unnoted. problem says why workers do not start, in a sentence; null if they do.
+create function pgsched.database_state(
+) returns table (
+  state text, problem text, system_identifier text, database_oid bigint, database_name text,
+  noted_system_identifier text, noted_database_oid bigint, noted_database_name text, noted_at timestamptz,
+  noted_by text, held_at timestamptz, held_by text
+)
+language plpgsql stable rows 1
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  -- As text: the number is larger than those that JSON keeps exactly.
+  system_identifier := pgsched.system_identifier()::text;
+  database_name := current_database();
+  select d.oid::bigint into database_oid from pg_database d where d.datname = database_name;
+  select i.system_identifier::text, i.database_oid, i.database_name, i.noted_at, i.noted_by, i.held_at, i.held_by
+  into noted_system_identifier, noted_database_oid, noted_database_name, noted_at, noted_by, held_at, held_by
+  from pgsched.database_identity i;
+  if noted_database_oid is null then
+    state := 'unnoted';
+  elsif noted_system_identifier <> system_identifier or noted_database_oid <> database_oid then
+    state := 'copy';
+    problem := format('this database is a copy: its tasks belong to database %I (oid %s) of system %s, and this is database %I '
+      '(oid %s) of system %s; ''pgsched database adopt'' lets workers run them here',
+      noted_database_name, noted_database_oid, coalesce(noted_system_identifier, 'unknown'),
+      database_name, database_oid, coalesce(system_identifier, 'unknown'));
+  elsif held_at is not null then
+    state := 'held';
+    problem := format('workers have been held back from database %I since %s%s; ''pgsched database adopt'' lets them start',
+      database_name, to_char(held_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), ' by ' || held_by);
+  else
+    state := 'original';
+  end if;
+  return next;
+end $$;
+
+-- Lets the tasks belong to this database: workers start and run them here, even if the original runs them too. Also
+-- ends a hold. Returns whether that changed anything.
+-- adopted_by: Who says so, for people. Default: the role.
+create function pgsched.adopt_database(adopted_by text default null) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  now_in pgsched.database_identity;
+begin
+  if exists (select from pgsched.database_state() s where s.state = 'original') then
+    return false;
+  end if;
+  select true, s.system_identifier::bigint, s.database_oid, s.database_name, now(), coalesce(adopted_by, session_user), null, null
+  into now_in from pgsched.database_state() s;
+  insert into pgsched.database_identity as i select (now_in).*
+  on conflict on constraint database_identity_pkey do update
+  set (system_identifier, database_oid, database_name, noted_at, noted_by, held_at, held_by) = (
+    excluded.system_identifier, excluded.database_oid, excluded.database_name, excluded.noted_at, excluded.noted_by, null, null);
+  return true;
+end $$;
+
+-- Keeps workers from starting in this database until somebody adopts it: for a copy of a whole server, which cannot be
+-- told from the original. Workers that already run continue. Returns whether that changed anything.
+-- held_by: Who says so, for people. Default: the role.
+create function pgsched.hold_database(held_by text default null) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform pgsched.note_database();
+  update pgsched.database_identity i
+  set held_at = now(), held_by = coalesce(hold_database.held_by, session_user)
+  where i.held_at is null;
+  return found;
+end $$;
+
+-- For pgsched migrate: notes that the tasks belong to this database, unless a database has been noted. Returns whether
+-- it was.
+create function pgsched.note_database() returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  insert into pgsched.database_identity (system_identifier, database_oid, database_name, noted_by)
+  select s.system_identifier::bigint, s.database_oid, s.database_name, session_user from pgsched.database_state() s
+  on conflict on constraint database_identity_pkey do nothing;
+  return found;
+end $$;
+
+-- For workers: fails unless the tasks belong to this database.
+create function pgsched.refuse_copy() returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  problem text := (select s.problem from pgsched.database_state() s);
+begin
+  if problem is not null then
+    raise object_not_in_prerequisite_state using message = problem;
+  end if;
+end $$;
+
+-- The system identifier of this server; null if the role may not call pg_control_system().
+create function pgsched.system_identifier() returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  if has_function_privilege('pg_catalog.pg_control_system()', 'execute') then
+    return (select s.system_identifier from pg_control_system() s);
+  end if;
+  return null;
+end $$;
+
 -- The dashboard -------------------------------------------------------------------------------------------------------
 -- Sessions that its users have ended.
 
@@ -8253,6 +8593,7 @@ begin
     raise feature_not_supported using
       message = format('protocol must be %s, which this schema speaks, got %s', pgsched.protocol_version(), protocol);
   end if;
+  perform pgsched.refuse_copy();
   perform pgsched.check_worker_call(queues, task_types, concurrency, 10000, lease);
   insert into pgsched.workers as w (
     id, hostname, pid, queues, task_types, concurrency, lease, pgsched_version, code_version, state)
@@ -8567,7 +8908,7 @@ begin
     where d.ids is not null;
     gone := coalesce(gone, '{}');
     if tells and gone <> '{}' then
-      perform pg_notify('pgsched_events', json_build_object(
+      perform pgsched.notify('pgsched_events', json_build_object(
         'event', 'completed', 'id', e.task_id, 'task_type', e.task_type, 'queue', e.queue, 'attempt', e.attempt,
         'at', to_char(e.finished_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', round((e.duration_ms / 1000)::numeric, 6),
         'error', null)::text)
@@ -8612,7 +8953,7 @@ begin
     from finished f
   ),
   told as (
-    select pg_notify('pgsched_events', json_build_object(
+    select pgsched.notify('pgsched_events', json_build_object(
       'event', 'completed', 'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempts,
       'at', to_char(f.completed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       'duration', round(extract(epoch from f.completed_at - f.last_run_at), 6), 'error', null)::text)
@@ -9111,7 +9452,7 @@ begin
     where f.execution is not null
   ),
   woken as (
-    select pg_notify('pgsched', next.queue)
+    select pgsched.notify('pgsched', next.queue)
     from (select f.queue::text as queue, min(f.next_run_at) as due from finished f where f.status = 'pending' group by f.queue) next
     where exists (
       select from pgsched.workers w
@@ -9119,7 +9460,7 @@ begin
         and (w.queues @> array[next.queue] or next.queue like any (w.patterns)))
   ),
   told as (
-    select pg_notify('pgsched_events', json_build_object(
+    select pgsched.notify('pgsched_events', json_build_object(
       'event', case when f.dead_lettered or f.status = 'dead' then 'dead' when f.execution = 'cancelled' then 'cancelled'
         when f.execution = 'completed' then 'completed' else 'failed' end,
       'id', f.id, 'task_type', f.task_type, 'queue', f.queue, 'attempt', f.attempt,
@@ -9863,6 +10204,12 @@ create trigger recheck_payload before update of payload, task_type on pgsched.ta
     when (new.payload::jsonb is distinct from old.payload::jsonb
       or new.task_type::text is distinct from old.task_type::text) execute function pgsched.recheck_payload();
 
+create trigger refuse_moved before insert on pgsched.tasks
+  for each row
+    when (new.tenant_id is not null and new.parent_id is null
+      and pg_sequence_last_value('pgsched.shard_changes'::regclass) is not null)
+  execute function pgsched.guard_placement();
+
 create trigger replan before update of schedule_type, cron_expression, timezone, start_date, end_date, repeat_interval,
   repeat_count, jitter, planned_from on pgsched.tasks
   for each row
@@ -9954,10 +10301,10 @@ grant execute on function
   pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem,
   pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.merge_patch,
   pgsched.month_days, pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks,
-  pgsched.number_problem, pgsched.open_days, pgsched.protocol_version, pgsched.queues_in_use, pgsched.read_cron,
-  pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by, pgsched.shown_word,
-  pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.version_of, pgsched.wait,
-  pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
+  pgsched.notify, pgsched.number_problem, pgsched.open_days, pgsched.protocol_version, pgsched.queues_in_use,
+  pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by,
+  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.version_of,
+  pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -9967,6 +10314,8 @@ grant select on pgsched.departed_tasks to public;
 grant select on pgsched.known_tasks to public;
 
 grant select on pgsched.running_attempts to public;
+
+grant select on pgsched.shard_changes to public;
 
 grant select on pgsched.tasks_id_seq to public;
 
@@ -10723,6 +11072,47 @@ comment on constraint lock_holder_must_have_at_most_500_characters on pgsched.lo
 comment on constraint lock_name_must_have_1_to_200_characters on pgsched.locks is '1 to 200 characters.';
 comment on constraint lock_name_must_not_contain_control_characters on pgsched.locks is
   'No line ends, tabs or other control characters: names are shown in terminals and logs.';
+comment on table pgsched.shards is
+  'The databases that form one system, this one among them. Empty: this database stands alone.';
+comment on column pgsched.shards.name is 'The name of the shard.';
+comment on column pgsched.shards.is_here is 'Whether it is this database.';
+comment on column pgsched.shards.is_hashed is
+  'Whether the hash of a shard key may choose it. A shard that was added later gets only tenants that are moved '
+  'to it.';
+comment on column pgsched.shards.changed_at is
+  'When the row was last changed. A move of a tenant changes that of this database, by which older snapshots are '
+  'noticed.';
+comment on constraint shard_name_must_have_1_to_40_letters_digits_and_dots on pgsched.shards is
+  'It is a part of addresses.';
+comment on index pgsched.shard_is_here_once is 'A database is one shard.';
+comment on table pgsched.placements is
+  'The tenants that were moved to this database or from it. All others are where their hash says.';
+comment on column pgsched.placements.tenant_id is 'The tenant, as in tasks.tenant_id.';
+comment on column pgsched.placements.state is
+  'arriving or here: it was moved to this database; leaving or left: it was moved from it, and inserts of its '
+  'tasks are refused.';
+comment on column pgsched.placements.shard is 'Where the tenant is, or moves to: its tasks are inserted there.';
+comment on column pgsched.placements.peer is 'The other shard of the last move.';
+comment on column pgsched.placements.version is
+  'The number of the move; of several statements about a tenant the highest counts.';
+comment on column pgsched.placements.changed_at is 'When the state last changed.';
+comment on constraint state_must_be_arriving_here_leaving_or_left on pgsched.placements is
+  'The states of a move, on either side.';
+comment on table pgsched.departing_tasks is
+  'Tasks that were taken from pgsched.tasks by a move and are not yet known to have arrived: nobody runs them '
+  'here.';
+comment on column pgsched.departing_tasks.id is 'Their id in this database.';
+comment on column pgsched.departing_tasks.tenant_id is 'The tenant that is moved.';
+comment on column pgsched.departing_tasks.task is 'The row as it was.';
+comment on index pgsched.departing_tasks_tenant is 'Those of one move, in order.';
+comment on table pgsched.arrived_tasks is 'Tasks of tenants that were moved to this database: where they were before.';
+comment on column pgsched.arrived_tasks.shard is 'The shard that they came from.';
+comment on column pgsched.arrived_tasks.id is 'Their id there.';
+comment on column pgsched.arrived_tasks.tenant_id is 'Their tenant.';
+comment on column pgsched.arrived_tasks.task_id is
+  'Their id here. Null: the task stayed there, and only its idempotency_key is reserved here.';
+comment on column pgsched.arrived_tasks.idempotency_key is 'The key of a task that stayed.';
+comment on index pgsched.arrived_tasks_key is 'Reserved keys: an insert with one of them is refused.';
 comment on table pgsched.settings is 'What holds for queues that say nothing else, and for the history: one row.';
 comment on column pgsched.settings.only_row is 'There is no other row.';
 comment on column pgsched.settings.retention is
@@ -10760,6 +11150,23 @@ comment on constraint retention_must_not_be_negative on pgsched.settings is 'No 
 comment on constraint settings_must_have_one_row on pgsched.settings is
   'They hold for all queues that say nothing else.';
 comment on constraint unknown_types_must_be_accept_tell_or_refuse on pgsched.settings is 'One of three words.';
+comment on table pgsched.database_identity is
+  'The database that the tasks belong to, in one row. Workers do not start in any other database until somebody '
+  'adopts it. No row: not noted yet; workers start.';
+comment on column pgsched.database_identity.only_row is 'There is no other row.';
+comment on column pgsched.database_identity.system_identifier is
+  'Of the server, by pg_control_system(). Null: the role that noted it may not call that function; then only the '
+  'oid is compared.';
+comment on column pgsched.database_identity.database_oid is
+  'Of the database in that server. A rename keeps it; create database gives a new one.';
+comment on column pgsched.database_identity.database_name is 'The name at that time, for people: it is not compared.';
+comment on column pgsched.database_identity.noted_at is 'Since when the tasks belong to it.';
+comment on column pgsched.database_identity.noted_by is 'Who noted it: the role that migrated, or who adopted it.';
+comment on column pgsched.database_identity.held_at is
+  'Since when workers are held back, whatever the identity: for copies of a whole server, which have the same. '
+  'Null: they are not.';
+comment on column pgsched.database_identity.held_by is 'Who held them back.';
+comment on constraint there_must_be_one_database_identity on pgsched.database_identity is 'There is no second row.';
 comment on table pgsched.audit_log is 'What people and programs changed through the web, and who they were.';
 comment on column pgsched.audit_log.id is 'Given by the database, in the order of the changes.';
 comment on column pgsched.audit_log.at is 'When.';
@@ -11272,6 +11679,8 @@ id: The task.';
 comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given. Where it is a step, its group goes on.
 id: The task.
 payload: What it has as its payload from now on; null: what it has.';
+comment on function pgsched.retry_locked is
+  'For the schema: as retry, of a task whose group and its steps are locked (lock_steps).';
 comment on function pgsched.replan is
   'Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.';
 comment on function pgsched.backfill is
@@ -11332,6 +11741,9 @@ comment on function pgsched.prepare_task is
   'worker that sleeps past it.';
 comment on function pgsched.guard_task is
   'For the schema: refuses an INSERT that sets what only a run of the task can say.';
+comment on function pgsched.guard_placement is
+  'For the schema: refuses to insert a task of a tenant that was moved to another database, or with a key that is'
+  ' in use there.';
 comment on function pgsched.keep_ids_ahead is
   'For the schema: lets the sequence of ids pass an id that was given by hand.';
 comment on function pgsched.check_schedule is
@@ -11343,6 +11755,9 @@ comment on function pgsched.move_due_clock is
 comment on function pgsched.announce_task is 'For the schema: wakes a worker when an UPDATE makes a task due earlier.';
 comment on function pgsched.wake_sleepers is
   'For the schema: notifies the workers of a queue, if one sleeps past a time.';
+comment on function pgsched.notify is
+  'For the schema: sends a notification, unless half of the server''s notification queue is in use: a full one '
+  'would fail the commit.';
 comment on function pgsched.tell_cancelled is
   'For the schema: sends the event that a task was cancelled, if its queue tells events.';
 comment on function pgsched.watch_task is
@@ -11458,6 +11873,8 @@ comment on function pgsched.settle is
   'cancelled.';
 comment on function pgsched.settle_ended is
   'For workers: as settle. told: their ends were told before, so nobody follows them anew.';
+comment on function pgsched.has_left is
+  'For the schema: whether a completed task left its row on completion (retention 0) and is in the history only.';
 comment on function pgsched.follow is
   'For the schema: makes the runs of the tasks that follow a schedule, for a tick that this task ran: the '
   'schedule or a child. Returns how many.';
@@ -11496,6 +11913,8 @@ comment on function pgsched.add_steps_by is
 comment on function pgsched.lock_steps is
   'For the schema: locks what a retry of these tasks may change, where they are steps of groups, in the order in '
   'which finishes lock it.';
+comment on function pgsched.torn_groups is
+  'For the schema: the groups of these steps that have a step which was cancelled because of another one.';
 comment on function pgsched.rejoin is
   'For the schema: lets the group of a step that was retried wait for it again, and with it the steps that were '
   'cancelled because of it.';
@@ -11697,6 +12116,19 @@ comment on function pgsched.unlock is 'Gives a lock back. False: the owner did n
 name: What is locked.
 owner: The id that it was taken with.';
 comment on function pgsched.refuse_lock is 'For the schema: refuses arguments of a lock that make no sense.';
+comment on function pgsched.database_state is
+  'Whether the tasks belong to this database. state is original, copy (they belong to another database), held '
+  '(workers are held back) or unnoted. problem says why workers do not start, in a sentence; null if they do.';
+comment on function pgsched.adopt_database is 'Lets the tasks belong to this database: workers start and run them here, even if the original runs them too. Also ends a hold. Returns whether that changed anything.
+adopted_by: Who says so, for people. Default: the role.';
+comment on function pgsched.hold_database is 'Keeps workers from starting in this database until somebody adopts it: for a copy of a whole server, which cannot be told from the original. Workers that already run continue. Returns whether that changed anything.
+held_by: Who says so, for people. Default: the role.';
+comment on function pgsched.note_database is
+  'For pgsched migrate: notes that the tasks belong to this database, unless a database has been noted. Returns '
+  'whether it was.';
+comment on function pgsched.refuse_copy is 'For workers: fails unless the tasks belong to this database.';
+comment on function pgsched.system_identifier is
+  'The system identifier of this server; null if the role may not call pg_control_system().';
 comment on function pgsched.revoke_session is
   'For the web face: ends a session in all its processes, and forgets those that have ended by themselves.';
 comment on function pgsched.protocol_version is

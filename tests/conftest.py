@@ -25,6 +25,7 @@ import structlog
 from pgsched.observability import logs
 from tests.support import servers
 from tests.support.processes import PgschedRunner
+from tests.support.shards import three_shards
 from tests.support.waiting import wait_until
 
 _RUN = pytest.StashKey[ExitStack]()
@@ -125,6 +126,13 @@ def dsn(server_dsn: str, template_database: str, database_name: str) -> Iterator
     """The DSN of a fresh, migrated database."""
     with servers.fresh_database(server_dsn, database_name, template=template_database) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def shards(server_dsn: str, template_database: str, database_name: str) -> Iterator[dict[str, str]]:
+    """The DSNs of three databases that are the shards of one system, by name."""
+    with three_shards(server_dsn, template_database, database_name) as dsns:
+        yield dsns
 
 
 @pytest.fixture

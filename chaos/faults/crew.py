@@ -29,12 +29,12 @@ class Crew:
         self.command = command
         self.count = count
         self.environment = environment
+        self.dsn = dsn
         self.workers: list[PgschedProcess] = []
         self.deaths: list[str] = []
         """Those that ended by themselves: which, and what they said last."""
         self._ready = ready
         self._folder = folder
-        self._dsn = dsn
         self._started = 0
 
     def start(self) -> None:
@@ -109,7 +109,7 @@ class Crew:
             module=self.command.module,
             folder=self._folder,
             name=f"worker-{self._started}",
-            dsn=self._dsn(),
+            dsn=self.dsn(),
             env=self.environment,
         )
 

@@ -1,12 +1,14 @@
-"""PgBouncer in transaction mode before a server, if the machine has it: each transaction may be in another session."""
+"""PgBouncer before a server, if the machine has it; in transaction mode each transaction may be in another session."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,13 +31,15 @@ listen_addr = 127.0.0.1
 listen_port = {listen}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+admin_users = {user}
+pool_mode = {mode}
 max_client_conn = 500
 default_pool_size = {size}
 server_round_robin = 1
 ignore_startup_parameters = extra_float_digits
 log_connections = 0
 log_disconnections = 0
+{more}
 """
 # server_round_robin: two transactions after one another are in two sessions whenever there are two.
 
@@ -54,14 +58,17 @@ def _program() -> str | None:
 class PgBouncer:
     """A process of it; ``dsn`` leads through it to the database of the DSN that was given."""
 
-    def __init__(self, dsn: str, *, size: int = 10) -> None:
-        """``size`` is the number of sessions on the server."""
+    def __init__(
+        self, dsn: str, *, size: int = 10, mode: str = "transaction", settings: Mapping[str, str] | None = None
+    ) -> None:
+        """``size`` is the number of sessions on the server; ``settings`` are further ones of pgbouncer.ini."""
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
         self.folder = Path(tempfile.mkdtemp(prefix="pgsched-pgbouncer-", dir=fast_folder()))
-        self._port = _free_port()
+        self._port = free_port()
         server = {"host": given.pop("host"), "port": given.pop("port", "5432"), "user": given.get("user", "")}
         file = self.folder / "pgbouncer.ini"
-        file.write_text(SETTINGS.format(**server, listen=self._port, size=size))
+        more = "\n".join(f"{name} = {value}" for name, value in (settings or {}).items())
+        file.write_text(SETTINGS.format(**server, listen=self._port, size=size, mode=mode, more=more))
         self._file = file
         given |= {"sslmode": "disable", "gssencmode": "disable", "host": "127.0.0.1", "port": str(self._port)}
         self.dsn = "postgresql:///?" + urlencode(given, quote_via=quote)
@@ -86,10 +93,22 @@ class PgBouncer:
             )
         wait_until(self._answers, timeout=10, message="PgBouncer answers")
 
-    def kill(self) -> None:
-        """SIGKILL it: every connection through it breaks."""
+    @property
+    def log(self) -> str:
+        """What it wrote."""
+        return (self.folder / "pgbouncer.log").read_text(errors="replace")
+
+    def command(self, *commands: str) -> None:
+        """Give commands of its console, as ``PAUSE``; one that waits for sessions to be free waits here."""
+        console = {**conninfo_to_dict(self.dsn), "dbname": "pgbouncer"}
+        with psycopg.connect(**console, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+            for command in commands:
+                connection.execute(command)  # type: ignore[arg-type]
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it, by default with SIGKILL: every connection through it breaks."""
         if self._process is not None:
-            self._process.kill()
+            self._process.send_signal(number)
             self._process.wait()
             self._process = None
 
@@ -100,7 +119,7 @@ class PgBouncer:
 
     def _answers(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "pgbouncer.log").read_text(errors="replace")
+        assert self._process.poll() is None, self.log
         try:
             with psycopg.connect(self.dsn, connect_timeout=3) as connection:
                 connection.execute("select 1")
@@ -117,6 +136,7 @@ class PgBouncer:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

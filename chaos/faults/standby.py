@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -80,6 +81,17 @@ class Standby:
                 return bool(primary.execute("select from pg_stat_replication where sync_state = 'sync'").fetchall())
 
             wait_until(in_step, timeout=30, message="the standby is synchronous")
+
+    def unfollow(self, primary: psycopg.Connection[tuple[Any, ...]]) -> None:
+        """Let it receive nothing more; returns once the primary sees that."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute("alter system set primary_conninfo = ''")
+            connection.execute("select pg_reload_conf()")
+
+        def gone() -> bool:
+            return not primary.execute("select from pg_stat_replication").fetchall()
+
+        wait_until(gone, timeout=30, message="the standby no longer follows")
 
     def promote(self) -> None:
         """Make it the primary, and wait until it takes writes."""

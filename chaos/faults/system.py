@@ -123,13 +123,16 @@ class Pgsched:
         return int(row["n"])
 
     def verdict(self, books: Connection, acknowledged: Mapping[int, str]) -> Verdict:
-        rules = ALWAYS | AT_THE_END | SCHEDULES | EFFECTS
-        broken = broken_rules(books, rules, acknowledged)
-        return Verdict(
-            lost=count_lost(books, acknowledged),
-            duplicated=count_duplicates(books),
-            broken=_described(broken),
-        )
+        return verdict_of(books, ALWAYS | AT_THE_END | SCHEDULES | EFFECTS, acknowledged)
+
+
+def verdict_of(books: Connection, rules: Mapping[str, str], acknowledged: Mapping[int, str]) -> Verdict:
+    """Judge the end by these rules."""
+    return Verdict(
+        lost=count_lost(books, acknowledged),
+        duplicated=count_duplicates(books),
+        broken=_described(broken_rules(books, rules, acknowledged)),
+    )
 
 
 def _described(broken: Mapping[str, tuple[int, Iterable[Mapping[str, Any]]]]) -> list[str]:

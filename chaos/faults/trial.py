@@ -57,6 +57,8 @@ class Trial:
         """Of the workers; for :meth:`Fault.set_up` to change."""
         self.fault_ended_at: float | None = None
         """When the fault was over, by ``time.time()``; set by a fault that was over before its ``inject`` returned."""
+        self.recovery: float | None = None
+        """The recovery time in seconds, once it was measured, for :meth:`Fault.check`; None: not within the limit."""
         self.tolerated: tuple[str, ...] = ()
         """Of FAULTS_OF_PGSCHED, what the workers may write."""
         self.crew = Crew(
@@ -155,7 +157,7 @@ class Trial:
         injected = self.fault.inject(self, chance)
         ended = self.fault_ended_at or time.time()
         before = self.rate(start, end)
-        recovery = self._wait_for_recovery(ended, before)
+        recovery = self.recovery = self._wait_for_recovery(ended, before)
         after = 0.0
         if recovery is not None:
             start = ended + recovery

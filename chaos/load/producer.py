@@ -1,8 +1,10 @@
 """The producer of a trial: keeps tasks waiting, and writes down each id once its commit was acknowledged.
 
 Arguments: how many tasks to keep waiting. ``PGSCHED_DSN`` says where; the file ``acknowledged`` in the working folder
-gets a line for each task. An insert that fails or is not answered is made again with the same idempotency keys, on a
-new connection. SIGTERM: end once what was begun is acknowledged. SIGUSR1: insert nothing more, SIGUSR2: go on.
+gets a line for each task, and ``acknowledged-keys`` one with id, time and idempotency key: after a failover that lost
+the task another one may have its id. An insert that fails or is not answered is made again with the same idempotency
+keys, on a new connection. SIGTERM: end once what was begun is acknowledged. SIGUSR1: insert nothing more, SIGUSR2: go
+on.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import psycopg
 
@@ -28,17 +30,22 @@ BATCH = 100
 ANSWER_SECONDS = 5.0
 """A server that is silent for longer is given up."""
 
+T = TypeVar("T")
+
 Connection = psycopg.Connection[tuple[object, ...]]
-Insert = Callable[[Connection], list[int]]
+Insert = Callable[[Connection], dict[str, int]]
+"""Inserts, and returns the ids by idempotency key."""
+EVERY_SECOND = "every second"
 
 
 class Producer:
     """Inserts until it is stopped."""
 
-    def __init__(self, *, dsn: str, waiting: int, acknowledged: TextIO) -> None:
+    def __init__(self, *, dsn: str, waiting: int, acknowledged: TextIO, keys: TextIO) -> None:
         self._dsn = dsn
         self._waiting = waiting
         self._acknowledged = acknowledged
+        self._keys = keys
         self._connection: Connection | None = None
         self._numbers = itertools.count(1)
         self.ending = False
@@ -56,7 +63,7 @@ class Producer:
             if time.monotonic() >= next_schedule:
                 self._insert(_so_many_ticks(next(schedules)))
                 next_schedule = time.monotonic() + 1.0
-            missing = self._waiting - self._persistently(_count)[0]
+            missing = self._waiting - self._persistently(_count)
             if missing < self._waiting // 4:
                 time.sleep(0.05)
                 continue
@@ -67,10 +74,13 @@ class Producer:
 
     def _insert(self, insert: Insert) -> None:
         ids = self._persistently(insert)
-        self._acknowledged.write("".join(f"{one}\n" for one in ids))
+        at = time.time()
+        self._acknowledged.write("".join(f"{one}\n" for one in ids.values()))
         self._acknowledged.flush()
+        self._keys.write("".join(f"{one} {at:.3f} {key}\n" for key, one in ids.items()))
+        self._keys.flush()
 
-    def _persistently(self, ask: Insert) -> list[int]:
+    def _persistently(self, ask: Callable[[Connection], T]) -> T:
         """Ask until the server answers; what was asked may have been done before, so ``ask`` must bear repetition."""
         while True:
             try:
@@ -109,7 +119,7 @@ def _answered_in_time(connection: Connection) -> Iterator[None]:
 
 
 def _batch(numbers: list[int]) -> Insert:
-    def insert(connection: Connection) -> list[int]:
+    def insert(connection: Connection) -> dict[str, int]:
         keys = [f"task {number}" for number in numbers]
         connection.execute(
             """
@@ -120,8 +130,10 @@ def _batch(numbers: list[int]) -> Insert:
             """,
             (list(KINDS), len(KINDS), numbers, keys),
         )
-        rows = connection.execute("select id from pgsched.tasks where idempotency_key = any(%s)", (keys,)).fetchall()
-        return [int(str(row[0])) for row in rows]
+        rows = connection.execute(
+            "select idempotency_key, id from pgsched.tasks where idempotency_key = any(%s)", (keys,)
+        ).fetchall()
+        return {str(row[0]): int(str(row[1])) for row in rows}
 
     return insert
 
@@ -129,35 +141,37 @@ def _batch(numbers: list[int]) -> Insert:
 def _so_many_ticks(number: int) -> Insert:
     """A schedule of five ticks, from the SQL function; every tick is to run, however late."""
 
-    def insert(connection: Connection) -> list[int]:
+    def insert(connection: Connection) -> dict[str, int]:
         rows = connection.execute(
             "select pgsched.schedule(%s, repeat_interval => %s::interval, repeat_count => %s, on_missed => 'all',"
             " max_attempts => 1000, backoff => 'fixed', backoff_delay => '100 ms', idempotency_key => %s)",
             (TICK_KINDS[number % len(TICK_KINDS)], EVERY, TICKS, f"ticks {number}"),
         ).fetchall()
-        return [int(str(rows[0][0]))]
+        return {f"ticks {number}": int(str(rows[0][0]))}
 
     return insert
 
 
-def _every_second(connection: Connection) -> list[int]:
+def _every_second(connection: Connection) -> dict[str, int]:
     """A schedule without end."""
     rows = connection.execute(
         "select pgsched.schedule('tick', cron_expression => '* * * * * *', max_attempts => 1000, backoff => 'fixed',"
-        " backoff_delay => '100 ms', idempotency_key => 'every second')"
+        " backoff_delay => '100 ms', idempotency_key => %s)",
+        (EVERY_SECOND,),
     ).fetchall()
-    return [int(str(rows[0][0]))]
+    return {EVERY_SECOND: int(str(rows[0][0]))}
 
 
-def _count(connection: Connection) -> list[int]:
+def _count(connection: Connection) -> int:
     rows = connection.execute("select count(*) from pgsched.tasks where next_run_at is not null and enabled").fetchall()
-    return [int(str(rows[0][0]))]
+    return int(str(rows[0][0]))
 
 
 def main() -> None:
     """Run until SIGTERM."""
-    with Path("acknowledged").open("a") as acknowledged:
-        producer = Producer(dsn=os.environ["PGSCHED_DSN"], waiting=int(sys.argv[1]), acknowledged=acknowledged)
+    with Path("acknowledged").open("a") as acknowledged, Path("acknowledged-keys").open("a") as keys:
+        dsn, waiting = os.environ["PGSCHED_DSN"], int(sys.argv[1])
+        producer = Producer(dsn=dsn, waiting=waiting, acknowledged=acknowledged, keys=keys)
         signal.signal(signal.SIGTERM, lambda *_: setattr(producer, "ending", True))
         signal.signal(signal.SIGUSR1, lambda *_: setattr(producer, "paused", True))
         signal.signal(signal.SIGUSR2, lambda *_: setattr(producer, "paused", False))

@@ -6,12 +6,15 @@ has handlers for, and one of them may well be called ``noop``.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 
 from pgsched.app.app import App
 
 VARIABLE = "PGSCHED_BENCH_RUN"
+WAITS = "PGSCHED_BENCH_WAITS"
+"""Seconds that the handlers of drained tasks wait."""
 
 
 def names_of(run: str | None) -> tuple[str, str]:
@@ -21,11 +24,14 @@ def names_of(run: str | None) -> tuple[str, str]:
 
 app = App()
 _NOOP, _STAMP = names_of(os.environ.get(VARIABLE))
+_SECONDS = float(os.environ.get(WAITS, "0"))
 
 
 @app.task(_NOOP)
 async def noop() -> None:
-    """Do nothing."""
+    """Do nothing, or wait."""
+    if _SECONDS:
+        await asyncio.sleep(_SECONDS)
 
 
 @app.task(_STAMP)

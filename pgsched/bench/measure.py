@@ -13,7 +13,8 @@ from statistics import median
 from subprocess import Popen
 from typing import Any, TypeVar
 
-from pgsched.bench.handlers import VARIABLE, names_of
+from pgsched.bench import processor_time
+from pgsched.bench.handlers import VARIABLE, WAITS, names_of
 from pgsched.bench.report import SETTINGS, Report, percentile
 from pgsched.bench.workers import peak_megabytes, worker
 from pgsched.db.connection import connect
@@ -34,6 +35,7 @@ PREFIX = "pgsched_bench_"
 """Prefix of the queues of measurements."""
 APP = "pgsched.bench.handlers:app"
 ROUND_TRIPS = 200
+COMMITS = 60
 PAUSES = (0.05, 0.15)
 """Seconds between two tasks whose pick-up is measured, at random: the worker is idle when the next one arrives."""
 START_SECONDS, DRAIN_SECONDS = 60.0, 900.0
@@ -52,6 +54,16 @@ class Plan:
     """Maximum duration of each measurement of single inserts and of pick-ups."""
     processes: int = 1
     concurrency: int = 100
+    handler: float = 0.0
+    """Seconds that the handler of each drained task waits."""
+
+
+def _less(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
+
+
+def _per_task(seconds: float | None, tasks: int) -> float | None:
+    return seconds * 1000 / tasks if seconds else None  # 0: too short to be measured
 
 
 class Bench:
@@ -83,14 +95,20 @@ class Bench:
 
     def run(self) -> Report:
         """Measure. The rows remain until :meth:`clean`."""
-        version = self.look_around().version
+        surroundings = self.look_around()
+        backend = surroundings.backend
         settings = self._run(bench_commands.server_settings(SETTINGS))
         self._tell("measuring the round trip to the server")
         trips = [self._timed(lambda: self._run(bench_commands.ask_nothing())) for _ in range(ROUND_TRIPS)]
+        sync = self._sync()
         self._run(queue_commands.pause_queue(self.queue))  # so that the workers wait until all tasks are inserted
         before = self._run(bench_commands.storage())
         self._tell("inserting single tasks")
+        used, served = time.process_time(), processor_time.server_seconds(backend)
         singles = self._insert_singles()
+        inserting = _per_task(_less(processor_time.server_seconds(backend), served), len(singles))
+        if inserting is not None:
+            inserting += (time.process_time() - used) / len(singles)
         self._tell("inserting many tasks at once")
         many = [TaskSpec(task_type=self._noop, queue=self.queue)] * max(self._plan.tasks - len(singles), 1)
         bulk = self._timed(lambda: insert_on(self._connection, many))
@@ -98,19 +116,29 @@ class Bench:
         with self._worker() as process:
             self._tell(f"draining {tasks:,} tasks")
             started = self._run(bench_commands.storage())
+            pids = [one.pid for one in self._workers()]
+            worked, served = processor_time.seconds_of(pids), processor_time.server_seconds(backend)
             self._run(queue_commands.resume_queue(self.queue))
             drained = self._timed(lambda: self._until(self._is_drained, DRAIN_SECONDS, process))
+            worked = _less(processor_time.seconds_of(pids), worked)
+            served = _less(processor_time.server_seconds(backend), served)
             ended = self._run(bench_commands.storage())
             self._tell("measuring how soon an idle worker starts a task")
             pickups = self._pick_up(process)
             memory = self._memory()
             self._check_privacy()
         return Report(
-            version=version,
+            version=surroundings.version,
             settings=settings,
+            cores=processor_time.cores(),
             tasks=tasks,
             processes=self._plan.processes,
             concurrency=self._plan.concurrency,
+            handler=self._plan.handler * 1000,
+            sync_p50=sync,
+            worker_processor=_per_task(worked, tasks),
+            server_processor=_per_task(served, tasks),
+            insert_processor=inserting,
             round_trip_p50=median(trips),
             round_trip_p99=percentile(trips, 0.99),
             single_per_second=len(singles) * 1000 / sum(singles),
@@ -142,6 +170,15 @@ class Bench:
         what()
         return (time.perf_counter() - begun) * 1000
 
+    def _sync(self) -> float:
+        """Return how long a commit waits for the disk, and for standbys: the difference of two medians, in ms."""
+        taken: dict[bool, list[float]] = {True: [], False: []}
+        for _ in range(COMMITS):
+            for synchronous, times in taken.items():
+                command = bench_commands.commit_nothing(synchronous=synchronous)
+                times.append(self._timed(lambda command=command: self._run(command)))  # type: ignore[misc]
+        return max(median(taken[True]) - median(taken[False]), 0.0)
+
     def _insert_singles(self) -> list[float]:
         """Return the duration of each insert, in ms: for this many seconds, and at most half of the tasks."""
         command = task_commands.schedule(TaskSpec(task_type=self._noop, queue=self.queue))
@@ -161,7 +198,7 @@ class Bench:
             queue=self.queue,
             concurrency=plan.concurrency,
             processes=plan.processes,
-            environment={VARIABLE: self._run_id},
+            environment={VARIABLE: self._run_id, WAITS: str(plan.handler)},
         ) as process:
             self._until(lambda: len(self._workers()) == plan.processes, START_SECONDS, process)
             time.sleep(0.5)  # until each of them listens

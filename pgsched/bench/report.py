@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+from pgsched.bench.forecast import Costs, Forecast, Site, efficiency_of, forecast
 
 SETTINGS = (
     "fsync",
@@ -36,12 +38,18 @@ class Report:
 
     version: str
     settings: Mapping[str, str]
+    cores: int
+    """Processors of the machine that measures, and runs the workers."""
     tasks: int
     """Drained."""
     processes: int
     concurrency: int
+    handler: float
+    """How long the handler of a drained task waits."""
     round_trip_p50: float
     round_trip_p99: float
+    sync_p50: float
+    """How long a commit waits for the disk, and for synchronous standbys."""
     single_per_second: float
     """Rows inserted one after the other on one connection, each in its own transaction."""
     single_p50: float
@@ -57,20 +65,80 @@ class Report:
     """Bytes by which the table grew per task, from before the inserts to after the drain."""
     disk_indexes: float
     disk_history: float
+    worker_processor: float | None
+    """Processor time of the worker processes per drained task; None if it was too short, or is not reported."""
+    server_processor: float | None
+    """Processor time of the server per drained task; None too if the server is on another machine."""
+    insert_processor: float | None
+    """Processor time of the server and of the client per single insert."""
     worker_megabytes: float | None
     """Peak memory of one worker process; None if the machine does not report it."""
+    sites: Sequence[Site] = ()
+    """The sites to predict."""
 
     @property
     def disk_per_million(self) -> float:
         """Bytes on disk for a million retained tasks."""
         return (self.disk_tasks + self.disk_indexes + self.disk_history) * MILLION
 
+    @property
+    def site(self) -> Site:
+        """Where it was measured."""
+        return Site(
+            cores=self.cores,
+            processes=self.processes,
+            concurrency=self.concurrency,
+            round_trip=self.round_trip_p50 / 1000,
+            sync=self.sync_p50 / 1000,
+            handler=self.handler / 1000,
+        )
+
+    @property
+    def costs(self) -> Costs | None:
+        """What a forecast needs; None if the processor times or the pick-up are unknown."""
+        if not self.worker_processor or not self.server_processor or not self.insert_processor:
+            return None
+        if self.pickup_p50 is None:
+            return None
+        costs = Costs(
+            worker=self.worker_processor / 1000,
+            server=self.server_processor / 1000,
+            insert=max(self.single_p50 - self.round_trip_p50 - self.sync_p50, 0.0) / 1000,
+            insert_processor=self.insert_processor / 1000,
+            pickup=max(self.pickup_p50 - self.round_trip_p50, 0.0) / 1000,
+        )
+        return replace(costs, efficiency=efficiency_of(costs, self.site, self.drain_per_second))
+
+    @property
+    def predictions(self) -> list[tuple[Site, Forecast]]:
+        """What each site would do; none without :attr:`costs`."""
+        costs = self.costs
+        return [] if costs is None else [(site, forecast(costs, site)) for site in self.sites]
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON-able dictionary."""
-        values = {name: value for name, value in vars(self).items() if name != "settings"}
+        values = {name: value for name, value in vars(self).items() if name not in ("settings", "sites")}
         rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
         told = {"disk_per_million": round(self.disk_per_million), "settings": dict(self.settings), "hints": hints(self)}
-        return rounded | told
+        return rounded | told | {"predictions": [_prediction(site, found) for site, found in self.predictions]}
+
+
+def _prediction(site: Site, found: Forecast) -> dict[str, Any]:
+    return {
+        "cores": site.cores,
+        "worker_cores": site.worker_cores,
+        "processes": site.processes,
+        "concurrency": site.concurrency,
+        "connections": site.connections,
+        "round_trip": round(site.round_trip * 1000, 3),
+        "sync": round(site.sync * 1000, 3),
+        "handler": round(site.handler * 1000, 3),
+        "drain_per_second": round(found.rate),
+        "drain_limit": found.limit,
+        "single_per_second": round(found.inserts),
+        "single_limit": found.insert_limit,
+        "pickup_p50": round(found.pickup * 1000, 3),
+    }
 
 
 def hints(report: Report) -> list[str]:

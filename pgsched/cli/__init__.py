@@ -35,6 +35,7 @@ COMMANDS = {
     "calendar": "Manage calendars: sets of days that cron expressions exclude.",
     "check": "Find waiting tasks that an app's handlers could not run.",
     "completion": "Print the completion script of a shell.",
+    "database": "Show whether the tasks belong to this database; adopt a copy, hold workers back.",
     "dead": "List, retry and purge dead tasks, which failed for good.",
     "dev": "Run PostgreSQL, a worker and the dashboard for development.",
     "doctor": "Diagnose the queue and its database.",
@@ -52,6 +53,7 @@ COMMANDS = {
     "queue": "List, show, pause, limit and configure queues.",
     "schedule": "List, show and change schedules; run past ticks.",
     "settings": "Show and change how long tasks and the history are kept.",
+    "shard": "Make databases the shards of one system, and move tenants between them.",
     "stats": "Show the numbers of tasks, queues and workers.",
     "sync": "Register an app's handlers and declared schedules.",
     "task": "Add, list, show and change tasks.",
@@ -131,8 +133,9 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     "dsns",
     multiple=True,
     type=Dsn(),
-    help="The database: a libpq URI or embedded:DIR.  [default: libpq's own PG* variables]",
+    help="The database: a libpq URI or embedded:DIR; several as NAME=DSN.  [default: libpq's own PG* variables]",
 )
+@click.option("--shard", metavar="NAME", help="The one of several databases that the command is for.")
 @program_option(
     "--log-level",
     type=click.Choice(logs.LEVELS),
@@ -155,6 +158,7 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
 def commands(
     context: click.Context,
     dsns: tuple[str, ...],
+    shard: str | None,
     log_level: str | None,
     zone: tzinfo | None,
     no_color: bool,
@@ -162,10 +166,7 @@ def commands(
 ) -> None:
     """A job queue and scheduler that needs PostgreSQL and nothing else."""
     session: Session = context.obj
-    if len(dsns) > 1 and context.invoked_subcommand not in (None, "web"):
-        problem = f"--dsn was given {len(dsns)} times: only 'pgsched web' serves several databases"
-        raise click.UsageError(problem, context)
-    session.given_dsns, session.level = dsns, log_level
+    session.given_dsns, session.shard, session.level = dsns, shard, log_level
     session.dsn_on_line = context.get_parameter_source("dsns") is ParameterSource.COMMANDLINE
     session.zone, session.quiet = zone, quiet
     if no_color:

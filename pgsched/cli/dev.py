@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from pgsched.cli.database import run_or_ask
 from pgsched.cli.options import PORT, program_option
 from pgsched.cli.output import count, say
 from pgsched.cli.session import Session, handling, server
@@ -111,7 +113,8 @@ def dev(
         from pgsched.execution.process import exit_soon  # imported late: the other commands do not need it
         from pgsched.worker.supervisor import run_worker
 
-        code = run_worker(
+        run = partial(
+            run_worker,
             dsn=dsn,
             app_path=app or DEMO_APP,
             settings=WorkerSettings(),
@@ -120,6 +123,7 @@ def dev(
             metrics_port=port,
             log_level=level,
         )
+        code = run_or_ask(dsn, run)
     if code == 0:
         say("stopped; the data is kept")
     exit_soon(code)

@@ -7,8 +7,9 @@ import asyncio
 import click
 
 from pgsched.cli.options import examples, output_option
-from pgsched.cli.output import JSON, TABLE, cell, count, say, say_record, say_table
+from pgsched.cli.output import JSON, TABLE, cell, count, say, say_json, say_record, say_table
 from pgsched.cli.session import Session, server
+from pgsched.cli.several import ask_all, say_each
 from pgsched.ops.doctor.catalogue import NAMES
 from pgsched.ops.doctor.doctor import look_async
 from pgsched.ops.doctor.findings import SEVERITIES, Diagnosis
@@ -34,8 +35,21 @@ def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, output
     Exits with 1 if there is an error, or with --strict a warning; otherwise with 0. Hints do not count.
     """
     session: Session = context.obj
-    with server(session.dsn) as dsn:
-        found = asyncio.run(look_async(dsn, checks))
+
+    def look(given: str) -> Diagnosis:
+        with server(given) as dsn:
+            return asyncio.run(look_async(dsn, checks))
+
+    if session.is_several:
+        answers = ask_all(session.shards, lambda _name, dsn: look(dsn))
+        if output == TABLE:
+            say_each(answers.found, _say)
+        else:
+            say_json([{"shard": name} | found.as_dict() for name, found in answers.found.items()])
+        answers.report()
+        all_healthy = all(found.healthy(strict=strict) for found in answers.found.values())
+        context.exit(answers.code if all_healthy else 1)
+    found = look(session.dsn)
     say_record(found, _say, output=output)
     context.exit(0 if found.healthy(strict=strict) else 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import traceback
 from typing import Final
@@ -15,6 +16,8 @@ DONE = 0
 REFUSED = 1
 USAGE = 2
 INTERRUPTED = 130
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors of a disk that is full or read-only."""
 _NO_COMMAND: Final = re.compile(r"No such command '(.*)'\.", re.DOTALL)
 _NO_CHOICE: Final = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
 
@@ -43,6 +46,9 @@ def report(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, PgschedError):
         say_error(error)
         return USAGE if isinstance(error, ConfigError) else REFUSED
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        say_error(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
+        return REFUSED
     hint = "" if debug else " (the traceback: --log-level debug)"
     say_error(f"internal error: {type(error).__name__}: {error}{hint}")
     return REFUSED

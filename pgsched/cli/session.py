@@ -17,8 +17,21 @@ import click
 from pgsched.cli.names import hint_unknown
 from pgsched.cli.options import output_option, watch_option
 from pgsched.cli.output import OUTPUTS, TABLE, Columns, say_record, say_records
+from pgsched.cli.several import (
+    Answers,
+    InShard,
+    ask_all,
+    client_of,
+    merged,
+    must_choose,
+    say_cursors,
+    say_each,
+    shard_of_key,
+    with_shards,
+)
 from pgsched.cli.task_name import with_task_id
 from pgsched.cli.watch import repeat
+from pgsched.domain.errors import ConfigError
 from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
@@ -36,7 +49,9 @@ class Session:
     """The global options of one invocation."""
 
     given_dsns: tuple[str, ...] = ()
-    """From ``--dsn`` or ``PGSCHED_DSN``; several for ``pgsched web`` alone."""
+    """From ``--dsn`` or ``PGSCHED_DSN``; several for shards, and for the databases of ``pgsched web``."""
+    shard: str | None = None
+    """From ``--shard``: which of several databases a command is for."""
     dsn_on_line: bool = False
     """Whether it is from ``--dsn``."""
     level: str | None = None
@@ -58,8 +73,27 @@ class Session:
 
     @property
     def dsn(self) -> str:
-        """The DSN as given; empty for libpq's PG* variables."""
+        """The DSN as given; empty for libpq's PG* variables. Raises UsageError for several without ``--shard``."""
+        if self.shard is not None:
+            return self.shards[self.shard]
+        if len(self.given_dsns) > 1:
+            raise must_choose(self.shards, f"this command is for one database, and there are {len(self.given_dsns)}")
         return dsn_from(os.environ, self.given_dsn)
+
+    @property
+    def is_several(self) -> bool:
+        """Whether a command is for several databases."""
+        return len(self.given_dsns) > 1 and self.shard is None
+
+    @property
+    def shards(self) -> Mapping[str, str]:
+        """The DSNs by name. Raises ConfigError for a malformed name, and for ``--shard`` with an unknown one."""
+        from pgsched.db.databases import read_databases  # imported late: help needs no database
+
+        found = read_databases(self.given_dsns or (dsn_from(os.environ),))
+        if self.shard is not None and self.shard not in found:
+            raise ConfigError(f"must be one of {', '.join(found)}", field="--shard", value=self.shard)
+        return found
 
 
 def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,12 +101,22 @@ def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_client(session: Session, /, *arguments: Any, **given: Any) -> Any:
-        from pgsched.client.client import Client  # imported late: not every command needs one
-
-        with Client(session.dsn) as client:
+        if session.is_several:
+            session.shard = _shard_of_task(session, given)
+        with client_of(session.dsn) as client:
             return command(client, *arguments, **with_task_id(client, given))
 
     return click.pass_obj(with_client)
+
+
+def _shard_of_task(session: Session, given: Mapping[str, Any]) -> str | None:
+    """Return the shard of the task that a command is about, if it is named by a key."""
+    key = given.get("task_key") or given.get("task_name")
+    if key is None:
+        return None
+    if isinstance(key, int):
+        raise must_choose(session.shards, f"task {key} may exist in each database")
+    return shard_of_key(session.shards, key)
 
 
 def lists(columns: Columns, *, empty: str, then: Callable[[Any], None] | None = None) -> Printer:
@@ -82,7 +126,11 @@ def lists(columns: Columns, *, empty: str, then: Callable[[Any], None] | None = 
     exist are pointed out.
     """
 
-    def say_it(client: Client, found: Any, output: str, given: Mapping[str, Any]) -> None:
+    def say_it(client: Client | None, found: Any, output: str, given: Mapping[str, Any]) -> None:
+        if client is None:
+            say_records(merged(found), with_shards(columns), output=output, empty=empty)
+            say_cursors(found)
+            return
         say_records(found, columns, output=output, empty=empty)
         if then is not None and output == TABLE:
             then(found)
@@ -94,21 +142,53 @@ def lists(columns: Columns, *, empty: str, then: Callable[[Any], None] | None = 
     return _prints(say_it)
 
 
-def shows(in_words: Callable[[Any], None]) -> Printer:
-    """Turn a function of a client that returns a record into a command that prints it as ``--output`` says."""
-    return _prints(lambda _client, found, output, _given: say_record(found, in_words, output=output))
+def shows(in_words: Callable[[Any], None], *, several: bool = False) -> Printer:
+    """Turn a function of a client that returns a record into a command that prints it as ``--output`` says.
+
+    ``several``: of several databases it prints the record of each.
+    """
+
+    def say_it(client: Client | None, found: Any, output: str, _given: Mapping[str, Any]) -> None:
+        if client is not None:
+            say_record(found, in_words, output=output)
+        elif output == TABLE:
+            say_each(found, in_words)
+        else:
+            say_records([InShard(name, one) for name, one in found.items()], {}, output=output)
+
+    return _prints(say_it, several=several)
 
 
-def _prints(say_it: Callable[[Client, Any, str, Mapping[str, Any]], None]) -> Printer:
+def _prints(say_it: Callable[[Client | None, Any, str, Mapping[str, Any]], None], *, several: bool = True) -> Printer:
     def decorate(find: Callable[..., Any]) -> Callable[..., Any]:
-        @output_option(*OUTPUTS)
-        @watch_option
         @pass_client
-        @functools.wraps(find)
-        def command(client: Client, output: str, watch: float | None, **given: Any) -> None:
+        def with_one(client: Client, output: str, watch: float | None, **given: Any) -> None:
             repeat(lambda: find(client, **given), lambda found: say_it(client, found, output, given), every=watch)
 
-        return command
+        def command(context: click.Context, output: str, watch: float | None, **given: Any) -> None:
+            session: Session = context.obj
+            names_a_task = given.get("task_key") is not None or given.get("task_name") is not None
+            if not session.is_several or not several or names_a_task:
+                with_one(output=output, watch=watch, **given)
+                return
+            if given.get("cursor") is not None or given.get("before_id") is not None:
+                raise must_choose(session.shards, "a page follows another one in the same database")
+
+            def ask(_name: str, dsn: str) -> Any:
+                with client_of(dsn) as client:
+                    return find(client, **with_task_id(client, dict(given)))
+
+            def say_all(answers: Answers) -> None:
+                say_it(None, answers.found, output, given)
+                answers.report()
+                codes.append(answers.code)
+
+            codes: list[int] = []
+            repeat(lambda: ask_all(session.shards, ask), say_all, every=watch)
+            context.exit(codes[-1])
+
+        wrapped: Any = functools.wraps(find)(command)
+        return output_option(*OUTPUTS)(watch_option(click.pass_context(wrapped)))
 
     return decorate
 

@@ -32,7 +32,7 @@ def number_of(one: StatusCount) -> str:
 
 
 @click.command()
-@shows(_say)
+@shows(_say, several=True)
 def stats(client: Client) -> Stats:
     """Show the numbers of tasks, queues and workers.
 

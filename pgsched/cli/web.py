@@ -49,7 +49,7 @@ def web(context: click.Context, /, **given: Any) -> None:
     """
     if not is_installed():
         raise ConfigError(MISSING)
-    from pgsched.web.databases import read_databases  # imported late: the other commands do not need it
+    from pgsched.db.databases import read_databases  # imported late: the other commands do not need it
     from pgsched.web.server import run_web
     from pgsched.web.settings import WebSettings
 

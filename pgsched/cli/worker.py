@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from pgsched.builtin.settings import Builtins, read_commands
+from pgsched.cli.database import run_or_ask
 from pgsched.cli.names import completes
 from pgsched.cli.options import PORT, PROCESSES, examples, option_group, program_option
 from pgsched.cli.output import Columns, cell, fields, say, say_done, say_records
@@ -162,7 +165,8 @@ def worker(
 ) -> None:
     """Run a worker; list, show, pause, drain and resume workers.
 
-    Without a command it runs a worker until SIGTERM or Ctrl-C.
+    Without a command it runs a worker until SIGTERM or Ctrl-C. For several databases it runs --processes for each, and
+    one that is down does not affect the others.
     """
     if context.invoked_subcommand is not None:
         return
@@ -179,9 +183,12 @@ def worker(
     from pgsched.worker.supervisor import run_worker
 
     session: Session = context.obj
-    with server(session.dsn) as dsn:
-        code = run_worker(
-            dsn=dsn,
+    several = session.shards if session.is_several else {"": session.dsn}
+    with ExitStack() as stack:
+        dsns = {name: stack.enter_context(server(dsn)) for name, dsn in several.items()}
+        run = partial(
+            run_worker,
+            shards=dsns,
             app_path=app,
             builtins=served,
             settings=settings,
@@ -192,6 +199,7 @@ def worker(
             log_level=session.level or DEFAULT_LEVEL,
             otel=otel,
         )
+        code = run() if session.is_several else run_or_ask(dsns[""], run)
     exit_soon(code)
     context.exit(code)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.async_bulk import AsyncBulkClient
 from pgsched.client.async_counted import AsyncCountedClient
+from pgsched.client.async_databases import AsyncDatabaseClient
 from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
@@ -49,6 +50,7 @@ class AsyncClient(
     AsyncViewClient,
     AsyncWorkerClient,
     AsyncReasonClient,
+    AsyncDatabaseClient,
 ):
     """A client for event loops: its methods are to be awaited.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.bulk import BulkClient
 from pgsched.client.counted import CountedClient
+from pgsched.client.databases import DatabaseClient
 from pgsched.client.durable import DurableClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
@@ -50,6 +51,7 @@ class Client(
     ViewClient,
     WorkerClient,
     ReasonClient,
+    DatabaseClient,
 ):
     """A client for threads: one may be shared by all of them.
 

@@ -19,6 +19,8 @@ from pgsched.domain.errors import ConfigError
 EMBEDDED = "embedded:"
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a server; a DSN or PGCONNECT_TIMEOUT that sets its own takes precedence."""
+CONNECT_TIMEOUT_OF_MANY = 3
+"""The same for each of several hosts: one that is silent must not use up the time that is left for the others."""
 FILES = {
     "passfile": ".pgpass",
     "sslcert": ".postgresql/postgresql.crt",
@@ -99,7 +101,7 @@ def pin(dsn: str, environment: Mapping[str, str]) -> str:
         return dsn
     if "service" in given or environment.get("PGSERVICE"):
         return dsn
-    pinned = {"connect_timeout": str(CONNECT_TIMEOUT)}
+    pinned = {"connect_timeout": str(_connect_timeout(given))}
     for option in pq.Conninfo.get_defaults():
         keyword, value = option.keyword.decode(), (option.val or b"").decode()
         if option.envvar is not None and keyword != "application_name":  # which each connection reports for itself
@@ -130,7 +132,7 @@ def connection_options(dsn: str, application_name: str) -> dict[str, Any]:
         raise ConfigError(f"the DSN cannot be read: {odd}; in a password write @ as %40, / as %2F, % as %25")
     defaults: dict[str, Any] = {
         "application_name": application_name,
-        "connect_timeout": CONNECT_TIMEOUT,
+        "connect_timeout": _connect_timeout(given),
         # A peer that vanished is noticed within a minute, not after the kernel's two hours.
         "keepalives_idle": 20,
         "keepalives_interval": 10,
@@ -141,6 +143,11 @@ def connection_options(dsn: str, application_name: str) -> dict[str, Any]:
         del defaults["connect_timeout"]
     # The one session setting that poolers also know, and that no RESET reverts.
     return {name: value for name, value in defaults.items() if name not in given} | {"client_encoding": "UTF8"}
+
+
+def _connect_timeout(given: Mapping[str, Any]) -> int:
+    hosts = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST") or ""
+    return CONNECT_TIMEOUT_OF_MANY if "," in str(hosts) else CONNECT_TIMEOUT
 
 
 def _unquoted(error: psycopg.Error) -> str:

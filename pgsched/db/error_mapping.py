@@ -20,13 +20,17 @@ from psycopg import errors
 
 from pgsched.domain.errors import (
     DatabaseUnavailable,
+    ImpairedDatabase,
     InvalidTask,
+    KeyStayed,
     KeyTaken,
     PermissionRefused,
     PgschedError,
     ReadOnlyDatabase,
     SchemaMismatch,
     TaskNotFound,
+    TenantMoved,
+    TenantMoving,
     TransitionRefused,
 )
 from pgsched.domain.records import Task
@@ -44,6 +48,24 @@ failures and deadlocks, resources, shutdown. Source: appendix A of PostgreSQL's 
 _PASSING = ("42501", "55", "57014", "58", "XX000")
 """Rights that are missing, locks that were not to be had in time, cancelled statements, errors of the system, internal
 errors."""
+_MOVES: Mapping[str, type[TransitionRefused]] = {
+    "tenant_has_moved": TenantMoved,
+    "tenant_is_moving": TenantMoving,
+    "key_stayed_behind": KeyStayed,
+}
+"""What pgsched.guard_placement refuses, by the name that it gives as the constraint."""
+_IMPAIRED = {
+    "53100": "the disk of the database server is full",
+    "53200": "the database server is out of memory",
+    "53400": "a limit in the settings of the database server was exceeded",
+    "53": "the database server has reached a limit",
+    "58030": "the database server cannot read or write its disk",
+    "58": "the system that the database server runs on reports an error",
+}
+"""By SQLSTATE or class of it, what is wrong with a server that answers."""
+_READ_ONLY_DISK = "the disk of the database server is read-only"
+_FILES = ("fd.c", "md.c", "slru.c", "xlog.c", "buffile.c", "copydir.c", "relmapper.c", "storage.c")
+"""Parts of the server that open files. Its SQLSTATE for a read-only file system is that of a missing right."""
 _ABOUT_THE_CONNECTION = ("FATAL", "PANIC")
 """Severities of errors that end it."""
 
@@ -51,10 +73,13 @@ _ABOUT_THE_CONNECTION = ("FATAL", "PANIC")
 class RefusedByDatabase(DatabaseUnavailable):
     """The server answered and refused this statement: others, with other values, may pass."""
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
-        """``passing``: what is in the way may be gone the next time, as a lock."""
+    def __init__(self, message: str, *, passing: bool = False, impaired: bool = False) -> None:
+        """``passing``: what is in the way may be gone the next time, as a lock. ``impaired``: it is the server's disk
+        or system, which holds for one file, or for all.
+        """
         super().__init__(message)
         self.passing = passing
+        self.impaired = impaired
 
 
 class RefusedByServer(DatabaseUnavailable):
@@ -74,13 +99,32 @@ def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> 
     if known is not None:
         return known
     said = error.diag.message_primary or one_line(error)
+    if trouble := _trouble_of(error):
+        return ImpairedDatabase(trouble, said)
     if isinstance(error, errors.InsufficientPrivilege):
         return PermissionRefused(f"the database's role may not do this: {said}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return ReadOnlyDatabase(f"the database takes no changes, it is a standby or read-only: {said}")
-    if error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57"):
+    if error.sqlstate is None or error.sqlstate[:2] in ("08", "57"):
         return DatabaseUnavailable(f"the database cannot be reached: {said}")
     return PgschedError(f"the database refused: {said}")
+
+
+def is_unavailable(error: psycopg.Error) -> bool:
+    """Whether the server cannot be reached, or cannot do its work, whatever the statement."""
+    return isinstance(translate(error), DatabaseUnavailable)
+
+
+def _trouble_of(error: psycopg.Error) -> str | None:
+    """Return what is wrong with a server that answers; None when it is something else."""
+    state = error.sqlstate or ""
+    if _is_read_only_disk(error):
+        return _READ_ONLY_DISK
+    return _IMPAIRED.get(state) or _IMPAIRED.get(state[:2])
+
+
+def _is_read_only_disk(error: psycopg.Error) -> bool:
+    return isinstance(error, errors.InsufficientPrivilege) and error.diag.source_file in _FILES
 
 
 @contextmanager
@@ -132,7 +176,7 @@ def explain_said(said: Said, values: Mapping[str, Any] | None = None) -> Pgsched
     if is_a(errors.NoDataFound):
         return TaskNotFound(said.message)
     if is_a((errors.ObjectNotInPrerequisiteState, errors.ObjectInUse)):
-        return TransitionRefused(said.message)
+        return _MOVES.get(said.constraint or "", TransitionRefused)(said.message)
     if is_a((errors.UndefinedTable, errors.InvalidSchemaName)):
         return SchemaMismatch(NO_SCHEMA)
     if is_a((errors.UndefinedFunction, errors.UndefinedColumn)):
@@ -188,6 +232,11 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, RefusedByServer) or (isinstance(error, RefusedByDatabase) and error.passing)
 
 
+def is_of_the_server(error: BaseException) -> bool:
+    """Whether an error is about the server as a whole: what it holds up can go on as soon as that is mended."""
+    return isinstance(error, RefusedByServer) or (isinstance(error, RefusedByDatabase) and error.impaired)
+
+
 def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
     """Return our error for one of psycopg's: RefusedByDatabase when it is about the statement's values."""
     state = error.sqlstate
@@ -197,9 +246,9 @@ def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
         return (RefusedByDatabase if refused else DatabaseUnavailable)(one_line(error))
     if error.diag.severity_nonlocalized in _ABOUT_THE_CONNECTION:
         return DatabaseUnavailable(one_line(error))
-    if is_about_the_server(state):
+    if is_about_the_server(state) or _is_read_only_disk(error):
         return RefusedByServer(one_line(error))
-    return RefusedByDatabase(one_line(error), passing=state.startswith(_PASSING))
+    return RefusedByDatabase(one_line(error), passing=state.startswith(_PASSING), impaired=state.startswith("58"))
 
 
 def is_about_the_server(state: str) -> bool:

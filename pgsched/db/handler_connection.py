@@ -120,6 +120,16 @@ def revoke(connection: AnyHandlerConnection) -> str | None:
     return LOST
 
 
+def is_idle(connection: AnyHandlerConnection) -> bool:
+    """Whether its transaction is open and waits for a statement, so that one of ours may be sent."""
+    return (
+        not connection.revoked
+        and not connection.ended
+        and connection.pgconn.pipeline_status == PipelineStatus.OFF
+        and connection.pgconn.transaction_status == TransactionStatus.INTRANS
+    )
+
+
 def _check(connection: AnyHandlerConnection) -> None:
     if connection.revoked:
         raise ProgrammingError(OVER)

@@ -56,6 +56,12 @@ def statement_names() -> list[str]:
     return sorted(path.stem for path in (_folder() / "queries").glob("*.sql"))
 
 
+def load_statements() -> None:
+    """Load every statement: a worker must not need its files once it works, when it may be short of descriptors."""
+    for name in statement_names():
+        load_statement(name)
+
+
 @cache
 def migrations() -> tuple[Migration, ...]:
     """Return every migration in the order in which they are applied."""

@@ -18,7 +18,7 @@ import psycopg
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.connection import AsyncDbConnection, connect_async, settle_transaction
 from pgsched.db.error_mapping import RefusedByDatabase, one_line
-from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, for_handler, revoke
+from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, for_handler, is_idle, revoke
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.completions import Announcement, Command, LogEntry, Progress, finish_commands
 from pgsched.domain.attempt import Finish
@@ -54,6 +54,8 @@ class Pool:
         self._idle: list[AsyncDbConnection] = []
         self._waiting: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.open: set[Transaction] = set()
+        """The transactions whose handlers may still use them."""
 
     async def take(self) -> AsyncDbConnection:
         """Return a connection for exclusive use; waits when all are in use. Raises DatabaseUnavailable."""
@@ -121,10 +123,41 @@ class Transaction:
         self._role = role
         self._keep = True
         self._stopping: asyncio.Future[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self.handler_connection = for_handler(connection, plain=plain)
+        pool.open.add(self)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Note the task that runs :meth:`use`; :meth:`settle` waits for it."""
+        self._keeping = task
+
+    async def use(self) -> None:
+        """Send a statement of no effect, unless the handler's are in progress: an idle transaction may be ended."""
+        handlers = self.handler_connection
+        if handlers.lock.locked() or not is_idle(handlers):
+            return
+        if isinstance(handlers, HandlerConnection):
+            if not handlers.lock.acquire(blocking=False):  # its thread was faster
+                return
+        else:
+            await handlers.lock.acquire()
+        try:
+            if is_idle(handlers):
+                await self._connection.execute(load_statement("keep_transaction"), prepare=False)
+        except psycopg.Error:
+            pass  # the connection is lost: the handler's next statement, or the finish, reports it
+        finally:
+            handlers.lock.release()
+
+    async def settle(self) -> None:
+        """Wait for the end of :meth:`use`, once the handler no longer runs: its statement is none of the handler's."""
+        self._pool.open.discard(self)
+        if self._keeping is not None and not self._keeping.done():
+            await asyncio.wait([self._keeping])
 
     def revoke(self) -> str | None:
         """End the handler's use of its connection; returns why the transaction cannot be committed, None if it can."""
+        self._pool.open.discard(self)
         problem = revoke(self.handler_connection)
         self._keep = self._keep and problem != UNFINISHED
         return problem

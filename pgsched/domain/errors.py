@@ -146,6 +146,18 @@ class TransitionRefused(PgschedError):
     """The task's current status does not allow the change, or a schedule uses the calendar that is to be deleted."""
 
 
+class TenantMoved(TransitionRefused):
+    """The tenant was moved to another database, which takes its tasks now."""
+
+
+class TenantMoving(TransitionRefused):
+    """The tenant is moving to this database, which takes its tasks with a key as soon as all others have arrived."""
+
+
+class KeyStayed(TransitionRefused):
+    """The idempotency key is that of a task that stayed in another database when its tenant was moved."""
+
+
 class VersionConflict(PgschedError):
     """Somebody else has edited the object meanwhile: its ``version`` is not the ``expected`` one."""
 
@@ -172,6 +184,15 @@ class ReadOnlyDatabase(DatabaseUnavailable):
     """The server is read-only: a standby, or configured to be."""
 
 
+class ImpairedDatabase(DatabaseUnavailable):
+    """The server answers, but its disk is full, read-only or broken, or it has reached another limit."""
+
+    def __init__(self, trouble: str, said: str) -> None:
+        """``trouble``: what is wrong with the server, in a sentence that anybody may read; ``said``: its own words."""
+        super().__init__(f"{trouble}: {said}")
+        self.trouble = trouble
+
+
 class PermissionRefused(PgschedError):
     """The database role lacks the rights for this operation."""
 
@@ -182,6 +203,10 @@ class SchemaMismatch(PgschedError):
 
 class UnfitDatabase(SchemaMismatch):
     """The database cannot store what tasks contain, whatever its schema."""
+
+
+class CopiedDatabase(PgschedError):
+    """The tasks belong to another database, of which this is a copy, or workers are held back from this one."""
 
 
 class SchemaLocked(PgschedError):

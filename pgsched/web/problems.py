@@ -20,6 +20,7 @@ from pgsched.domain.errors import (
     CalendarNotFound,
     DatabaseUnavailable,
     ErrorNotFound,
+    ImpairedDatabase,
     InvalidLock,
     InvalidTask,
     InvalidValue,
@@ -114,7 +115,7 @@ def problem_of(error: Exception) -> Problem:
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         return Problem(status=500, detail="internal error; its cause is in the server's log")
-    detail = AWAY if _names_the_server(error) else str(error)
+    detail = _without_server(error) if _names_the_server(error) else str(error)
     if isinstance(error, InvalidValue):
         rule = None if error.field is None else error.sentence
         task_id = error.id if isinstance(error, KeyTaken) else None
@@ -127,6 +128,13 @@ def problem_of(error: Exception) -> Problem:
 def _names_the_server(error: Exception) -> bool:
     """Return whether an error's text describes the database server, which clients must not see."""
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, ReadOnlyDatabase)
+
+
+def _without_server(error: Exception) -> str:
+    """Return what clients may know of an unavailable server."""
+    if isinstance(error, ImpairedDatabase):
+        return f"{error.trouble}; see the log of the web server"
+    return AWAY
 
 
 def _invalid(errors: Sequence[Any]) -> Problem:

@@ -11,6 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
 from pgsched.client.async_client import AsyncClient
+from pgsched.db.databases import check_name
 from pgsched.web.app import COMPRESSION, MIN_COMPRESSED, POOL_SIZE, app_of
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
@@ -18,7 +19,6 @@ from pgsched.web.auth.oidc_login import router as oidc_router
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard.databases import Databases, probes
 from pgsched.web.dashboard.databases import router as databases_router
-from pgsched.web.databases import check_name
 from pgsched.web.methods import Head
 from pgsched.web.middleware import Headers
 from pgsched.web.paths import Root, part_of_site

@@ -105,6 +105,7 @@ class Attempt:
         if transaction is None:
             return
         try:
+            await transaction.settle()
             problem = transaction.revoke()
             outcome = self.outcome
             if outcome is not None and outcome.status == "completed":

@@ -24,6 +24,7 @@ from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER
 from pgsched.observability.logs import get_logger
 from pgsched.worker.http_server import Probe, Told
 from pgsched.worker.metrics import log_errors
+from pgsched.worker.served_shards import label
 
 log = get_logger("pgsched.worker")
 
@@ -31,7 +32,9 @@ ANSWER_SECONDS = 5.0
 """How long a child may take to answer; a scrape shows the last known counts of one that does not."""
 LOOK_SECONDS = 1.0
 """The same for frequent questions."""
-STARTING_SECONDS = 60.0
+SHORT_LOOK_SECONDS = 0.2
+"""The same for a process of one of several shards that has not answered yet: its database may be down."""
+STARTING_SECONDS = 600.0
 """How long a new child, which may have much to import, need not answer frequent questions."""
 EVERY_SECONDS = 5.0
 """How often the health of each child is checked."""
@@ -66,8 +69,12 @@ class Child:
     take a counter that decreased for a restarted one, and count everything before twice.
     """
 
-    def __init__(self, process: BaseProcess, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
+    def __init__(
+        self, process: BaseProcess, pipe: Connection, *, before: Sequence[Metric] = (), shard: str = ""
+    ) -> None:
+        """``shard`` is a label of its metrics, if there are several."""
         self.process = process
+        self.shard = shard
         self.pipe = pipe
         self._before = before
         self._said: list[Metric] = []
@@ -83,6 +90,8 @@ class Child:
 
     def ask(self, question: str, seconds: float = ANSWER_SECONDS) -> str | None:
         """Return the child's answer, None when it does not answer in time."""
+        if self.shard and not self._answered:
+            seconds = min(seconds, SHORT_LOOK_SECONDS)
         with self._lock:
             try:
                 # Answers to abandoned questions arrive first and are discarded.
@@ -105,6 +114,8 @@ class Child:
             if text is None:
                 return self._counted()
             said = list(text_string_to_metric_families(text))
+            if self.shard:
+                said = label(said, self.shard)
             # What the child dropped had still been counted: a decreasing sum would be read as a restart.
             self._before = _add_up([*self._before, *_missing(said, _counting(self._said))])
             self._said = said

@@ -252,7 +252,9 @@ class Claims:
     def _put_aside(self, refused: Sequence[Tried]) -> None:
         for one in refused:
             locked = (one.state or "").startswith("55")
-            self.set_aside.put(one.id, one.task_type, one.queue, None, one.message or "", locked=locked)
+            impaired = is_about_the_server(one.state or "") or (one.state or "").startswith("58")
+            reason = one.message or ""
+            self.set_aside.put(one.id, one.task_type, one.queue, None, reason, locked=locked, impaired=impaired)
 
     async def _dead_letter(self, refused: Sequence[Tried]) -> set[int]:
         """End rows as dead; returns the ids of those that are dead, or belong to somebody else by now."""

@@ -10,7 +10,14 @@ from random import random
 from time import monotonic
 from uuid import UUID
 
-from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_passing, one_line
+from pgsched.db.error_mapping import (
+    RefusedByDatabase,
+    RefusedByServer,
+    SilentDatabase,
+    is_of_the_server,
+    is_passing,
+    one_line,
+)
 from pgsched.db.session import Session
 from pgsched.db.worker import completions
 from pgsched.db.worker.completions import Announcement
@@ -86,6 +93,8 @@ class Completer:
         """Whether suspended runs are among them."""
         self.set_aside: SetAside[Ended] = SetAside("finish")
         """Finishes that the database rejects, even as dead, or whose rows are locked."""
+        self._slow: set[int] = set()
+        """Ids of those of them whose statement was not answered in time."""
         self._sent_before = self._hurried = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -188,7 +197,7 @@ class Completer:
             if batch:
                 await self._write_all(batch, again, repeated=repeated)
             if due:
-                await self._contain(due, again, repeated=True)
+                await self._retry(due, again)
         except BaseException:
             self.wakeup.set()  # they must be written even if nothing else ends
             raise
@@ -240,6 +249,8 @@ class Completer:
         try:
             await self._write(batch, again, repeated=repeated, claim_on_finish=not repeated)
         except Exception as error:
+            if repeated and isinstance(error, SilentDatabase):
+                return await self._write_apart(batch, again)
             # An error about the server is usually gone the next time. If not, a row may be raising it.
             of_rows = (RefusedByDatabase, RefusedByServer) if repeated else (RefusedByDatabase,)
             if isinstance(error, DatabaseUnavailable) and not isinstance(error, of_rows):
@@ -247,6 +258,32 @@ class Completer:
             await self._contain(batch, again, repeated=repeated)
         finally:
             self._limited_claims.settle()
+
+    async def _retry(self, due: list[Ended], again: list[int]) -> None:
+        """Write what was set aside: rows that were not answered in time each by itself, after the others."""
+        if others := [one for one in due if one[1].id not in self._slow]:
+            await self._contain(others, again, repeated=True)
+        if slow := [one for one in due if one[1].id in self._slow]:
+            await self._write_apart(slow, again)
+
+    async def _write_apart(self, batch: list[Ended], again: list[int]) -> None:
+        """Write finishes one by one; those whose statement is not answered in time are set aside.
+
+        Otherwise one row whose end takes too long would be repeated for ever, and with it all others of the batch.
+        Raises DatabaseUnavailable when the server answers nothing at all.
+        """
+        await completions.find_locked(self._session, self._worker, [finish for _, finish in batch])
+        for one in batch:
+            self._slow.discard(one[1].id)
+            try:
+                await self._write([one], again, repeated=True)
+            except SilentDatabase as error:
+                self._slow.add(one[1].id)
+                self._put_aside(one, str(error))
+            except Exception as error:
+                if isinstance(error, DatabaseUnavailable) and not isinstance(error, RefusedByDatabase):
+                    raise
+                await self._write_refused(one, error, again, repeated=True)
 
     async def _contain(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
         """Write a batch that was rejected: whatever the database accepts of it."""
@@ -262,12 +299,12 @@ class Completer:
             await in_halves(free, partial(self._write, again=again, repeated=repeated), found)
         except DatabaseUnavailable:
             for one, error in found:  # otherwise they would block the others again
-                self._put_aside(one, str(error), locked=False)
+                self._put_aside(one, str(error), impaired=is_of_the_server(error))
             raise
         the_tables = len(found) == len(free) > FEW and not self._hurried
         for one, error in found:
             if the_tables and self.set_aside.tries(one[1].id) < PATIENCE:
-                self._put_aside(one, str(error), locked=False)
+                self._put_aside(one, str(error), impaired=is_of_the_server(error))
             else:
                 await self._write_refused(one, error, again, repeated=repeated)
 
@@ -285,7 +322,7 @@ class Completer:
                     self._counts.died_unrun(leased.task)
                     log.error("finish_refused", task_id=finish.id, task_type=leased.task.task_type, error=said)
                     return
-        self._put_aside(one, said, locked=False)
+        self._put_aside(one, said, impaired=is_of_the_server(error))
 
     def _dead(self, leased: LeasedTask, finish: Finish, error: str) -> Iterator[Finish]:
         """The ways to end a task whose outcome is rejected: by the rules for a dead task, then the bare minimum."""
@@ -296,10 +333,10 @@ class Completer:
                 yield conclude(leased.task, outcome, at=self._clock.at, random=random)
         yield give_up(leased.task, outcome, error)
 
-    def _put_aside(self, one: Ended, reason: str, *, locked: bool) -> None:
+    def _put_aside(self, one: Ended, reason: str, *, locked: bool = False, impaired: bool = False) -> None:
         task = one[0].task
         self._drop_pending([one])
-        self.set_aside.put(task.id, task.task_type, task.queue, one, reason, locked=locked)
+        self.set_aside.put(task.id, task.task_type, task.queue, one, reason, locked=locked, impaired=impaired)
 
     def _drop_pending(self, written: Sequence[Ended]) -> None:
         """Remove finishes from the list, usually those at the front."""

@@ -232,6 +232,7 @@ class _Port:
         transaction = await retry_until_success("transaction", self.leased.task, start, self.runs.counts)
         try:
             yield _StepTransaction(self.runs, run, transaction)
+            await transaction.settle()
             await transaction.rollback()
         except BaseException:
             transaction.revoke()
@@ -252,6 +253,7 @@ class _StepTransaction:
         return self.transaction.handler_connection
 
     async def commit(self, records: Sequence[Record]) -> None:
+        await self.transaction.settle()
         problem = self.transaction.revoke()
         if problem is not None:
             raise NotCommitted(problem)

@@ -49,14 +49,14 @@ class EmbeddedWorker:
         """Start working; returns when it claims.
 
         Raises RuntimeError when it has already been started, LifespanFailed, and the errors with which ``pgsched
-        worker`` fails to start: ConfigError, SchemaMismatch, DatabaseUnavailable, PermissionRefused.
+        worker`` fails to start: ConfigError, SchemaMismatch, CopiedDatabase, DatabaseUnavailable, PermissionRefused.
         """
         if self._task is not None:
             raise RuntimeError("the worker has been started already")
         dsn, self._leave = await in_thread(partial(resolve_dsn, self._app.dsn), name="pgsched start")
         try:
             dsn = pin(dsn, os.environ)
-            await in_thread(partial(check_schema, dsn, WORKER_RIGHTS), name="pgsched start")
+            await in_thread(partial(check_schema, dsn, WORKER_RIGHTS, original=True), name="pgsched start")
             self._worker = worker = self._made(dsn)
             self._pass_on()
             self._task = own_task(worker.run(), name="pgsched worker")

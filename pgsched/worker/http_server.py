@@ -11,7 +11,8 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -152,3 +153,19 @@ class HttpServer:
 def _line(trouble: dict[str, Any]) -> str:
     place = f"process {trouble['process']}: " if "process" in trouble else ""
     return f"{place}{trouble['kind']}: {trouble['detail']} (since {trouble['since']})"
+
+
+@contextmanager
+def served(
+    host: str, port: int | None, metrics: CollectorRegistry, healthy: Probe, ready: Probe, troubles: Told
+) -> Iterator[None]:
+    """Serve metrics and probes meanwhile, unless ``port`` is None."""
+    if port is None:
+        yield
+        return
+    server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready, troubles=troubles)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()

@@ -16,7 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import Protocol
 
-from pgsched.db.error_mapping import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer
 from pgsched.db.session import Session
 from pgsched.db.worker.claims import Batch, Probe
 from pgsched.db.worker.leases import Identity
@@ -140,9 +140,12 @@ class LockedBatches:
             )
             if batch is not None:
                 await self._rulebook.learn([task for task in batch.tasks if not task.lockable])
-        except BaseException:
+        except BaseException as error:
             await session.close()  # and with it the transaction
             self._idle.append(session)
+            if isinstance(error, DatabaseUnavailable) and not isinstance(error, (RefusedByDatabase, RefusedByServer)):
+                for other in tuple(self._idle):  # they may have been lost in the same way, and each would fail once
+                    await other.close()
             raise
         if batch is None or not batch.tasks:
             self._idle.append(session)

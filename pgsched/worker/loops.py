@@ -30,8 +30,8 @@ AGAIN_SECONDS = 0.05
 """Pause before a task that ended is restarted."""
 WORKED_SECONDS = 10.0
 """A loop that fails after working for this long is retried soon."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between two attempts of a failing step."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds between two attempts of a failing step: a database that is back is used after the longest at the latest."""
 
 Step = Callable[[], Awaitable[None]]
 """One iteration of a loop."""

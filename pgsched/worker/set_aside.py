@@ -16,6 +16,8 @@ log = get_logger("pgsched.worker")
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds until a row is retried, doubled each time."""
+FIRST_IMPAIRED_PAUSE, LONGEST_IMPAIRED_PAUSE = 1.0, 5.0
+"""The same, while the server is the cause: what waits is written soon after its disk has room again."""
 FIRST_LOCKED_PAUSE, LONGEST_LOCKED_PAUSE = 0.25, 5.0
 """The same, for a row that another session has locked."""
 NOTE_SECONDS = 1.0
@@ -72,8 +74,21 @@ class SetAside(Generic[T]):
         entry = self._entries.get(task_id)
         return 0 if entry is None else entry.tries
 
-    def put(self, task_id: int, task_type: str, queue: str, item: T, reason: str, *, locked: bool = False) -> None:
-        """Set a row aside, or record another failure. ``locked``: another session has it, so retry soon."""
+    def put(
+        self,
+        task_id: int,
+        task_type: str,
+        queue: str,
+        item: T,
+        reason: str,
+        *,
+        locked: bool = False,
+        impaired: bool = False,
+    ) -> None:
+        """Set a row aside, or record another failure.
+
+        ``locked``: another session has it, so retry soon. ``impaired``: the server is the cause, as by a full disk.
+        """
         now = monotonic()
         entry = self._entries.get(task_id)
         if entry is None:
@@ -90,6 +105,8 @@ class SetAside(Generic[T]):
             entry.item, entry.reason, entry.locked = item, storable(reason, MAX_REASON), locked
             entry.tries += 1
         first, longest = (FIRST_LOCKED_PAUSE, LONGEST_LOCKED_PAUSE) if locked else (FIRST_PAUSE, LONGEST_PAUSE)
+        if impaired:
+            first, longest = FIRST_IMPAIRED_PAUSE, LONGEST_IMPAIRED_PAUSE
         entry.again_at = now + min(first * 2.0 ** min(entry.tries - 1, 20), longest)
 
     def due(self) -> list[Entry[T]]:

@@ -7,15 +7,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from pgsched.app.app import App
@@ -23,8 +22,7 @@ from pgsched.app.loading import load_app
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
 from pgsched.db.dsn import pin
-from pgsched.db.migrations.runner import WORKER_RIGHTS, check_schema
-from pgsched.domain.errors import PgschedError
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable, PgschedError
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.process import (
     ProcessState,
@@ -43,10 +41,11 @@ from pgsched.observability.systemd import Manager, find_manager
 from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
 from pgsched.worker.child_process import serve
 from pgsched.worker.children import Child, ControlServer, Mender, MergedMetrics, all_troubles, first_problem, load_of
-from pgsched.worker.http_server import HttpServer, Probe, Told
+from pgsched.worker.http_server import served
 from pgsched.worker.identity import with_own_queues
 from pgsched.worker.lifespans import CLOSE_SECONDS
 from pgsched.worker.loops import LOOP_SECONDS, run_steadily
+from pgsched.worker.served_shards import RestartPauses, ShardProblems, check_shards
 from pgsched.worker.shutdown import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
 from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
@@ -55,6 +54,8 @@ log = logs.get_logger("pgsched.worker")
 
 DRAINED_CODE = 79
 """Exit code of a child that was asked to drain: its parent does not replace it."""
+UNAVAILABLE_CODE = 78
+"""Exit code of the process of a shard whose database was down at the start: it holds nothing, so it ended in order."""
 RESTART_SECONDS = 1.0
 """Pause before a dead worker process is restarted."""
 
@@ -74,11 +75,16 @@ class Job(NamedTuple):
     """For how many seconds the event loop may block before the service manager is no longer notified."""
     otel: bool = False
     """Whether to set up OpenTelemetry for spans and metrics."""
+    shard: str = ""
+    """The name of the database, if there are several."""
+    counts_table: bool = True
+    """Whether it is the process that counts the tasks of its database."""
 
 
 def run_worker(
     *,
-    dsn: str,
+    dsn: str = "",
+    shards: Mapping[str, str] | None = None,
     app_path: str | None,
     settings: WorkerSettings,
     builtins: Builtins | None = None,
@@ -91,34 +97,42 @@ def run_worker(
 ) -> int:
     """Run ``processes`` workers until SIGTERM, SIGINT or SIGHUP; returns the exit code.
 
-    A second signal ends them at once: what they held is claimed again when its leases expire. ``dsn`` is libpq's,
+    A second signal ends them at once: what they held is claimed again when its leases expire. ``dsn`` is libpq's;
+    ``shards`` are the DSNs of several databases by name instead, each of which ``processes`` workers serve.
     ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
     takes a free port; ``log_level`` is for the children, this process has set up its logging; ``otel`` creates spans
     and metrics, configured by the ``OTEL_*`` environment; ``own_queues`` also serves the queues that handlers name.
-    Raises ConfigError, SchemaMismatch and DatabaseUnavailable before any work is taken.
+    Raises ConfigError, SchemaMismatch, CopiedDatabase and DatabaseUnavailable before any work is taken.
     """
     open_standard_files()
     manager = find_manager(os.environ)
     if otel:
         check_telemetry()
-    dsn = pin(dsn, os.environ)
+    dsns = {name: pin(one, os.environ) for name, one in (shards or {"": dsn}).items()}
     if settings.listen_dsn is not None:
+        if len(dsns) > 1:
+            raise ConfigError("listen_dsn belongs to one database, and there are several: start a worker for each")
         settings = replace(settings, listen_dsn=pin(settings.listen_dsn, os.environ))
-    check_schema(dsn, WORKER_RIGHTS)
+    check_shards(dsns)
     blocked = longest_block(manager.watchdog if manager else None)
-    job = Job(dsn, app_path, settings, log_level, builtins or Builtins(), own_queues, blocked, otel)
+    given = builtins or Builtins()
+    jobs = [
+        Job(one, app_path, settings, log_level, given, own_queues, blocked, otel, name, counts_table=number == 0)
+        for name, one in dsns.items()
+        for number in range(processes)
+    ]
     with Signals() as signals:
         if app_path is not None:
             load_app(app_path)  # a mistake in it is reported once, here, and not by every child
-        if processes == 1:
-            return _run_one(job, signals, metrics_host, metrics_port, manager)
-        return _Parent(job, processes, manager).run(signals, metrics_host, metrics_port)
+        if len(jobs) == 1:
+            return _run_one(jobs[0], signals, metrics_host, metrics_port, manager)
+        return _Parent(jobs, manager).run(signals, metrics_host, metrics_port)
 
 
 def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: Manager | None) -> int:
     worker = _make_worker(job, counts_table=port is not None or job.otel)
     health = worker.health
-    with _served(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles):
+    with served(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles):
         if manager is None:
             return _ended(_run_until_signalled(worker, job.settings, signals))
         stalled = partial(health.unhealthy, job.blocked)
@@ -158,22 +172,6 @@ def _make_worker(job: Job, *, counts_table: bool) -> Worker:
         serve=children,
         traces=load_traces(app.tracing),
     )
-
-
-@contextmanager
-def _served(
-    host: str, port: int | None, metrics: CollectorRegistry, healthy: Probe, ready: Probe, troubles: Told
-) -> Iterator[None]:
-    """Serve metrics and probes meanwhile, unless ``port`` is None."""
-    if port is None:
-        yield
-        return
-    server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready, troubles=troubles)
-    server.start()
-    try:
-        yield
-    finally:
-        server.stop()
 
 
 def _run_until_signalled(
@@ -246,17 +244,23 @@ class _Parent:
     one is being started reaches that one as well, and none is missed on the way to sleep.
     """
 
-    def __init__(self, job: Job, processes: int, manager: Manager | None = None) -> None:
-        self._job = job
+    def __init__(self, jobs: Sequence[Job], manager: Manager | None = None) -> None:
+        """One process is started for each job; the jobs differ in their shards only."""
+        self._jobs = jobs
+        self._names = list(dict.fromkeys(job.shard for job in jobs))
+        self._problems = ShardProblems()
+        self._unready_shards: dict[str, str | None] = {}
+        self._pauses = RestartPauses()
         self._watchdog = manager and SystemdWatchdog(
             manager,
             ready=self.unready,
             stalled=lambda: first_problem(self._children(), "alive", but=self._mender.mending, often=True),
             load=lambda: load_of(self._children()),
         )
-        self._mender = Mender(silence=3 * job.settings.lease, stop=_longest_stop(job.settings))
+        settings = jobs[0].settings
+        self._mender = Mender(silence=3 * settings.lease, stop=_longest_stop(settings))
         self._context = multiprocessing.get_context("spawn")
-        self._slots: list[Child | None] = [None] * processes
+        self._slots: list[Child | None] = [None] * len(jobs)
         self._signals, self._signalled = os.pipe()
 
     def run(self, signals: Signals, host: str, port: int | None) -> int:
@@ -264,7 +268,7 @@ class _Parent:
         signals.take(partial(os.write, self._signalled, b"."))
         metrics = Metrics()
         metrics.register(MergedMetrics(self._children))
-        with _served(host, port, metrics, self._unhealthy, self.unready, lambda: all_troubles(self._children())):
+        with served(host, port, metrics, self._unhealthy, self.unready, self._troubles):
             self._start_missing()
             if self._watchdog:
                 self._watchdog.start()
@@ -277,43 +281,59 @@ class _Parent:
                 self._pass_on_signals(None, ends_of=alive)
             processes = [child.process for child in self._children()]
             # A child that SIGTERM ended did not yet, or no longer, have the handler that it has while it holds work.
-            in_order = (0, -signal.SIGTERM, DRAINED_CODE)
+            in_order = (0, -signal.SIGTERM, DRAINED_CODE, UNAVAILABLE_CODE)
             return 0 if all(process.exitcode in in_order for process in processes) else 1
 
     def _unhealthy(self) -> str | None:
-        return first_problem(
-            self._children(), "healthy", but=lambda child: self._mender.mending(child) or _has_drained(child)
-        )
+        def unhealthy(shard: str) -> str | None:
+            return first_problem(
+                self._children(shard), "healthy", but=lambda child: self._mender.mending(child) or _has_drained(child)
+            )
+
+        return self._problems.of_all({name: unhealthy(name) for name in self._names})
 
     def unready(self) -> str | None:
-        """Return what keeps the processes from claiming; None when nothing does. One that has not started counts."""
-        started = len(self._children())
-        if started < len(self._slots):
-            return f"{started} of {len(self._slots)} processes have started"
-        return first_problem([child for child in self._children() if not _has_drained(child)], "ready")
+        """Return what keeps the processes from claiming; None when nothing does. One that has not started counts.
+
+        With several shards it is enough that those of one claim.
+        """
+        self._unready_shards = {name: self._unready(name) for name in self._names}
+        return self._problems.of_all(self._unready_shards)
+
+    def _unready(self, shard: str) -> str | None:
+        children = self._children(shard)
+        wanted = sum(job.shard == shard for job in self._jobs)
+        if len(children) < wanted:
+            return f"{len(children)} of {wanted} processes have started"
+        return first_problem([child for child in children if not _has_drained(child)], "ready")
+
+    def _troubles(self) -> list[dict[str, Any]]:
+        found = all_troubles(self._children())
+        return found if len(self._names) == 1 else [*self._problems.troubles(self._unready_shards), *found]
 
     def _all_drained(self) -> bool:
         children = self._children()
         return len(children) == len(self._slots) and all(map(_has_drained, children))
 
-    def _children(self) -> list[Child]:
-        return [child for child in self._slots if child is not None]
+    def _children(self, shard: str | None = None) -> list[Child]:
+        return [child for child in self._slots if child is not None and shard in (None, child.shard)]
 
     def _alive(self) -> list[BaseProcess]:
         return [child.process for child in self._children() if child.process.is_alive()]
 
     def _start_missing(self) -> None:
-        for number, child in enumerate(self._slots):
+        for number, (job, child) in enumerate(zip(self._jobs, self._slots, strict=True)):
             counted: list[Metric] = []
             if child is not None:
                 if child.process.is_alive() or _has_drained(child):
                     continue
-                log.error("process_died", number=number, exit_code=child.process.exitcode)
+                if job.shard and not self._pauses.may_start(number):
+                    continue
+                more = {"shard": job.shard} if job.shard else {}
+                log.error("process_died", number=number, exit_code=child.process.exitcode, **more)
                 counted = child.retire()
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(
-                target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
-            )
+            process = self._context.Process(target=_run_child, args=(job, theirs), name=f"pgsched worker {number}")
             try:
                 process.start()
             except OSError as error:  # no process can be started at the moment: the next turn tries again
@@ -322,7 +342,8 @@ class _Parent:
                 continue
             finally:
                 theirs.close()
-            self._slots[number] = Child(process, ours, before=counted)
+            self._pauses.started(number)
+            self._slots[number] = Child(process, ours, before=counted, shard=job.shard)
 
     def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
         """Wait for a signal, at most ``timeout`` seconds, or until one of ``ends_of`` has ended; forward it."""
@@ -339,23 +360,23 @@ def _has_drained(child: Child) -> bool:
     return child.process.exitcode == DRAINED_CODE
 
 
-def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:
+def _run_child(job: Job, pipe: Connection) -> None:
     # In its own group, so that Ctrl-C in the terminal reaches the parent alone, which forwards it once.
     os.setpgrp()
     open_standard_files()
     logs.configure(job.log_level)
     try:
         with Signals() as signals:
-            code = _run_as_child(job, pipe, counts_table, signals)
+            code = _run_as_child(job, pipe, signals)
     except PgschedError as error:
         log.error("worker_failed", error=str(error))
-        code = 1
+        code = UNAVAILABLE_CODE if job.shard and isinstance(error, DatabaseUnavailable) else 1
     exit_soon(code)
     sys.exit(code)
 
 
-def _run_as_child(job: Job, pipe: Connection, counts_table: bool, signals: Signals) -> int:
-    worker = _make_worker(job, counts_table=counts_table)
+def _run_as_child(job: Job, pipe: Connection, signals: Signals) -> int:
+    worker = _make_worker(job, counts_table=job.counts_table)
 
     def answer(stop: Callable[[], None]) -> None:
         ControlServer(

@@ -7,6 +7,7 @@ from functools import partial
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.session import Session, Sessions
+from pgsched.db.sql_files import load_statements
 from pgsched.db.transaction import Pool
 from pgsched.db.worker.leases import HeartbeatConnection
 from pgsched.db.worker.locking import LockingSession
@@ -38,6 +39,7 @@ from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
 from pgsched.worker.identity import new_identity
+from pgsched.worker.kept_transactions import KeptTransactions
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import LeasedTasks
 from pgsched.worker.lifespans import Lifespans
@@ -349,6 +351,7 @@ class Worker:
         Raises DatabaseUnavailable when the database cannot be reached at the start, and LifespanFailed.
         """
         self.lost_leases.loop = self.requests.loop = asyncio.get_running_loop()
+        load_statements()
         try:
             if not await unless_stopped(self.lifespans.open(), self._stopping, grace=0):
                 log.warning("stopped_before_start", reason="its lifespans were not open yet")
@@ -374,6 +377,7 @@ class Worker:
             start("upkeep", self._housekeeping_once, may_end=self._stopping.is_set),
             start("watchdog", self.health_scan.run),
             start("roll-up", self.roll_up.run),
+            start("transactions", KeptTransactions(pool=self._transactions).run_once),
         ]
         finishing = start("finish", self._finish_once)
         if self.hook_dispatcher is not None:

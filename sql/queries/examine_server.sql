@@ -12,6 +12,14 @@ select current_setting('server_version_num')::int as version,
     - coalesce(current_setting('reserved_connections', true), '0')::int as slots,
   (select coalesce(sum(s.numbackends), 0) from pg_stat_database s)::int as connections,
   case when pg_is_in_recovery() then 0 else pg_notification_queue_usage() end::float8 as notification_queue,
+  -- A session of any database that listens and stays in a transaction keeps what came since; the oldest are suspects.
+  array(
+    select concat(a.pid, ' (', concat_ws(', ', a.usename, nullif(a.application_name, ''), a.state), ')')
+    from pg_stat_activity a
+    where not pg_is_in_recovery() and a.backend_type = 'client backend' and a.pid <> pg_backend_pid()
+      and a.xact_start < now() - interval '1 second'
+    order by a.xact_start
+    limit 3) as oldest_sessions,
   (select age(d.datfrozenxid) from pg_database d where d.datname = current_database()) as xid_age,
   current_user::text as role,
   pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_sessions

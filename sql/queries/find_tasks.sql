@@ -4,7 +4,8 @@
 -- requested.
 --
 -- The statement is not prepared: a null filter is planned away, and so is one of the two access paths. The inner limit
--- leaves the planner no choice but to scan the ids downwards.
+-- leaves the planner no choice but to scan the ids downwards. The other path has no condition of its own: only so can it
+-- read the rows in the order of their ids instead of sorting all of them.
 select page.scanned_to, page.found_id,
   d.id, d.task_type, d.task_name, d.queue, d.priority, d.payload, d.metadata, d.tags, d.tenant_id, d.user_id,
   d.created_by, d.schedule_type, d.scheduled_for, d.cron_expression, d.timezone, d.start_date, d.end_date,
@@ -33,7 +34,7 @@ from (
     select t.id
     from (
       (
-        select s.*
+        select true as is_bounded, s.*
         from pgsched.tasks s
         where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
           and (%(user_id)s::text is null or s.user_id = %(user_id)s::text)
@@ -42,11 +43,10 @@ from (
         limit %(scan)s
       )
       union all
-      select s.*
+      select false, s.*
       from pgsched.tasks s
-      where not %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
     ) t
-    where true
+    where t.is_bounded = %(bounded)s::boolean and (%(before_id)s::bigint is null or t.id < %(before_id)s::bigint)
       and (%(ids)s::bigint[] is null or t.id = any(%(ids)s::bigint[]))
       and (%(queue)s::text[] is null or t.queue = any(%(queue)s::text[]))
       and (%(task_type)s::text[] is null or t.task_type = any(%(task_type)s::text[]))

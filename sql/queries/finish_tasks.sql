@@ -103,7 +103,7 @@ history as (
 ),
 woken as (
   -- The next run may become due while other workers sleep; this one checks by itself.
-  select pg_notify('pgsched', next.queue)
+  select pgsched.notify('pgsched', next.queue)
   from (select queue::text, min(next_run_at) as due from finished where status = 'pending' group by queue) next
   where exists (
     select from pgsched.workers w

@@ -15,8 +15,11 @@ begin
 
   grant usage on schema pgsched to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars, pgsched.handlers,
-    pgsched.task_defaults
+    pgsched.task_defaults, pgsched.shards, pgsched.placements
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
+  grant select on pgsched.database_identity to pgsched_worker, pgsched_viewer, pgsched_operator;
+  grant execute on function pgsched.system_identifier, pgsched.database_state
+    to pgsched_worker, pgsched_viewer, pgsched_operator;
   grant execute on function
     pgsched.schedule, pgsched.schedule_by_key, pgsched.schedule_unique, pgsched.unique_key, pgsched.upsert,
     pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel,
@@ -44,7 +47,8 @@ begin
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
   grant usage on sequence pgsched.tasks_id_seq, pgsched.fencing_tokens to pgsched_worker;
   grant execute on function
-    pgsched.settle, pgsched.settle_ended, pgsched.follow, pgsched.make_steps, pgsched.add_steps_by, pgsched.fire_group,
+    pgsched.settle, pgsched.settle_ended, pgsched.has_left, pgsched.follow, pgsched.make_steps, pgsched.add_steps_by,
+    pgsched.fire_group,
     pgsched.join_group,
     pgsched.claim_apart, pgsched.claim_from,
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
@@ -55,7 +59,7 @@ begin
     pgsched.resume_run, pgsched.wake_suspended, pgsched.start_child, pgsched.move_steps
     to pgsched_worker;
   grant execute on function
-    pgsched.register_worker, pgsched.check_worker_call, pgsched.unregister_worker, pgsched.claim,
+    pgsched.refuse_copy, pgsched.register_worker, pgsched.check_worker_call, pgsched.unregister_worker, pgsched.claim,
     pgsched.look_at_refused, pgsched.claim_details, pgsched.judge_claimed, pgsched.write_outcomes, pgsched.finish,
     pgsched.beat, pgsched.release, pgsched.sleep, pgsched.report_progress, pgsched.upkeep, pgsched.retry_delay,
     pgsched.admit_tick, pgsched.latest_tick, pgsched.tick_after, pgsched.count_ticks
@@ -84,7 +88,7 @@ begin
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
     pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts, pgsched.durable_runs, pgsched.durable_steps,
     pgsched.durable_events, pgsched.revoked_sessions, pgsched.saved_views, pgsched.bulk_changes,
-    pgsched.backlogs, pgsched.slots, pgsched.starts
+    pgsched.backlogs, pgsched.slots, pgsched.starts, pgsched.departing_tasks, pgsched.arrived_tasks
     to pgsched_viewer, pgsched_operator;
   grant execute on function pgsched.revoke_session to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'
@@ -94,10 +98,13 @@ begin
   grant select, insert on pgsched.audit_log to pgsched_operator;
   grant insert, update, delete on pgsched.saved_views to pgsched_operator;
   grant insert, update on pgsched.bulk_changes to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.edit_payloads, pgsched.delete_apart, pgsched.limit_queue,
+  grant execute on function pgsched.change_tasks, pgsched.torn_groups, pgsched.retry_locked, pgsched.edit_payloads,
+    pgsched.delete_apart, pgsched.limit_queue,
     pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events,
     pgsched.ask_worker, pgsched.pause_worker, pgsched.drain_worker, pgsched.resume_worker
     to pgsched_operator;
   grant update (request, requested_by, requested_at) on pgsched.workers to pgsched_operator;
   grant insert, update, delete on pgsched.task_defaults to pgsched_operator;
+  grant insert, update on pgsched.database_identity to pgsched_operator;
+  grant execute on function pgsched.note_database, pgsched.adopt_database, pgsched.hold_database to pgsched_operator;
 end $$

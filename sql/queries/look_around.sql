@@ -2,6 +2,7 @@
 select
   current_setting('server_version') as version,
   pg_is_in_recovery() as standby,
+  pg_backend_pid() as backend,
   (select count(*) from pgsched.workers w where w.heartbeat_at > now() - 3 * w.lease) as workers,
   (select count(*) from (
     select from pgsched.tasks t

@@ -1,7 +1,7 @@
 -- Announces finishes in queues with events. It precedes the finishes, in their transaction, and locks the same rows, so
 -- that it announces what they write, and nothing that the fence rejects.
 with told as (
-  select pg_notify('pgsched_events', e.body)
+  select pgsched.notify('pgsched_events', e.body)
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(bodies)s::text[]) as e(id, token, body)
   join lateral (
     select from pgsched.tasks t

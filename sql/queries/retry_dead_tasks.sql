@@ -28,7 +28,10 @@ fitting as materialized (
   order by t.died_at, t.id
   for no key update of t
 ),
-retried as materialized (select f.id from fitting f cross join lateral (select pgsched.retry(f.id) offset 0) r)
+torn as materialized (select pgsched.torn_groups(array(select f.id from fitting f)) as ids),
+retried as materialized (
+  select f.id from torn, fitting f cross join lateral (select pgsched.retry_locked(f.id, null, torn.ids) offset 0) r
+)
 select (select count(*) from found) as found, array(select id from retried) as ids, l.died_at, l.id,
   coalesce(%(until)s::timestamptz, now()) as until
 from (select) one

@@ -31,7 +31,7 @@ waiting as (
 ),
 woken as (
   -- The next part may become due while other workers sleep; this one checks by itself.
-  select pg_notify('pgsched', next.queue)
+  select pgsched.notify('pgsched', next.queue)
   from (select queue::text, min(next_run_at) as due from suspended where status = 'pending' group by queue) next
   where exists (
     select from pgsched.workers w

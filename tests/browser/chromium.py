@@ -82,8 +82,8 @@ def context_of(browser: Browser, origin: str, **options: Any) -> Iterator[tuple[
     """A fresh profile for the pages of one origin; desktop, light, in UTC unless said otherwise."""
     settings: dict[str, Any] = {"viewport": DESKTOP, "timezone_id": "UTC", "locale": "en-GB", "color_scheme": "light"}
     context = browser.new_context(base_url=origin, **(settings | options))
-    context.set_default_timeout(10_000)
-    context.set_default_navigation_timeout(20_000)
+    context.set_default_timeout(60_000)
+    context.set_default_navigation_timeout(60_000)
     faults = Faults(context, origin)
     try:
         yield context, faults

@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
     from tests.browser.chromium import launched
 
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=60_000)
     with launched() as made:
         yield made
 

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.chromium import DESKTOP, PHONE, context_of
 from tests.browser.pages import WIDER_THAN_THE_WINDOW
 from tests.browser.test_all_pages import violations
+from tests.support.waiting import wait_until
 from tools.docs_site.building import build
 from tools.docs_site.project import DOCS, Project
 
@@ -85,8 +86,15 @@ def test_search_finds_a_page_and_a_diagram_is_drawn(browser: Browser, url: str) 
         page = context.new_page()
         page.goto("index.html")
         assert not any(path.endswith("/mermaid.js") for path in faults.asked)
-        page.keyboard.press("Control+k")
-        page.locator("input:focus").fill("fencing token")  # letters before the field has the focus are shortcuts
+        field = page.locator("input:focus")
+
+        def opened() -> bool:
+            page.keyboard.press("Control+k")  # nobody listens yet while the theme starts its search
+            page.wait_for_timeout(200)
+            return field.count() == 1
+
+        wait_until(opened, timeout=60, message="the search has opened")
+        field.fill("fencing token")  # letters before the field has the focus are shortcuts
         expect(page.get_by_role("option").filter(has_text="token").first).to_be_visible()
         page.goto("state_machine.html")
         expect(page.locator("div.mermaid")).to_be_visible()

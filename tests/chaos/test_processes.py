@@ -74,7 +74,7 @@ def test_metrics_of_two_processes_are_served_as_one(fleet_of: Callable[..., Flee
 
 
 def test_a_parent_is_not_ready_before_its_processes_have_started() -> None:
-    parent = _Parent(Job("", None, WorkerSettings(), "info", Builtins()), 2)
+    parent = _Parent([Job("", None, WorkerSettings(), "info", Builtins())] * 2)
     assert parent.unready() == "0 of 2 processes have started"
 
 

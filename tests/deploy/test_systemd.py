@@ -62,7 +62,8 @@ def test_the_units_are_those_of_the_documentation() -> None:
 
 def test_systemd_finds_no_mistake(runnable: Path) -> None:
     said = run(program("systemd-analyze"), "verify", *sorted(runnable.glob("*.service")))
-    assert said == ""
+    ours = [line for line in said.splitlines() if not line.startswith(("/lib/", "/usr/lib/"))]  # units of the machine
+    assert ours == []
 
 
 def test_systemd_would_find_a_mistake(runnable: Path, tmp_path: Path) -> None:

@@ -213,6 +213,8 @@ def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], No
             migrate(made)
             if then is not None:
                 then(made)
+            with psycopg.connect(made) as session:  # else its copies would be taken for copies of it
+                session.execute("delete from pgsched.database_identity")
             connection.execute(
                 sql.SQL("alter database {} rename to {}").format(sql.Identifier(unfinished), sql.Identifier(name))
             )

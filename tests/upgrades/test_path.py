@@ -17,6 +17,7 @@ from pgsched.db.migrations.runner import migrate, program_version
 from pgsched.db.sql_files import migrations
 from tests.support.commands import pgsched
 from tests.support.processes import PgschedProcess, PgschedRunner
+from tests.support.schema_dump import shape
 from tests.support.tables import database
 from tests.support.waiting import wait_until
 from tests.upgrades.releases import RELEASES, Release
@@ -180,27 +181,3 @@ def test_programs_of_a_release_go_back_to_a_newer_schema(
     )
     assert run(program, old_dsn, "stats")
     assert pgsched("stats", dsn=old_dsn).code == 0, "and nothing has been taken from it"
-
-
-QUESTIONS = {
-    "columns": """
-        select table_name, column_name, data_type, column_default, is_nullable from information_schema.columns
-        where table_schema = 'pgsched' and table_name !~ '_[0-9]{8}$' order by 1, 2""",
-    "constraints": """
-        select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
-        where connamespace = 'pgsched'::regnamespace and conrelid::regclass::text !~ '_[0-9]{8}$' order by 1, 2""",
-    "indexes": """
-        select indexname, indexdef from pg_indexes
-        where schemaname = 'pgsched' and tablename !~ '_[0-9]{8}$' order by 1""",
-    "functions": """
-        select oid::regprocedure::text, pg_get_functiondef(oid) from pg_proc
-        where pronamespace = 'pgsched'::regnamespace order by 1""",
-    "triggers": "select tgname, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1, 2",
-    "migrations": "select version, name from pgsched.migrations order by 1",
-}
-
-
-def shape(dsn: str) -> dict[str, list[dict[str, object]]]:
-    """All that a schema consists of; the history's days aside, which differ with the day."""
-    with database(dsn) as db:
-        return {name: db.execute(question).fetchall() for name, question in QUESTIONS.items()}

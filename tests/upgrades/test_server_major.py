@@ -84,7 +84,16 @@ def check(db: psycopg.Connection[dict[str, Any]], ids: list[int]) -> None:
 
 
 OF_THE_DATABASE = {
-    *("schema_version", "server_version", "read_only", "indexes", "triggers", "constraints", "partitions"),
+    *(
+        "schema_version",
+        "server_version",
+        "read_only",
+        "copied_database",
+        "indexes",
+        "triggers",
+        "constraints",
+        "partitions",
+    ),
     *("default_partition", "fillfactor", "autovacuum", "wraparound", "timezones", "foreign_objects", "role_settings"),
     *("stuck_running", "orphaned", "stuck_blocked", "misfits", "durable_runs", "dead_letters"),
 }
@@ -138,7 +147,10 @@ def test_pg_upgrade_under_running_workers_loses_nothing_and_runs_nothing_twice(
         ids += insert(db, 100, "brief")
         check(db, ids)
         wait_until(lambda: workers(db) == registered, message="both workers are registered again")
-        assert pgsched("migrate", dsn=dsn).stdout.startswith("the schema is up to date")
+        migrated = pgsched("migrate", dsn=dsn)
+        assert migrated.stdout.startswith("the schema is up to date")
+        assert "this database is a copy: " in migrated.stderr, "initdb drew another system identifier"
+        assert pgsched("database", "adopt", "--yes", dsn=dsn).code == 0
     assert_healthy(dsn)
     assert fleet.stop() == [0, 0], fleet.workers[0].output
     assert all("Traceback" not in worker.output for worker in fleet.workers)
@@ -173,6 +185,7 @@ def test_dump_and_restore_with_leases_out_loses_nothing_and_runs_nothing_twice(
     with database(dsn) as db:
         assert leases(db) >= 6
         open_gate(tmp_path)
+        assert pgsched("database", "adopt", "--yes", dsn=dsn).code == 0
         later = Fleet(run, *WORKERS)
         later.start(2)
         ids += insert(db, 100, "brief")

@@ -74,6 +74,7 @@ RETURNED = (
     "pgsched.domain.records:QueueInfo",
     "pgsched.domain.records:HandlerInfo",
     "pgsched.domain.records:QueueSettings",
+    "pgsched.domain.database_state:DatabaseState",
     "pgsched.domain.records:WorkerInfo",
     "pgsched.db.queries.activity:RunningTask",
     "pgsched.domain.waiting.reasons:Why",

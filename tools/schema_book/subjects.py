@@ -60,7 +60,22 @@ TABLES_BY_SUBJECT: Final = (
     Subject("Time", "Inputs for computing schedules.", ("calendars", "timezones", "zone_rules")),
     Subject("Locks", "Named locks for programs.", ("locks",)),
     Subject(
-        "Administration", "", ("settings", "audit_log", "bulk_changes", "revoked_sessions", "saved_views", "migrations")
+        "Shards",
+        "Several databases as one system, and the moves of tenants between them.",
+        ("shards", "placements", "departing_tasks", "arrived_tasks"),
+    ),
+    Subject(
+        "Administration",
+        "",
+        (
+            "settings",
+            "database_identity",
+            "audit_log",
+            "bulk_changes",
+            "revoked_sessions",
+            "saved_views",
+            "migrations",
+        ),
     ),
 )
 
@@ -102,6 +117,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "disable",
             "cancel",
             "retry",
+            "retry_locked",
             "replan",
             "backfill",
             "skip_next",
@@ -128,6 +144,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         (
             "prepare_task",
             "guard_task",
+            "guard_placement",
             "keep_ids_ahead",
             "check_schedule",
             "check_timezone",
@@ -135,6 +152,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "move_due_clock",
             "announce_task",
             "wake_sleepers",
+            "notify",
             "tell_cancelled",
             "watch_task",
             "check_expiry",
@@ -222,6 +240,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         (
             "settle",
             "settle_ended",
+            "has_left",
             "follow",
             "follow_tick",
             "check_follower",
@@ -238,6 +257,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "add_steps",
             "add_steps_by",
             "lock_steps",
+            "torn_groups",
             "rejoin",
             "group_steps",
             "group_edges",
@@ -343,6 +363,18 @@ FUNCTIONS_BY_SUBJECT: Final = (
         ),
     ),
     Subject("Locks", "Named locks for programs.", ("lock", "renew_lock", "unlock", "refuse_lock")),
+    Subject(
+        "Copies of a database",
+        "Whether the tasks belong to this database: docs/copies.md.",
+        (
+            "database_state",
+            "adopt_database",
+            "hold_database",
+            "note_database",
+            "refuse_copy",
+            "system_identifier",
+        ),
+    ),
     Subject("The dashboard", "Sessions that its users have ended.", ("revoke_session",)),
     Subject(
         "The worker protocol",

@@ -35,7 +35,10 @@ def ensure_template(server: str, name: str) -> None:
         unfinished = f"{name}_unfinished"
         drop_database(server, unfinished)
         create_database(server, unfinished, template=NOTHING)
-        migrate(with_database(server, unfinished))
+        made = with_database(server, unfinished)
+        migrate(made)
+        with _connected(made) as session:  # else its copies would be taken for copies of it
+            session.execute(load_statement("forget_database"))
         _define(connection, load_statement("rename_database"), name=unfinished, new=name)
 
 

@@ -12,15 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
+import psycopg
 from psycopg import errors
+from psycopg.rows import dict_row
 
 from pgsched.db.connection import DbConnection, connect, refuse_encoding, transaction
-from pgsched.db.error_mapping import translate
+from pgsched.db.error_mapping import is_unavailable, translate
 from pgsched.db.migrations.indexes import columns_of, make_indexes
 from pgsched.db.migrations.lock_wait import limit_lock_wait, retry_locked
+from pgsched.db.queries.databases import get_state
 from pgsched.db.server_version import refuse_old_server
 from pgsched.db.sql_files import Migration, load_statement, migrations
-from pgsched.domain.errors import PermissionRefused, SchemaMismatch
+from pgsched.domain.database_state import UNNOTED, DatabaseState
+from pgsched.domain.errors import CopiedDatabase, PermissionRefused, SchemaMismatch
 
 WORKER_RIGHTS: Mapping[str, str] = {
     "tasks": "select, insert, update",
@@ -32,6 +36,8 @@ WORKER_RIGHTS: Mapping[str, str] = {
 WEB_RIGHTS: Mapping[str, str] = {"tasks": "select", "executions": "select"}
 """The rights that the web server needs."""
 
+NOTED_SINCE = 47
+"""The version of the schema from which on a database says whether its tasks belong to it."""
 LOCK_WAIT_SECONDS = 600.0
 """How long a migration tries to get its locks."""
 CHECK_SECONDS = 30.0
@@ -63,7 +69,7 @@ def migrate(
     SchemaLocked when the locks could not be obtained for ``lock_wait`` seconds.
     """
     applied = []
-    with connect(dsn, application_name="pgsched migrate") as connection:
+    with _refusing(), connect(dsn, application_name="pgsched migrate") as connection:
         refuse_old_server(connection)
         refuse_encoding(connection)
         patiently = partial(retry_locked, connection, seconds=lock_wait, on_wait=on_wait)
@@ -76,6 +82,8 @@ def migrate(
                 applied.append(f"{migration.version:04d}_{migration.name}")
         if roles or (applied and _has_granted_roles(connection)):
             patiently(partial(_set_rights, connection, roles=roles))
+        if program_version() >= NOTED_SINCE and _state_of(connection).state == UNNOTED:
+            patiently(partial(_note_database, connection))
     return applied
 
 
@@ -134,11 +142,36 @@ def _make_roles(connection: DbConnection) -> None:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Convert errors about the role's rights to ours."""
+    """Convert errors about the role's rights, and about a server that is gone or full, to ours."""
     try:
         yield
     except errors.InsufficientPrivilege as error:
         raise translate(error) from error
+    except psycopg.Error as error:
+        if not is_unavailable(error):
+            raise
+        raise translate(error) from error
+
+
+def _note_database(connection: DbConnection) -> None:
+    with _refusing(), transaction(connection):
+        limit_lock_wait(connection)
+        connection.execute(load_statement("become_owner"))
+        connection.execute(load_statement("note_database"))
+
+
+def database_problem(dsn: str) -> str | None:
+    """Return why workers do not start in this database, in a sentence: its tasks belong to another one, or somebody
+    holds workers back; None if they start.
+    """
+    with _refusing(), connect(dsn, application_name="pgsched check") as connection:
+        return _state_of(connection).problem
+
+
+def _state_of(connection: DbConnection) -> DatabaseState:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        asked = get_state()
+        return asked.parse(cursor.execute(asked.statement).fetchall())
 
 
 def _has_granted_roles(connection: DbConnection) -> bool:
@@ -166,7 +199,7 @@ def migration_script(*, roles: bool = False) -> str:
 
 def schema_version(dsn: str) -> int:
     """Return the version of a database's schema; 0 when there is none. Raises DatabaseUnavailable."""
-    with connect(dsn, application_name="pgsched check") as connection:
+    with _refusing(), connect(dsn, application_name="pgsched check") as connection:
         return max(_versions_if_any(connection), default=0)
 
 
@@ -180,11 +213,12 @@ def _versions_if_any(connection: DbConnection) -> dict[int, int | None]:
     return _versions(connection) if there and there[0] else {}
 
 
-def check_schema(dsn: str, rights: Mapping[str, str] | None = None) -> None:
+def check_schema(dsn: str, rights: Mapping[str, str] | None = None, *, original: bool = False) -> None:
     """Raise SchemaMismatch unless the database's schema is the one this program needs, or a newer one that works with
     it; UnfitDatabase when the database cannot store every text, or its server is too old.
 
-    ``rights`` are those that the role needs on our tables; PermissionRefused names the first missing one.
+    ``rights`` are those that the role needs on our tables; PermissionRefused names the first missing one. With
+    ``original``, raise CopiedDatabase if the tasks belong to another database.
     """
     with _refusing(), connect(dsn, application_name="pgsched check") as connection:
         refuse_old_server(connection)
@@ -194,6 +228,8 @@ def check_schema(dsn: str, rights: Mapping[str, str] | None = None) -> None:
         refuse_newer(present)
         if found >= program_version():
             _check_rights(connection, rights or {})
+            if original and found >= NOTED_SINCE and (problem := _state_of(connection).problem):
+                raise CopiedDatabase(problem)
     if found == 0:
         raise SchemaMismatch("the database has no pgsched schema: run 'pgsched migrate'")
     if found < program_version():

@@ -15,6 +15,8 @@ class Surroundings(NamedTuple):
 
     version: str
     standby: bool
+    backend: int
+    """The pid of this session, on the server's machine."""
     workers: int
     """Living ones."""
     due: int
@@ -37,6 +39,11 @@ class Storage(NamedTuple):
 def ask_nothing() -> Command[bool]:
     """Make one round trip to the server."""
     return command("ask_nothing", lambda rows: bool(rows[0]["answered"]))
+
+
+def commit_nothing(*, synchronous: bool) -> Command[None]:
+    """Commit a few bytes, and wait until they are durable, or not."""
+    return command("commit_nothing", lambda _rows: None, synchronous="on" if synchronous else "off")
 
 
 def look_around() -> Command[Surroundings]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from pgsched.db.queries.databases import get_state
 from pgsched.db.query import Command, row_as, rows_as, unprepared, value
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ BEHIND = 10_000_000
 """A replication slot that keeps rows of this many transactions lags behind."""
 HELD_SECONDS = 5.0
 """Locks that others hold on our tables for this long are reported."""
+IDLE_SECONDS = 60.0
+"""Rows that a session has changed before it became idle in its transaction are reported after this time."""
 MANY_OBJECTS = 100
 SETTINGS = (
     "array_nulls", "bytea_output", "client_encoding", "datestyle", "default_transaction_deferrable",
@@ -66,6 +69,8 @@ class Server:
     """Maximum number of connections for roles like ours together."""
     connections: int
     notification_queue: float
+    oldest_sessions: list[str]
+    """The sessions with the oldest transactions, of any database, as ``pid (role, program, state)``."""
     xid_age: int
     role: str
     sees_sessions: bool
@@ -139,10 +144,11 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locks:
-    """Locks that a session of others holds."""
+    """Locks that a ``session`` of others or a ``prepared`` transaction holds."""
 
+    kind: str
     name: str
-    """Its pid."""
+    """The pid of the session, or the identifier of the prepared transaction."""
     seconds: float
     about: str
     holds: str
@@ -246,13 +252,14 @@ def examinations(instants: list[datetime]) -> dict[str, Command[Any]]:
     return {
         "version": unprepared("examine_version", row_as(Version)),
         "server": unprepared("examine_server", row_as(Server)),
+        "database": get_state()._replace(prepare=False),
         "tables": unprepared("examine_tables", rows_as(Table)),
         "catalog": unprepared("examine_catalog", rows_as(Part)),
         "partitions": unprepared("examine_partitions", rows_as(Days)),
         "retention": unprepared("examine_retention", row_as(Retention)),
         "sessions": unprepared("examine_sessions", rows_as(Holder), old=OLD_SECONDS, behind=BEHIND),
         "foreign": unprepared("examine_foreign", rows_as(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS),
-        "locks": unprepared("examine_locks", rows_as(Locks), held=HELD_SECONDS),
+        "locks": unprepared("examine_locks", rows_as(Locks), held=HELD_SECONDS, idle=IDLE_SECONDS),
         "zones": unprepared("examine_timezones", rows_as(Zone), cap=CAP, instants=[at.timestamp() for at in instants]),
         "front": unprepared("examine_front", rows_as(Front), cap=FRONT, late=late, stuck=stuck),
         "blocked": unprepared("examine_blocked", row_as(Blocked), cap=CAP),

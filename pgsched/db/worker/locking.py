@@ -93,7 +93,7 @@ class LockingSession(Session):
             rows = await fetch_rows(cursor)
         if not rows or isinstance(rows, SpoiledRows):
             # Not a rollback, after which psycopg forgets what it has prepared.
-            await self.execute(load_statement("commit"), {})
+            await self._commit_unchanged()
             return None if rows else Batch([], [])
         return read_batch(rows)
 
@@ -172,6 +172,11 @@ class LockingSession(Session):
         except BaseException:
             await self.close()
             raise
+
+    async def _commit_unchanged(self) -> None:
+        """End a transaction that has written nothing. Behind a pooler :meth:`execute` would begin one within it."""
+        async with self._guarded() as connection:
+            await connection.execute(load_statement("commit"), prepare=not connection.pooled)
 
     def _begun(self) -> AsyncDbConnection:
         connection = self._connection

@@ -51,6 +51,7 @@ CHECKS: Final = (
     Check(schema.constraints, ("error", "warning"), "`alter table … add constraint …`"),
     Check(schema.partitions, ("error", "warning"), "`select pgsched.make_partitions();`"),
     Check(schema.default_partition, ("warning",), "move them into partitions of their own"),
+    Check(schema.copied_database, ("error",), "`pgsched database adopt`, if its tasks are to run here"),
     # How PostgreSQL maintains the tables.
     Check(schema.autovacuum, ("error",), "`alter table … reset (autovacuum_enabled)`"),
     Check(schema.dead_rows, ("warning",), "find what holds vacuum back: old_transactions"),

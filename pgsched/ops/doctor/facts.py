@@ -12,12 +12,22 @@ from pgsched.db.queries.reasons import list_backlogs
 from pgsched.db.queries.tasks import list_alerts
 from pgsched.db.queries.workers import workers
 from pgsched.db.query import Command
+from pgsched.domain.database_state import DatabaseState
 from pgsched.domain.records import WorkerInfo, WorkerTrouble
 from pgsched.domain.silence import Alert
 from pgsched.domain.waiting.backlog import Sample
 
 T = TypeVar("T")
-K = TypeVar("K", diagnostics.Front, diagnostics.Holder, diagnostics.Foreign, diagnostics.Part, Alert, WorkerTrouble)
+K = TypeVar(
+    "K",
+    diagnostics.Front,
+    diagnostics.Holder,
+    diagnostics.Foreign,
+    diagnostics.Locks,
+    diagnostics.Part,
+    Alert,
+    WorkerTrouble,
+)
 
 ZONE_STEP: Final = timedelta(days=14)
 ZONE_STEPS: Final = 53
@@ -44,7 +54,9 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
     }
 
 
-PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside", "alerts", "backlogs"})
+PRESSING: Final = frozenset(
+    {"version", "database", "workers", "queues", "types", "front", "set_aside", "alerts", "backlogs"}
+)
 """Queries about what keeps tasks from running now: they run often, the others rarely."""
 UNKNOWN_TO_STANDBYS: Final = ("workers", "types", "front", "set_aside")
 """Queries about workers, which a standby cannot answer: there the checks that need them are silently unseen."""
@@ -82,6 +94,7 @@ class Facts:
         self.now = now
 
     server = Answered[diagnostics.Server]("server")
+    database = Answered[DatabaseState]("database")
     tables = Answered[list[diagnostics.Table]]("tables")
     catalog = Answered[list[diagnostics.Part]]("catalog")
     partitions = Answered[list[diagnostics.Days]]("partitions")

@@ -8,7 +8,7 @@ from typing import Final
 from pgsched.ops.doctor.facts import Facts, of_kind
 from pgsched.ops.doctor.findings import Found
 from pgsched.ops.doctor.schema import expected
-from pgsched.ops.doctor.words import age
+from pgsched.ops.doctor.words import age, literal
 
 _CATALOG: Final = {
     "index": ("index", "drop index pgsched.{part};"),
@@ -62,11 +62,18 @@ def role_settings(facts: Facts) -> Iterator[Found]:
 
 
 def held_locks(facts: Facts) -> Iterator[Found]:
-    """Another program has held a lock on rows or tables of pgsched for over 5 s."""
+    """Another program or a prepared transaction has held a lock on rows or tables of pgsched for over 5 s; or a
+    session has been idle for over a minute in a transaction that changed rows."""
     # Rows and tables that are locked by other programs cannot be claimed, finished or maintained.
-    for one in facts.locks:
+    for one in of_kind("session", facts.locks):
         yield Found(
             one.name,
             f"a transaction ({one.about}), open for {age(one.seconds)}, holds {one.holds}",
             f"let it commit, or: select pg_terminate_backend({one.name});",
+        )
+    for one in of_kind("prepared", facts.locks):
+        yield Found(
+            one.name,
+            f"a transaction that {one.about} prepared {age(one.seconds)} ago holds {one.holds}",
+            f"rollback prepared {literal(one.name)}; or commit prepared",
         )

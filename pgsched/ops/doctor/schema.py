@@ -43,6 +43,14 @@ def _broken(facts: Facts, kind: str) -> Iterator[tuple[str, str, str, bool]]:
             yield owner, name, definition, part is None
 
 
+def copied_database(facts: Facts) -> Iterator[Found]:
+    """The tasks belong to another database, of which this is a copy, or workers are held back."""
+    # Workers that were connected before a move to another server continue; new ones do not start.
+    if facts.database.problem is not None:
+        problem, _, _advice = facts.database.problem.partition("; ")
+        yield Found("database", problem, "pgsched database adopt, if its tasks are to run here: docs/copies.md")
+
+
 def indexes(facts: Facts) -> Iterator[Found]:
     """An index of the schema is missing or invalid."""
     # Without an index, a claim reads the whole table.

@@ -89,13 +89,19 @@ def connections(facts: Facts) -> Iterator[Found]:
 
 def notification_queue(facts: Facts) -> Iterator[Found]:
     """A tenth of the server's notification queue is full, or half."""
-    # A full queue makes every commit that notifies fail.
+    # A full queue makes every commit that notifies fail; from half on pgsched does not notify, and workers poll.
     usage = facts.server.notification_queue
+    oldest = facts.server.oldest_sessions
     if usage >= QUEUE_SOON:
+        suspects = f"; the oldest transactions are those of pid {', '.join(oldest)}" if oldest else ""
+        polls = "; pgsched sends no notifications, workers poll" if usage >= QUEUE_NOW else ""
         yield Found(
             "server",
-            f"{usage:.0%} of the notification queue is full: a session listens but does not read",
-            "select pid, xact_start, query from pg_stat_activity order by xact_start; end the first one",
+            f"{usage:.0%} of the notification queue is full: a session, of any database, listens but stays in a "
+            f"transaction{suspects}{polls}",
+            f"select pg_terminate_backend({oldest[0].split()[0]});"
+            if oldest
+            else "select pid, xact_start, query from pg_stat_activity order by xact_start; end the first one",
             severity="error" if usage >= QUEUE_NOW else "warning",
         )
 

@@ -11,6 +11,7 @@ from pgsched.web.api import (
     bulk_changes,
     calendars,
     counted,
+    database,
     dead,
     durable,
     events,
@@ -29,7 +30,7 @@ from pgsched.web.api.by_key import by_key
 
 _PARTS: Final = (
     export, tasks, reasons, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings,
-    workers, counted, dead, audit, events,
+    database, workers, counted, dead, audit, events,
 )  # fmt: skip
 ROUTES: Final[list[BaseRoute]] = [
     *by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]).routes,

@@ -245,6 +245,20 @@ GENERAL: Final[dict[str, Any]] = {
     "history_retention": "30 days",
     "unknown_types": "tell",
 }
+DATABASE: Final[dict[str, Any]] = {
+    "state": "original",
+    "problem": None,
+    "system_identifier": "7312551044893250593",
+    "database_oid": 16384,
+    "database_name": "shop",
+    "noted_system_identifier": "7312551044893250593",
+    "noted_database_oid": 16384,
+    "noted_database_name": "shop",
+    "noted_at": "2026-01-05T08:00:00Z",
+    "noted_by": "deploy",
+    "held_at": None,
+    "held_by": None,
+}
 GENERAL_EDIT: Final[dict[str, Any]] = {"retention": "7d", "history_retention": "30d", "archive": False}
 PRUNE: Final[dict[str, Any]] = {"completed_older_than": "30d", "dry_run": True}
 PRUNED: Final[dict[str, Any]] = {

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, RootModel, create_model
 from pgsched.db.queries.activity import RunningTask
 from pgsched.domain import records
 from pgsched.domain.bulk_changes import BulkChange
+from pgsched.domain.database_state import DatabaseState
 from pgsched.domain.durable_records import DurableEvent, DurableStep
 from pgsched.domain.interval import Interval
 from pgsched.domain.saved_views import SavedView
@@ -75,6 +76,7 @@ DurableEventShape = shape_of(DurableEvent, "DurableEvent")
 QueueShape = shape_of(records.QueueInfo, "Queue")
 QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
 SettingsShape = shape_of(records.Settings, "Settings")
+DatabaseStateShape = shape_of(DatabaseState, "DatabaseState")
 CalendarShape = shape_of(Calendar, "Calendar")
 SavedViewShape = shape_of(SavedView, "SavedView")
 BulkChangeShape = shape_of(BulkChange, "BulkChange")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -54,6 +54,32 @@ class DatabaseHealth:
     """Dead letters."""
     workers: int = 0
     """Workers that are online."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """The figures of all databases that are up."""
+
+    up: int
+    throughput: float
+    ready: int
+    active: int
+    failed: int
+    dead: int
+    workers: int
+
+    @classmethod
+    def of(cls, databases: Sequence[DatabaseHealth]) -> Sums:
+        """Add them up."""
+        return cls(
+            up=sum(one.up for one in databases),
+            throughput=sum(one.throughput for one in databases),
+            ready=sum(one.ready for one in databases),
+            active=sum(one.active for one in databases),
+            failed=sum(one.failed for one in databases),
+            dead=sum(one.dead for one in databases),
+            workers=sum(one.workers for one in databases),
+        )
 
 
 class Databases:
@@ -120,12 +146,14 @@ probes = APIRouter(include_in_schema=False)
 async def show(actor: Viewer) -> Response:
     """Show the state of each database."""
     databases: Databases = actor.request.app.state.databases
+    found = await databases.health()
     return page(
         actor.request,
         "databases.html",
         actor=actor,
         protected=actor.settings.protected,
-        databases=await databases.health(),
+        databases=found,
+        sums=Sums.of(found),
         hour=History.MINUTES,
     )
 
@@ -134,11 +162,11 @@ async def show(actor: Viewer) -> Response:
 async def list_databases(actor: Viewer) -> Response:
     """Return the state of each database, and the path of its API."""
     databases: Databases = actor.request.app.state.databases
+    found = await databases.health()
     return JSONResponse(
         {
-            "databases": [
-                asdict(one) | {"api": href(actor.request, f"/{one.name}/api/v1")} for one in await databases.health()
-            ]
+            "databases": [asdict(one) | {"api": href(actor.request, f"/{one.name}/api/v1")} for one in found],
+            "sums": asdict(Sums.of(found)),
         }
     )
 

@@ -10,7 +10,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgsched.bench.forecast import PROCESSORS, Site
 from pgsched.bench.report import Report, hints, percentile, size_of
+from pgsched.cli.bench import _show
 from tests.support.commands import pgsched
 from tests.support.processes import PgschedRunner
 from tests.support.tables import add_worker, database, insert_task, set_completed, set_dead
@@ -41,12 +43,15 @@ def test_bench_measures_and_leaves_the_tables_as_they_were(dsn: str) -> None:
         set_dead(connection, insert_task(connection, "noop"))
         rows = connection.execute("select * from pgsched.tasks order by id").fetchall()
         before = _counts(connection)
-        ended = pgsched(*SMALL, "--json", dsn=dsn)
+        ended = pgsched(*SMALL, "--handler", 0.002, "--json", dsn=dsn)
         assert ended.code == 0, ended
         assert _counts(connection) == before
         assert connection.execute("select * from pgsched.tasks order by id").fetchall() == rows
     found = ended.__class__(0, ended.stdout, "").json()
     assert (found["tasks"], found["processes"]) == (300, 1)
+    assert found["sync_p50"] >= 0
+    assert found["cores"] >= 1
+    assert found["handler"] == 2  # ms
     for figure in (
         "round_trip_p50",
         "single_per_second",
@@ -147,6 +152,13 @@ def test_bench_leaves_nothing_behind_however_often_it_is_interrupted(
         assert _counts(connection) == {"tasks": 0, "executions": 0, "queues": 0, "workers": 0}
 
 
+def test_prediction_that_cannot_be_read_is_rejected_before_anything_is_measured(dsn: str) -> None:
+    ended = pgsched(*SMALL, "--predict", "cores=8,disk=1ms", dsn=dsn)
+    assert ended.code == 2
+    assert "invalid prediction 'disk=1ms': must be NAME=VALUE, NAME one of cores" in ended.stderr
+    assert "round trip" not in ended.stderr
+
+
 def test_server_that_is_in_use_is_measured_only_when_somebody_says_so(dsn: str) -> None:
     with database(dsn) as connection:
         add_worker(connection, queues=["default"], task_types=["mail"])
@@ -177,8 +189,9 @@ def test_percentile_is_a_value_that_was_measured(values: Any, share: float, expe
     assert percentile(values, share) == expected
 
 
-def _report(settings: dict[str, str], **others: float) -> Report:
-    figures = {name: 1.0 for name in Report.__annotations__ if name not in ("version", "settings")}
+def _report(settings: dict[str, str], **others: Any) -> Report:
+    figures = {name: 1.0 for name in Report.__annotations__ if name not in ("version", "settings", "sites")}
+    figures["handler"] = 0.0
     return Report(version="18", settings=settings, **{**figures, **others})  # type: ignore[arg-type]
 
 
@@ -201,6 +214,38 @@ def test_hint_is_given_where_its_cause_is(report: Report, said: str) -> None:
     assert any(said in one for one in hints(report))
     fine = {"fsync": "on", "max_wal_size": "8GB", "shared_buffers": "1GB", "wal_compression": "lz4"}
     assert hints(_report(fine)) == []
+
+
+KNOWN = {"worker_processor": 0.015, "server_processor": 0.025, "insert_processor": 0.25, "drain_per_second": 40_000.0}
+SITE = Site(cores=8, processes=4, round_trip=0.001)
+
+
+def test_report_predicts_each_site_from_what_it_measured() -> None:
+    report = _report({}, **KNOWN, cores=2, sites=(SITE,))
+    costs = report.costs
+    assert costs is not None
+    assert (costs.worker, costs.server, costs.efficiency) == pytest.approx((15e-6, 25e-6, 0.8))
+    (found,) = report.as_dict()["predictions"]
+    assert (found["cores"], found["processes"], found["round_trip"]) == (8, 4, 1.0)
+    assert (found["drain_per_second"], found["drain_limit"]) == (160_000, PROCESSORS)
+    assert "sites" not in report.as_dict()
+
+
+def test_report_predicts_nothing_without_the_processor_time_of_the_server() -> None:
+    report = _report({}, **{**KNOWN, "server_processor": None}, sites=(SITE,))
+    assert report.costs is None
+    assert report.as_dict()["predictions"] == []
+
+
+def test_prediction_is_printed_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    _show(_report({}, **KNOWN, cores=2, sites=(SITE,)))
+    printed = capsys.readouterr().out
+    assert "Prediction, from what this run measured of a task:" in printed
+    row = next(line for line in printed.splitlines() if line.startswith("8 cores, 4 × 1"))
+    assert "160,000" in row
+    assert PROCESSORS in row
+    _show(_report({}, **{**KNOWN, "server_processor": None}))
+    assert "No prediction: the processor time of the server is not visible from here" in capsys.readouterr().out
 
 
 def test_sizes_are_read_as_the_server_shows_them() -> None:

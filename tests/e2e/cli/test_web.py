@@ -171,7 +171,7 @@ def test_several_databases_by_the_environment(run_pgsched: PgschedRunner) -> Non
     assert "cannot connect to PostgreSQL at 127.0.0.1:1/y" in process.stderr
 
 
-def test_several_databases_are_for_the_web_alone(dsn: str) -> None:
+def test_several_databases_need_different_names(dsn: str) -> None:
     ended = pgsched("--dsn", dsn, "--dsn", dsn, "stats")
     assert ended.code == 2
-    assert "only 'pgsched web' serves several databases" in ended.error
+    assert "two --dsn have the name" in ended.error

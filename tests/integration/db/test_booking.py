@@ -420,6 +420,18 @@ def test_a_clock_that_was_ahead_leaves_nothing_behind_after_a_replan(dsn: str) -
         assert found == [utc("2030-06-02T08:00")] * 2
 
 
+def test_an_interval_that_began_when_the_clock_was_ahead_begins_at_the_replan(dsn: str) -> None:
+    with Clock(dsn) as clock, database(dsn) as db, Client(dsn) as client:
+        clock.freeze(utc("2098-01-01T00:00"))
+        ours = insert_task(db, repeat_interval="1 hour")
+        given = insert_task(db, repeat_interval="1 hour", start_date="2098-02-01 00:00Z")
+        clock.freeze(utc("2098-01-01T00:05"))
+        client.replan(ours)  # while the clock is still ahead
+        clock.freeze(NOON)
+        assert client.replan(ours) == NOON + timedelta(hours=1)
+        assert client.replan(given) == utc("2098-02-01T00:00"), "somebody wants it to begin then"
+
+
 def test_only_schedules_that_wait_are_planned_afresh(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         with pytest.raises(TransitionRefused, match="has no schedule"):

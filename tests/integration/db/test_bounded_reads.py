@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.db.queries import dashboard, durable_pages, tasks
+from pgsched.db.queries import dashboard, durable_pages, task_search, tasks
 from pgsched.db.query import Command
 from tests.support.tables import insert_task
 
@@ -77,6 +77,15 @@ def test_what_is_read_of_one_task_does_not_grow_with_the_table(crowded: tuple[Da
         )
     }
     assert {name: pages for name, pages in read.items() if pages > MOST_PAGES} == {}
+
+
+LATEST: dict[str, Any] = {"all": {}, "of a status": {"status": ["completed"]}, "of a queue": {"queue": "default"}}
+
+
+@pytest.mark.parametrize("filters", LATEST.values(), ids=LATEST)
+def test_latest_tasks_are_read_in_their_order_not_sorted(crowded: tuple[Database, int], filters: Any) -> None:
+    db, _ = crowded
+    assert pages_read(db, task_search.list_tasks(**filters), "force_custom_plan") < MOST_PAGES
 
 
 def test_failures_are_found_by_an_index_of_their_own(crowded: tuple[Database, int]) -> None:

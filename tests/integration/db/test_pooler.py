@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -18,8 +20,9 @@ from pgsched.db.notifications import BehindPooler, follow, listen
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, parallel, step
 from pgsched.execution.context import Context
+from pgsched.execution.durable_context import DurableContext
 from pgsched.ops.activity import read_activity
-from pgsched.worker import sleep
+from pgsched.worker import kept_transactions, sleep
 from tests.support.engine import rows, running_worker
 from tests.support.retained import finished, left
 from tests.support.tables import database
@@ -154,6 +157,62 @@ async def test_a_worker_behind_a_pooler_polls_and_with_a_second_dsn_it_listens(
             db.execute("insert into pgsched.tasks (task_type) values ('mail')")
             query = "select from pgsched.tasks where status <> 'completed'"
             await wait_until_async(lambda: not rows(db, query), message="the worker was woken")
+
+
+async def test_a_claim_that_locks_nothing_behind_a_pooler_is_no_error(dsn: str, pooler: PgBouncer) -> None:
+    """The transaction that has locked nothing is ended by a commit of its own, and not by one within another."""
+    app = App()
+
+    @app.task("mail")
+    async def mail() -> None:
+        """Short enough to run while its row is only locked."""
+
+    with database(dsn) as db:
+        async with running_worker(pooler.dsn, app.registry, poll_interval=0.05) as worker:
+            for _ in range(20):
+                db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 20)")
+                await asyncio.sleep(0.05)
+            query = "select from pgsched.tasks where status <> 'completed'"
+            await wait_until_async(lambda: not rows(db, query), message="everything is completed")
+            assert worker.counts.database_errors == 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_transaction_that_its_handler_does_not_use_outlives_the_idle_transaction_timeout(
+    dsn: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an async handler, a plain one and a step. The negative control: nothing is sent, and the handler fails."""
+    if not kept:
+        monkeypatch.setattr(kept_transactions, "PAUSE_SECONDS", 60.0)
+    app = App()
+
+    @app.task("idles", transactional=True)
+    async def idles(ctx: Context) -> None:
+        await ctx.connection.execute("select 1")
+        await asyncio.sleep(1.6)
+
+    @app.task("idles_plain", transactional=True)
+    def idles_plain(ctx: Context) -> None:
+        ctx.connection.execute("select 1")
+        time.sleep(1.6)
+
+    @app.task("steps", durable=True)
+    async def steps(ctx: DurableContext) -> None:
+        async def wait(connection: Any) -> None:
+            await connection.execute("select 1")
+            await asyncio.sleep(1.6)
+
+        await ctx.step("wait", wait, transactional=True)
+
+    settings = {"idle_transaction_timeout": "1"}
+    with database(dsn) as db, PgBouncer(dsn, size=8, settings=settings) as pooler:
+        async with running_worker(pooler.dsn, app.registry, poll_interval=0.05, transactions=4):
+            for task_type in ("idles", "idles_plain", "steps") if kept else ("idles",):
+                db.execute("insert into pgsched.tasks (task_type, max_attempts) values (%s, 1)", (task_type,))
+            query = "select from pgsched.tasks where status in ('pending', 'running')"
+            await wait_until_async(lambda: not rows(db, query), message="everything has ended")
+        ends = {row["status"] for row in rows(db, "select status from pgsched.tasks")}
+        assert ends == {"completed" if kept else "dead"}
 
 
 def test_following_events_through_a_pooler_is_refused_in_one_line(pooler: PgBouncer) -> None:

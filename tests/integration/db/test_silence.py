@@ -14,6 +14,7 @@ from pgsched.app.app import App
 from pgsched.client.client import Client
 from pgsched.db.connection import SilentServer, connect, connect_async
 from pgsched.db.notifications import listen
+from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
 from tests.support.engine import engine, expire_leases, rows
@@ -54,6 +55,19 @@ async def test_whoever_stops_waiting_for_a_silent_server_is_free_at_once(proxy: 
         async with asyncio.timeout(0.2):
             await link.execute("select 1")
     assert link.closed
+
+
+async def test_a_silent_host_does_not_use_up_the_time_for_the_other_hosts_of_a_dsn(dsn: str, proxy: Proxy) -> None:
+    """With the time limit of a single host, which is longer than that of the statement, no host was ever reached."""
+    proxy.tell("silent")
+    given = conninfo_to_dict(dsn)
+    hosts = f"host=127.0.0.1,{given['host']} port={proxy.port},{given.get('port', 5432)} sslmode=disable"
+    both = f"{hosts} user={given['user']} dbname={given['dbname']} target_session_attrs=read-write"
+    session = Session(dsn=both, name="pgsched finish", timeout=5.0)
+    try:
+        assert await session.fetch("select 1") == [(1,)]
+    finally:
+        await session.close()
 
 
 async def test_a_statement_that_nobody_waits_for_is_stopped_where_the_server_answers(dsn: str) -> None:

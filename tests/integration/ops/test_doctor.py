@@ -63,6 +63,8 @@ def careful_template(careful_server: str) -> str:
     with psycopg.connect(careful_server, autocommit=True) as connection:
         connection.execute("create database healthy")
     migrate(servers.with_database(careful_server, "healthy"), roles=True)
+    with psycopg.connect(servers.with_database(careful_server, "healthy")) as connection:
+        connection.execute("delete from pgsched.database_identity")  # else its copies would be taken for copies of it
     return "healthy"
 
 
@@ -479,12 +481,25 @@ def run_for_hours(db: DB) -> str:
     return f"task {task_id} (mail)"
 
 
+def copy_of_another_database(db: DB) -> str:
+    db.execute("select pgsched.note_database()")
+    db.execute("update pgsched.database_identity set system_identifier = 7")
+    return "database"
+
+
+def hold(db: DB) -> str:
+    db.execute("select pgsched.hold_database()")
+    return "database"
+
+
 PLANTS: dict[Plant, str] = {
     **{trouble_of(kind): kind for kind in TOLD},
     refused_outcome: "set_aside",
     older_schema: "schema_version",
     newer_schema: "schema_version",
     no_schema: "schema_version",
+    copy_of_another_database: "copied_database",
+    hold: "copied_database",
     missing_index: "indexes",
     invalid_index: "indexes",
     disabled_trigger: "triggers",
@@ -647,6 +662,42 @@ def test_what_is_in_nobodys_way_is_no_held_lock(
         assert look(healthy_dsn, "held_locks").findings == []
 
 
+@pytest.mark.parametrize(
+    ("statement", "held"),
+    [
+        ("select from pgsched.tasks for update", "rows of tasks"),
+        ("update pgsched.queues set updated_at = now()", "rows of queues"),
+        ("lock pgsched.executions in share mode", "executions (ShareLock)"),
+    ],
+)
+def test_locks_of_a_prepared_transaction_are_found_at_once(
+    healthy_dsn: str, monkeypatch: pytest.MonkeyPatch, statement: str, held: str
+) -> None:
+    monkeypatch.setattr(doctor_commands, "HELD_SECONDS", 0.0)
+    with database(healthy_dsn) as db:
+        db.execute("begin")
+        db.execute(statement)  # type: ignore[arg-type]
+        db.execute("prepare transaction 'it''s left'")
+        try:
+            (finding,) = look(healthy_dsn, "held_locks").findings
+        finally:
+            db.execute("rollback prepared 'it''s left'")
+    assert finding.object == "it's left"
+    assert finding.problem.endswith(f"holds {held}")
+    assert finding.advice.startswith("rollback prepared 'it''s left'")
+
+
+def test_rows_that_an_idle_session_has_changed_are_found(healthy_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_commands, "HELD_SECONDS", 0.0)
+    with psycopg.connect(healthy_dsn) as holder:
+        holder.execute("update pgsched.tasks set tags = tags")
+        assert look(healthy_dsn, "held_locks").findings == [], "it has been idle for less than a minute"
+        monkeypatch.setattr(doctor_commands, "IDLE_SECONDS", 0.0)
+        (finding,) = look(healthy_dsn, "held_locks").findings
+        assert finding.object == str(holder.info.backend_pid)
+        assert finding.problem.endswith("holds rows of tasks")
+
+
 def test_old_and_prepared_transactions_and_a_forgotten_slot_are_found(
     healthy_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -691,6 +742,13 @@ def test_a_notification_queue_that_fills_is_found(healthy_dsn: str, monkeypatch:
         for _ in range(10):
             db.execute("select pg_notify('x', repeat('y', 7000) || g::text) from generate_series(1, 20) as g")
         assert found(healthy_dsn, "notification_queue") == {"notification_queue": ["server"]}
+        pid = listener.info.backend_pid
+
+        def named() -> bool:  # once its transaction is a second old
+            (finding,) = look(healthy_dsn, "notification_queue").findings
+            return f"pid {pid} (" in finding.problem and finding.advice == f"select pg_terminate_backend({pid});"
+
+        wait_until(named, message="the oldest transaction is named")
 
 
 def test_a_clock_that_is_wrong_is_found(healthy_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,33 @@ def test_only_days_of_the_history_that_are_over_can_be_dropped(dsn: str) -> None
                 db.execute(f"select pgsched.drop_history('{name}', {before})")
 
 
+def test_only_the_day_and_its_table_are_locked_by_a_drop(dsn: str) -> None:
+    with database(dsn) as db:
+        name = old_day(db)
+        db.execute("begin")
+        db.execute("select pgsched.drop_history(%s, now())", (name,))
+        locked = rows(
+            db,
+            "select distinct c.relname::text as name from pg_locks l join pg_class c on c.oid = l.relation"
+            " where l.pid = pg_backend_pid() and c.relkind in ('r', 'p') and c.relnamespace = 'pgsched'::regnamespace"
+            " and l.mode = 'AccessExclusiveLock'",
+        )
+        db.execute("rollback")
+    assert {row["name"] for row in locked} <= {name, "executions", "executions_default"}
+
+
+def test_a_day_that_is_made_waits_for_no_reader_of_the_history(dsn: str) -> None:
+    with database(dsn) as db, database(dsn) as reader:
+        db.execute("set statement_timeout = '10s'")
+        with reader.transaction():  # as pg_dump does
+            reader.execute("select count(*) from pgsched.executions")
+            (made,) = rows(db, "select pgsched.make_partitions(8) as n")
+            assert made["n"] == 3, "those of the other tables"
+            assert rows(db, "select current_setting('lock_timeout') as t") == [{"t": "0"}]
+        (made,) = rows(db, "select pgsched.make_partitions(8) as n")
+        assert made["n"] == 1
+
+
 # Durable runs.
 
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from pgsched.client.client import Client
+from pgsched.db.databases import read_databases
 from pgsched.domain.errors import ConfigError
 from pgsched.web import WebSettings, create_site
 from pgsched.web.auth.session import COOKIE
-from pgsched.web.databases import read_databases
 from tests.support import servers
 from tests.support.pages import Page
 from tests.support.tables import database, insert_task
@@ -68,7 +68,10 @@ async def test_first_page_shows_how_each_fares_and_bears_with_one_that_is_down(d
             assert (answer.status_code, page.problems()) == (200, [])
             assert "secretbase" not in answer.text
             assert "127.0.0.1" not in answer.text
-        found = {one["name"]: one for one in (await http.get("/api/v1/databases")).json()["databases"]}
+            assert "1 of 2 online" in answer.text
+        told = (await http.get("/api/v1/databases")).json()
+        assert (told["sums"]["up"], told["sums"]["ready"], told["sums"]["workers"]) == (1, 1, 0)
+        found = {one["name"]: one for one in told["databases"]}
         assert (found["billing"]["up"], found["billing"]["ready"]) == (True, 1)
         assert found["billing"]["api"] == "/billing/api/v1"
         assert found["billing"]["needs_attention"] >= 1  # nobody runs it

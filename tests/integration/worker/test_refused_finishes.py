@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -143,6 +144,28 @@ async def test_an_outcome_that_a_trigger_refuses_as_the_server_would_is_set_asid
             await one.completer.run_once()
             assert statuses(db, good) == {"completed"}
             assert one.completer.set_aside.ids == [bad]
+
+
+@pytest.mark.parametrize(("state", "most"), [("53100", 5), ("58030", 5), ("XX000", 60)])
+async def test_an_outcome_that_a_full_disk_holds_up_is_written_within_5_seconds_of_room(
+    dsn: str, state: str, most: float
+) -> None:
+    """One that a row of its own holds up waits for up to a minute."""
+    with database(dsn) as db:
+        _good, (bad,) = insert(db, 1)
+        refuse_updates(db, ENDS, then=f"raise exception 'as if' using errcode = '{state}'")
+        async with engine(dsn, handlers(mail=Mail()), concurrency=5) as one:
+            with suppress(DatabaseUnavailable):
+                await work(one)
+            for _ in range(8):
+                one.completer.try_all()
+                await one.completer.run_once()
+            assert one.completer.set_aside.ids == [bad]
+            assert most - 1 < one.completer.set_aside.due_in() <= most
+            db.execute("drop trigger house_rule on pgsched.tasks")
+            one.completer.try_all()
+            await one.completer.run_once()
+            assert task_row(db, bad)["status"] == "completed"
 
 
 @pytest.mark.parametrize(("when", "status"), [(COMPLETES, "dead"), (ENDS, "running")])
@@ -425,3 +448,33 @@ async def test_not_even_of_the_same_worker(dsn: str) -> None:
             assert statuses(db, [task_id]) == {"running"}
             await one.run()
         assert statuses(db, [task_id]) == {"completed"}
+
+
+async def test_an_outcome_that_takes_too_long_does_not_hold_up_the_others(dsn: str) -> None:
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 10)
+        refused = insert_task(db, payload=psycopg.types.json.Jsonb({"bad": 2}))
+        slow = "if new.payload ->> 'bad' = '1' then perform pg_sleep(60); else raise 'no'; end if"
+        refuse_updates(db, COMPLETES, then=slow)
+        async with engine(dsn, handlers(mail=Mail()), concurrency=20) as one:
+            one.worker.finish_session.timeout = 0.5
+            await one.claim()
+            await one.started()
+            await wait_until_async(lambda: not one.worker.executor.running, message="all have ended")
+            with pytest.raises(DatabaseUnavailable, match="no answer within"):
+                await one.completer.run_once()
+            await one.completer.run_once()
+            assert statuses(db, good) == {"completed"}
+            assert one.completer.set_aside.ids == [bad]
+            assert task_row(db, refused)["status"] == "dead"
+            later = insert_task(db)
+            await work(one)
+            assert task_row(db, later)["status"] == "completed"
+            one.completer.try_all()
+            await one.completer.run_once()
+            assert one.completer.set_aside.tries(bad) == 2
+            db.execute("drop trigger house_rule on pgsched.tasks")
+            one.completer.try_all()
+            await one.completer.run_once()
+            assert not one.completer.set_aside
+        assert task_row(db, bad)["status"] == "completed"

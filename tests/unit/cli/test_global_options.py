@@ -11,6 +11,7 @@ from pgsched.cli import COMMANDS, commands, main
 
 GLOBAL = {
     "--dsn": "--dsn DSN",
+    "--shard": "--shard NAME",
     "--log-level": "--log-level LEVEL",
     "--tz": "--tz ZONE",
     "--no-color": "--no-color",

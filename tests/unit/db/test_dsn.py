@@ -9,7 +9,7 @@ import pytest
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.db.dsn import pin
+from pgsched.db.dsn import connection_options, pin
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +54,17 @@ def test_relative_paths_do_not_depend_on_the_working_directory() -> None:
 @pytest.mark.parametrize("dsn", ["service=jobs", "no dsn at all"])
 def test_a_service_and_what_cannot_be_read_stay_as_they_are(dsn: str) -> None:
     assert pin(dsn, os.environ) == dsn
+
+
+@pytest.mark.parametrize(
+    ("dsn", "seconds"),
+    [("host=a", "10"), ("host=a,b", "3"), ("hostaddr=10.0.0.1,10.0.0.2", "3"), ("host=a,b connect_timeout=7", "7")],
+)
+def test_each_of_several_hosts_gets_less_time_to_connect(dsn: str, seconds: str) -> None:
+    assert pinned(dsn)["connect_timeout"] == seconds
+    assert str(connection_options(dsn, "x").get("connect_timeout", "7")) == seconds
+
+
+def test_several_hosts_of_the_environment_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "a,b")
+    assert connection_options("", "x")["connect_timeout"] == 3

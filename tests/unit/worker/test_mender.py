@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from multiprocessing import Pipe
+from typing import Any, cast
 
 import pytest
 
-from pgsched.worker.children import EVERY_SECONDS, KILL_SECONDS, Child, Mender
+from pgsched.worker import children
+from pgsched.worker.children import EVERY_SECONDS, KILL_SECONDS, STARTING_SECONDS, Child, Mender
 
 SILENCE, STOP = 90.0, 45.0
 
@@ -120,3 +122,16 @@ def test_a_child_that_has_just_been_started_is_not_waited_for(place: Place) -> N
     place.child.says = None
     assert place.after(10 * SILENCE) == []
     assert place.child.questions == []
+
+
+def test_a_child_that_imports_for_minutes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application may take that long to import; its process answers only afterwards."""
+    now = 1000.0
+    monkeypatch.setattr(children, "monotonic", lambda: now)
+    ours, theirs = Pipe()
+    with ours, theirs:
+        child = Child(cast("Any", Process()), ours)
+        now += 300.0
+        assert not child.must_answer
+        now += STARTING_SECONDS
+        assert child.must_answer

@@ -1,4 +1,4 @@
-"""The names of the databases of a site."""
+"""The names and DSNs of several databases."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Our adapter in the form that the project expects; a folder to copy."""

@@ -1,0 +1,1 @@
+"""Eight hours' work, by count, with everything on: does anything grow?"""
