@@ -1,4 +1,4 @@
-"""``python -m benchmarks.large_tables``: one hundred million rows, and whether a divided table would serve better.
+"""``python -m benchmarks.large_tables``: fifty million finished rows, and whether a divided table would serve better.
 
 Three databases of one server: ``one`` has the tables as they are; in ``hash`` the table of tasks is partitioned by the
 hash of the queue; ``live`` has no finished rows, as if they had been moved to another table. They are filled without
@@ -40,7 +40,7 @@ ASKED = 15
 """How often each query is asked; the first two answers are not counted."""
 BATCH = 1_000_000
 LOADING = {**SETTINGS, "max_wal_size": "4GB", "maintenance_work_mem": "1GB"}
-"""Of the server while it is filled: it may be made anew."""
+"""Settings of the server while it is filled; a crash would lose the data, which can be filled again."""
 
 # Rows that ended over the last 30 days, one of a thousand dead.
 FINISHED = """
@@ -91,7 +91,8 @@ LEAVES = """
     select inhrelid from pg_inherits where inhparent = 'pgsched.tasks'::regclass
     """
 SIZES = f"""
-    select sum(pg_relation_size(oid)), sum(pg_indexes_size(oid)), sum(pg_total_relation_size(oid)) from ({LEAVES}) leaves
+    select sum(pg_relation_size(oid)), sum(pg_indexes_size(oid)), sum(pg_total_relation_size(oid))
+    from ({LEAVES}) leaves
     """
 LATE = """
     select id, task_type, now() - next_run_at as late from pgsched.tasks

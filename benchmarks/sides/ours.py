@@ -185,7 +185,8 @@ async def _check(dsn: str, tasks: int, worker: UUID) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         cursor = await connection.execute(
             "select count(*), count(distinct task_id),"
-            " (select count(*) from pgsched.tasks where queue = 'default' and next_run_at <= now() and created_by is null)"
+            " (select count(*) from pgsched.tasks"
+            "  where queue = 'default' and next_run_at <= now() and created_by is null)"
             " from pgsched.executions where status = 'completed' and worker_id = %s",
             (worker,),
         )
