@@ -4,8 +4,8 @@
 -- requested.
 --
 -- The statement is not prepared: a null filter is planned away, and so is one of the two access paths. The inner limit
--- leaves the planner no choice but to scan the ids downwards. The other path has no condition of its own: only so can it
--- read the rows in the order of their ids instead of sorting all of them.
+-- leaves the planner no choice but to scan the ids downwards. The other path has no condition of its own: only so can
+-- it read the rows in the order of their ids instead of sorting all of them.
 select page.scanned_to, page.found_id,
   d.id, d.task_type, d.task_name, d.queue, d.priority, d.payload, d.metadata, d.tags, d.tenant_id, d.user_id,
   d.created_by, d.schedule_type, d.scheduled_for, d.cron_expression, d.timezone, d.start_date, d.end_date,
