@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from chaos.loopback import answers, free_port
 from pgsched.db.embedded.server import packaged_binaries
 from pgsched.db.embedded.system_user import server_user
 from tests.support.servers import fast_folder
@@ -120,12 +120,7 @@ class PgBouncer:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log
-        try:
-            with psycopg.connect(self.dsn, connect_timeout=3) as connection:
-                connection.execute("select 1")
-        except psycopg.OperationalError:
-            return False
-        return True
+        return answers(self.dsn)
 
     def __enter__(self) -> Self:
         return self
@@ -134,9 +129,3 @@ class PgBouncer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

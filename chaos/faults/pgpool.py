@@ -12,12 +12,11 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from chaos.faults.pgbouncer import free_port
 from chaos.faults.poolers import BehindPooler
 from chaos.faults.trial import Trial
+from chaos.loopback import answers, free_port
 from tests.support.servers import fast_folder
 from tests.support.waiting import wait_until
 
@@ -122,12 +121,7 @@ class Pgpool:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "pgpool.log").read_text(errors="replace")
-        try:
-            with psycopg.connect(self.dsn, connect_timeout=3) as connection:
-                connection.execute("select 1")
-        except psycopg.OperationalError:
-            return False
-        return True
+        return answers(self.dsn)
 
 
 class PgpoolRestarts(BehindPooler):

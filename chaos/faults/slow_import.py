@@ -10,8 +10,8 @@ import urllib.request
 from collections.abc import Iterable
 
 from chaos.faults.model import Fault, Shape, Size
-from chaos.faults.pgbouncer import free_port
 from chaos.faults.trial import Trial
+from chaos.loopback import free_port
 
 SECONDS = "CHAOS_IMPORT_SECONDS"
 """The environment variable that chaos.load.slow_import reads, whose import must not delay this process."""

@@ -18,7 +18,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from chaos.ha.node import DATABASE, SUPERUSER, Node
-from chaos.ha.programs import ADDRESS, BINARIES, Daemon, free_port
+from chaos.ha.programs import ADDRESS, BINARIES, Daemon
+from chaos.loopback import free_port
 from pgsched.db.embedded.system_user import server_user
 from tests.support.servers import fast_folder
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import psycopg
 
-from chaos.ha.programs import ADDRESS, BINARIES, Daemon, free_port, signal_tree, wait_for_end
+from chaos.ha.programs import ADDRESS, BINARIES, Daemon, signal_tree, wait_for_end
+from chaos.loopback import free_port
 from chaos.proxy import Gate
 
 SUPERUSER, REPLICATOR, DATABASE = "postgres", "replicator", "postgres"

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import psycopg
-
 from chaos.ha.node import DATABASE, SUPERUSER
-from chaos.ha.programs import ADDRESS, BINARIES, Daemon, free_port, missing_programs
+from chaos.ha.programs import ADDRESS, BINARIES, Daemon, missing_programs
+from chaos.loopback import answers, free_port
 from pgsched.db.embedded.system_user import server_user
 from tests.support.servers import fast_folder
 
@@ -68,7 +67,7 @@ class Pgpool:
         )
         self._daemon.start()
         deadline = time.monotonic() + 20
-        while not self._answers():
+        while not answers(self.dsn):
             assert self._daemon.running, self._daemon.log.read_text(errors="replace")
             assert time.monotonic() < deadline, self._daemon.log.read_text(errors="replace")
             time.sleep(0.1)
@@ -79,11 +78,3 @@ class Pgpool:
             self._daemon.end(signal.SIGINT, timeout=10)
         self._daemon.end_tree()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _answers(self) -> bool:
-        try:
-            with psycopg.connect(self.dsn, connect_timeout=3) as connection:
-                connection.execute("select 1")
-        except psycopg.OperationalError:
-            return False
-        return True

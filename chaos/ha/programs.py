@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,12 +30,6 @@ def missing_programs(further: Mapping[str, str] | None = None) -> str | None:
     gone = [package for name, package in wanted.items() if program(name) is None]
     gone += ["postgresql-15"] * (not (BINARIES / "postgres").exists())
     return f"not installed (Debian: apt-get install {' '.join(gone)})" if gone else None
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.create_server((ADDRESS, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Daemon:
