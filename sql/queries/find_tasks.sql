@@ -34,7 +34,10 @@ from (
     select t.id
     from (
       (
-        select true as is_bounded, s.*
+        select true as is_bounded, s.id, s.task_type, s.task_name, s.queue, s.priority, s.payload, s.tags, s.tenant_id,
+          s.user_id, s.created_by, s.schedule_type, s.enabled, s.status, s.next_run_at, s.started_at, s.completed_at,
+          s.died_at, s.locked_by, s.idempotency_key, s.depends_on, s.concurrency_key, s.parent_id, s.last_error,
+          s.created_at
         from pgsched.tasks s
         where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
           and (%(user_id)s::text is null or s.user_id = %(user_id)s::text)
@@ -43,7 +46,9 @@ from (
         limit %(scan)s
       )
       union all
-      select false, s.*
+      select false, s.id, s.task_type, s.task_name, s.queue, s.priority, s.payload, s.tags, s.tenant_id, s.user_id,
+        s.created_by, s.schedule_type, s.enabled, s.status, s.next_run_at, s.started_at, s.completed_at, s.died_at,
+        s.locked_by, s.idempotency_key, s.depends_on, s.concurrency_key, s.parent_id, s.last_error, s.created_at
       from pgsched.tasks s
     ) t
     where t.is_bounded = %(bounded)s::boolean and (%(before_id)s::bigint is null or t.id < %(before_id)s::bigint)

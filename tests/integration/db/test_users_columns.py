@@ -22,8 +22,9 @@ pytestmark = pytest.mark.slow
 
 TABLES = ("tasks", "executions")
 PARAMETER = re.compile(r"%\((\w+)\)s")
+TEXT = re.compile(r"'[^']*'")
 MADE_OF_NAMES = re.compile(r"\{\w+\}")
-"""Statements whose names are put in later."""
+"""Statements whose names are put in later. Outside of texts: `'{dead}'` is an array."""
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_every_statement_can_be_read(wide_dsn: str, db: Database) -> None:
         problems = {
             name: problem
             for name in statement_names()
-            if not MADE_OF_NAMES.search(load_statement(name)) and "test_clock" not in name
+            if not MADE_OF_NAMES.search(TEXT.sub("''", load_statement(name))) and "test_clock" not in name
             if (problem := problem_of(connection, name))
         }
     assert problems == {}
