@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks.model import Sizes
 from pgsched.db.migrations.runner import migrate
+from pgsched.db.sql_files import load_statement
 
 # Like a small production server: durable, with checkpoints so rare that none falls into a round.
 SETTINGS = {
@@ -113,6 +114,7 @@ class Databases:
             for one in filter(str.strip, statement.split(";")):
                 connection.execute(one.encode())
             keep_constants(connection, keep=False)
+            connection.execute(load_statement("forget_database").encode())  # else no worker starts in its copies
             connection.execute("vacuum (freeze, analyze)")
         self._made.add(filling)
 
