@@ -65,6 +65,8 @@ class _Plan:
     source: str
     target: str
     version: int
+    withdrawn: tuple[str, ...] = ()
+    """The shards where another move was announced that did not go on."""
 
 
 class Move:
@@ -108,6 +110,7 @@ class Move:
                     self._transfer(plan, source, target, deadline)
             self._before("open the target")
             target.run(commands.set_placement(self._said(plan, HERE), from_state=ARRIVING))
+            self._withdraw(plan)
             staying = source.run(commands.count_remaining(self._tenant)).staying
         return Moved(
             tenant_id=self._tenant,
@@ -141,9 +144,22 @@ class Move:
             if one.state == LEAVING or (arrival and arrival.version == latest and arrival.state == ARRIVING):
                 if one.shard != self._target_name:
                     raise TransitionRefused(f"tenant {self._tenant} is moving to shard {one.shard}: finish that first")
-                return _Plan(name, one.shard, latest)
+                return _Plan(name, one.shard, latest, _announced(stated, name, one.shard))
         home = known.home(self._tenant)
-        return None if home == self._target_name else _Plan(home, self._target_name, latest + 1)
+        if home != self._target_name:
+            return _Plan(home, self._target_name, latest + 1, _announced(stated, home, self._target_name))
+        if announced := _announced(stated, home):
+            stays = _Plan(home, home, latest + 1, announced)
+            # Unless another move has begun in the meantime, which does the same at its end.
+            if self._databases[home].run(commands.set_placement(self._said(stays, HERE), from_state=HERE)):
+                self._withdraw(stays)
+        return None
+
+    def _withdraw(self, plan: _Plan) -> None:
+        """Let the shards refuse the tenant again to which a move was announced whose mover died at once."""
+        for name in plan.withdrawn:
+            self._before("withdraw another move")
+            self._databases[name].run(commands.set_placement(self._said(plan, LEFT), from_state=ARRIVING))
 
     def _said(self, plan: _Plan, state: str) -> Placement:
         peer = plan.source if state in (ARRIVING, HERE) else plan.target
@@ -228,6 +244,10 @@ class Move:
                 one.run(commands.set_placement(self._said(plan, LEAVING), from_state=LEFT))
                 return False
         return True
+
+
+def _announced(stated: Mapping[str, Placement], *but: str) -> tuple[str, ...]:
+    return tuple(name for name, one in stated.items() if one.state == ARRIVING and name not in but)
 
 
 def _parts(kept: Sequence[commands.KeptKey], size: int) -> list[Sequence[commands.KeptKey]]:

@@ -212,6 +212,25 @@ def test_a_mover_that_was_suspended_delivers_nothing_after_another_has_finished(
     assert where(shards, tenant) == {"a": [], "b": ["x"], "c": []}
 
 
+def test_a_move_that_was_only_announced_is_withdrawn_by_one_to_another_shard(
+    shards: dict[str, str], databases: dict[str, Database], tenant: str
+) -> None:
+    with pytest.raises(Killed):
+        Move(databases, tenant, "b", before=killed_at("close the source")).run()
+    assert state(shards["b"], tenant) == [("arriving", "b")]
+    Move(databases, tenant, "c").run()
+    assert state(shards["b"], tenant) == [("left", "c")]
+    with pytest.raises(TenantMoved, match=f"^tenant {tenant} has moved to shard c$"), Client(shards["b"]) as client:
+        client.schedule("mail", tenant_id=tenant)
+    # And one that stays where it is.
+    with pytest.raises(Killed):
+        Move(databases, tenant, "a", before=killed_at("close the source")).run()
+    Move(databases, tenant, "c").run()
+    assert state(shards["a"], tenant) == [("left", "c")]
+    assert state(shards["c"], tenant) == [("here", "c")]
+    assert Move(databases, tenant, "b").run().source == "c"
+
+
 def test_two_movers_at_once_share_the_work(shards: dict[str, str], tenant: str) -> None:
     names = [f"{n:03}" for n in range(200)]
     with Client(shards["a"]) as client:
