@@ -30,6 +30,7 @@ from chaos.faults.replication import LogicalReplication
 from chaos.faults.scarcity import FewDescriptors, LittleMemory, Recursion, Starved, StuckThreads
 from chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
 from chaos.faults.sessions import LeftSessions
+from chaos.faults.shards import Shards
 from chaos.faults.slow_import import SlowImport
 from chaos.faults.soak import Soak
 from chaos.faults.stops import Sigstop
@@ -90,6 +91,7 @@ _ALL: tuple[type[Fault], ...] = (
     PgBouncerKill,
     PgBouncerRestart,
     PgpoolRestarts,
+    Shards,
     Migration,
     Durable,
     # Locks and maintenance.
