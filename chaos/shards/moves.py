@@ -71,20 +71,18 @@ class Moves(threading.Thread):
 
     def finish(self, tenant: str, target: str) -> None:
         """Run the command until the tenant is there, as somebody does after an interruption."""
-        deadline = time.monotonic() + MOVE_SECONDS
-        while time.monotonic() < deadline:
+        deadline, known = time.monotonic() + MOVE_SECONDS, len(self.problems)
+        while time.monotonic() < deadline and len(self.problems) == known:
             mover = self.command(tenant, target)
-            known = len(self.problems)
             if not self._ended(mover):
                 self.completed += 1
-                return
-            if len(self.problems) > known:
                 return
             # Another target has been announced, whose move must be finished first.
             found = mover.stderr.partition("is moving to shard ")[2][:1]
             if found in self._shards and found != target:
                 self._ended(self.command(tenant, found))
-        self.problems.append(f"tenant {tenant} was not moved to {target} within {MOVE_SECONDS:g} s")
+        if len(self.problems) == known:
+            self.problems.append(f"tenant {tenant} was not moved to {target} within {MOVE_SECONDS:g} s")
 
     def _move(self, tenant: str, target: str) -> None:
         """A move, and what happens to it."""
