@@ -165,4 +165,6 @@ def test_the_books_notice_that_a_database_does_not_refuse_a_tenant_that_has_left
 @pytest.mark.long
 def test_the_trial_notices_that_databases_do_not_refuse_tenants_that_have_left(server_dsn: str) -> None:
     row = run_trial(Shards(guard=False), SHORT, seed=random.SystemRandom().randrange(1_000_000), server_dsn=server_dsn)
-    assert any(f"broken: {rule}" in problem for rule in GUARDED for problem in row.problems), row.problems
+    # A task in two databases, or a mover that cannot deliver one whose key the other database has by now.
+    rules = (*GUARDED, "nothing is left on its way")
+    assert any(f"broken: {rule}" in problem for rule in rules for problem in row.problems), row.problems
