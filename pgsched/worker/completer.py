@@ -390,7 +390,7 @@ class Completer:
         """
         finishes = [finish for _, finish in batch]
         reports = [Report(leased) for leased, _ in batch if leased.context is not None]
-        fenced, kept = self._counts.fenced, set[int]()
+        kept = set[int]()
         try:
             progress = [shown for report in reports for shown in report.progress()] if tells else []
             logs = [entry for report in reports for entry in report.logs()] if tells else []
@@ -400,7 +400,7 @@ class Completer:
                 self._session, self._worker, finishes, progress, logs, monotonic(), told, then
             )
             if passed < len(finishes):
-                kept = await self._count_fenced(finishes, len(finishes) - passed, repeated=repeated)
+                kept = await self._count_fenced(finishes, passed, repeated=repeated)
         except BaseException:
             for report in reports:
                 report.give_back()
@@ -418,18 +418,21 @@ class Completer:
                 self.set_aside.forget(finish.id)
         again.append(sum(finish.next_status == "pending" for _, finish in batch))
         if self.on_written is not None:
-            self.wrote(batch if self._counts.fenced == fenced else await self._passed(batch))
+            self.wrote(batch if passed + len(kept) == len(finishes) else await self._passed(batch))
 
-    async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> set[int]:
+    async def _count_fenced(self, finishes: list[Finish], passed: int, *, repeated: bool) -> set[int]:
         """Log what the fence rejected; returns the rows that are still ours, whose update was dropped.
 
-        A finish that was sent twice may have been written the first time: that is not a fence.
+        A finish that was sent twice may have been written the first time: that is not a fence. The history does not
+        show which time it was, so those that passed now are not subtracted as well: they are in it too.
         """
         kept = await completions.find_kept(self._session, self._worker, finishes)
-        missing -= len(kept)
+        missing = len(finishes) - passed - len(kept)
         if repeated:
             written = await completions.find_recorded(self._session, self._worker, finishes)
-            missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
+            left = [one for one in finishes if one.id not in kept and (one.id, one.fencing_token) not in written]
+            unrecorded = sum(one.execution is None for one in left)  # in no history, even if they have passed
+            missing = len(left) - min(unrecorded, passed)
         if missing > 0:
             self._counts.fenced += missing
             log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease expired")
