@@ -111,13 +111,22 @@ class _Patroni(Fault):
         at = time.time()
         blow.strike(cluster, leader)
         _, writable_at = cluster.wait_until_writable(cluster.nodes if blow.stays else others)
+        goes_on = leader.suspended or leader.writable()  # until it notices that it leads no more
         trial.pause(chance.uniform(0.5, 3.0))
         blow.mend(leader)
         self._leader = cluster.wait_until_whole()
         trial.dsn = self._leader.dsn
         whole_at = time.time()
         trial.pause(1.5 if trial.size.short else chance.uniform(4.0, 6.0))
-        return Struck(name=name, at=at, writable_at=writable_at, whole_at=whole_at, until=time.time(), lag=lag)
+        return Struck(
+            name=name,
+            at=at,
+            writable_at=writable_at,
+            over_at=whole_at if goes_on else writable_at,
+            whole_at=whole_at,
+            until=time.time(),
+            lag=lag,
+        )
 
     def tell(self) -> Iterable[str]:
         yield from self._told
