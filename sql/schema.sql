@@ -2008,7 +2008,7 @@ end $$;
 -- default the database role.
 create function pgsched.run_now(id bigint, run_by text default null) returns bigint
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The key of a copy says what it is (see run_by); its id is drawn before, because it is part of the key.
 declare
@@ -2091,7 +2091,7 @@ $$;
 -- True if it was paused.
 create function pgsched.enable(id bigint, catch_up boolean default true) returns boolean
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks := pgsched.locked_task(enable.id);
@@ -2108,7 +2108,7 @@ end $$;
 -- id: The task.
 create function pgsched.disable(id bigint) returns boolean
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks := pgsched.locked_task(disable.id);
@@ -2121,7 +2121,8 @@ end $$;
 -- id: The task.
 create function pgsched.cancel(id bigint) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set plan_cache_mode = 'force_generic_plan'
+  set jit = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks;
@@ -2133,6 +2134,9 @@ begin
   where t.id = cancel.id and t.status in ('pending', 'blocked', 'running');
   if children is not null then
     perform pgsched.lock_below(cancel.id);
+    -- A group is not told of their ends, as it is cancelled too: each would write another version of its row, and the next one
+    -- would have to pass them all.
+    delete from pgsched.dependencies d where d.task_id = cancel.id;
     foreach child in array children loop
       -- One may have gone with another that it waits for.
       if exists (select from pgsched.tasks t where t.id = child and t.status in ('pending', 'blocked', 'running')) then
@@ -2193,7 +2197,7 @@ end $$;
 -- For the schema: as retry, of a task whose group and its steps are locked (lock_steps).
 create function pgsched.retry_locked(id bigint, payload jsonb, torn bigint[]) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- What lock_steps locks is locked. `torn`: as for rejoin.
 declare
@@ -2578,7 +2582,7 @@ create function pgsched.change_tasks(
   action text, ids bigint[], dry_run boolean, run_by text default null
 ) returns setof bigint
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   one bigint;
@@ -2648,7 +2652,7 @@ create function pgsched.edit_payloads(
   ids bigint[], patch jsonb, dry_run boolean default false, out id bigint, out refusal text
 ) returns setof record
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks;
@@ -2815,7 +2819,8 @@ end $$;
 
 -- For the schema: a task, locked until the end of the transaction; raises no_data_found.
 create function pgsched.locked_task(id bigint) returns pgsched.tasks
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks;
@@ -4818,7 +4823,9 @@ end $$;
 
 -- For workers: as settle. told: their ends were told before, so nobody follows them anew.
 create function pgsched.settle_ended(ids bigint[], told boolean) returns integer
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- Tells those who wait for these tasks that they have ended. Returns how many were released or cancelled.
 -- Rows are locked in the order of their ids, here as in a finish.
@@ -4833,15 +4840,16 @@ begin
     moved_rows := moved_rows + pgsched.wake_parents(ended);
     if new_ends then
       perform pgsched.follow(t.parent_id, t.scheduled_for, t.id)
-      from pgsched.tasks t
-      where t.id = any(ended) and t.parent_id is not null and t.idempotency_key like 'tick:%'
+      -- Found by id and then judged: the planner might take any index of rows that have a parent.
+      from (select * from pgsched.tasks t where t.id = any(ended) offset 0) t
+      where t.parent_id is not null and t.idempotency_key like 'tick:%'
         and t.status in ('completed', 'dead', 'cancelled');
     end if;
     new_ends := true;
     with upstream as (
       select e.id, u.status, u.status not in ('dead', 'cancelled', 'deleted') as good
       from unnest(ended) as e(id)
-      left join pgsched.tasks t on t.id = e.id
+      left join pgsched.tasks t on t.id = any(array[e.id])
       cross join lateral (
         select case when t.id is not null then t.status::text
           when pgsched.has_left(e.id) then 'completed'
@@ -4849,8 +4857,8 @@ begin
       union all
       -- The tick of a schedule that may overlap itself ran in a child.
       select t.parent_id, 'completed', true
-      from pgsched.tasks t
-      where t.id = any(ended) and t.status = 'completed' and t.parent_id is not null and t.idempotency_key like 'tick:%'
+      from (select * from pgsched.tasks t where t.id = any(ended) offset 0) t
+      where t.status = 'completed' and t.parent_id is not null and t.idempotency_key like 'tick:%'
     ),
     gone as (
       -- By index, whatever the statistics say: one task with 100,000 dependents would let the planner read all edges for each end.
@@ -4914,7 +4922,7 @@ end $$;
 -- For the schema: whether a completed task left its row on completion (retention 0) and is in the history only.
 create function pgsched.has_left(id bigint) returns boolean
 language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- A function of its own, so that the partitions of the history are planned where a row is missing, and not for each end and
 -- each insert of a dependent.
@@ -4926,7 +4934,7 @@ end $$;
 -- child. Returns how many.
 create function pgsched.follow(upstream bigint, tick timestamptz, ran bigint) returns integer
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- Makes the runs of those who follow a schedule, for one of its ticks. `ran` is the task that ran it: the schedule itself, whose
 -- tick is completed, so that the run is due; or a child, for which the run waits as any dependent does, so that a dead one is
@@ -5054,7 +5062,9 @@ end $$;
 
 -- For the schema: refuses ids in depends_on that are not there, and circles.
 create function pgsched.check_dependencies(id bigint, upstream bigint[], made_by bigint default null) returns void
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- Refuses ids that are not there, and circles. `made_by`: the parent of a row that is being inserted.
 declare
@@ -5067,7 +5077,7 @@ begin
   select u into unknown
   from unnest(upstream) u
   -- In this order: the planner would ask the function first.
-  where case when exists (select from pgsched.tasks t where t.id = u) then false else not pgsched.has_left(u) end
+  where case when exists (select from pgsched.tasks t where t.id = any(array[u])) then false else not pgsched.has_left(u) end
   limit 1;
   if unknown is not null then
     raise invalid_parameter_value using message = format('depends_on: task %s does not exist', unknown),
@@ -5081,7 +5091,7 @@ begin
       with recursive above as (
         select u as id from unnest(upstream) u
         union
-        select d.upstream_id from above join pgsched.dependencies d on d.task_id = above.id
+        select d.upstream_id from above join pgsched.dependencies d on d.task_id = any(array[above.id])
       )
       select from above where above.id = check_dependencies.id
     ) then
@@ -5094,7 +5104,7 @@ end $$;
 -- For the schema: writes down whom a blocked task waits for.
 create function pgsched.add_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- Writes down whom a blocked row waits for.
 begin
@@ -5106,7 +5116,7 @@ end $$;
 -- For the schema: depends_on of a task that has not begun was edited.
 create function pgsched.change_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- An edit of depends_on: only of a row that has not begun, and with the rows it waits for locked until the commit. A trigger
 -- after updates would do it as an insert does, but would be paid by every claim and finish.
@@ -5154,7 +5164,8 @@ end $$;
 -- For the schema: at the commit of a task that waits: marks those it waits for, and settles what has ended by then.
 create function pgsched.watch_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_hashjoin = 'off'
+  set enable_mergejoin = 'off' set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- At the commit of a row that waits: marks those it waits for, and settles what has ended by then. All of them are locked,
 -- also those that are marked already: one that is just being ended by another transaction is waited for.
@@ -5162,7 +5173,7 @@ begin
   perform from pgsched.tasks t where t.id = any(new.depends_on) order by t.id for no key update;
   update pgsched.tasks t set observed = true where t.id = any(new.depends_on) and not t.observed;
   perform pgsched.settle_ended(array(
-    select d from unnest(new.depends_on) d left join pgsched.tasks t on t.id = d
+    select d from unnest(new.depends_on) d left join pgsched.tasks t on t.id = any(array[d])
     where t.id is null or t.status in ('completed', 'dead', 'cancelled')), true);
   return null;
 end $$;
@@ -5170,7 +5181,7 @@ end $$;
 -- For the schema: a deleted task waits for nothing, and who waits for it is told.
 create function pgsched.forget_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- A deleted row waits for nothing, and who waits for it is told.
 begin
@@ -5361,7 +5372,7 @@ end $$;
 -- finishes lock it.
 create function pgsched.lock_steps(ids bigint[]) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The steps of the groups that these tasks are steps of, and then the groups: as finishes and cancels lock them. A group may be
 -- the step of another one.
@@ -5386,7 +5397,7 @@ end $$;
 -- For the schema: the groups of these steps that have a step which was cancelled because of another one.
 create function pgsched.torn_groups(ids bigint[]) returns bigint[]
 language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 select array(
   select distinct c.parent_id
   from pgsched.tasks c
@@ -5399,7 +5410,8 @@ $$;
 -- cancelled because of it.
 create function pgsched.rejoin(id bigint, torn bigint[] default null) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_hashjoin = 'off'
+  set enable_mergejoin = 'off' as $$
 #variable_conflict use_variable
 -- `torn`: the groups that have a step which was cancelled because of another one; null: it is not known.
 -- A step that runs again: its group waits for it again, and so do the steps that were cancelled because it had not been completed.
@@ -5780,7 +5792,7 @@ end $$;
 -- For the schema: makes a blocked run due if it waits for one of these; its task is locked by the caller.
 create function pgsched.resume_run(id bigint, reasons text[]) returns boolean
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The caller has locked the task.
 begin
@@ -5826,7 +5838,7 @@ end $$;
 -- For the schema: wakes a durable run if it waits for this child, which has ended.
 create function pgsched.wake_parent(child bigint, parent bigint) returns boolean
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The parent is locked whatever its status, unless it is over: it may be about to be claimed or suspended by a transaction that
 -- does not see this end yet.
@@ -5850,11 +5862,11 @@ end $$;
 -- For workers: wakes the durable runs that wait for these tasks, which have ended; returns how many.
 create function pgsched.wake_parents(ids bigint[]) returns integer
 language sql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set plan_cache_mode = 'force_generic_plan' as $$
 select count(*) filter (where pgsched.wake_parent(c.id, c.parent_id))::integer
 from (
-  select c.id, c.parent_id from pgsched.tasks c
-  where c.id = any(wake_parents.ids) and c.parent_id is not null and c.status in ('completed', 'dead', 'cancelled')
+  select c.id, c.parent_id from (select * from pgsched.tasks t where t.id = any(wake_parents.ids) offset 0) c
+  where c.parent_id is not null and c.status in ('completed', 'dead', 'cancelled')
   order by c.parent_id, c.id
   offset 0
 ) c
@@ -5863,7 +5875,7 @@ $$;
 -- For the schema: the children that are cancelled with a task: steps of a group, children of a durable run.
 create function pgsched.children_of(id bigint) returns setof bigint
 language sql stable
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 select unnest(t.fired) from pgsched.tasks t where t.id = children_of.id
 union
 select s.child_id
@@ -5875,7 +5887,8 @@ $$;
 -- For the schema: locks the children that are cancelled with a task, and theirs.
 create function pgsched.lock_below(id bigint) returns void
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_hashjoin = 'off'
+  set enable_mergejoin = 'off' set jit = 'off' as $$
 #variable_conflict use_variable
 -- The deepest first, as their finishes lock their parents after themselves.
 begin

@@ -7,7 +7,13 @@ from math import inf
 from time import monotonic
 from typing import TypeVar
 
-from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
+from pgsched.db.error_mapping import (
+    RefusedByDatabase,
+    RefusedByServer,
+    is_about_the_server,
+    is_impaired_state,
+    is_passing_state,
+)
 from pgsched.db.session import Session
 from pgsched.db.worker import claims, leases
 from pgsched.db.worker.claims import Answer, Batch, Due, Tried
@@ -252,7 +258,7 @@ class Claims:
     def _put_aside(self, refused: Sequence[Tried]) -> None:
         for one in refused:
             locked = (one.state or "").startswith("55")
-            impaired = is_about_the_server(one.state or "") or (one.state or "").startswith("58")
+            impaired = is_impaired_state(one.state or "")
             reason = one.message or ""
             self.set_aside.put(one.id, one.task_type, one.queue, None, reason, locked=locked, impaired=impaired)
 
