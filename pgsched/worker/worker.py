@@ -178,10 +178,7 @@ class Worker:
             on_claim=self.counts.claim,
         )
         self.sleep = Sleep(
-            session=self.claim_session,
-            identity=self.identity,
-            rotation=rotation,
-            poll_interval=settings.poll_interval,
+            session=self.claim_session, identity=self.identity, poll_interval=settings.poll_interval
         )
         self.claimer = Claimer(
             session=self.claim_session,
