@@ -95,6 +95,8 @@ class Scan:
         self._sweep_at = 0.0
         self._first = Width()
         self._deep = Width()
+        self._slices_took = 0.0
+        """Seconds that the slices of the current sweep have taken."""
         self._until: datetime | None = None
         """How far the slices have reached; None for the first entry."""
         self._rests_until = 0.0
@@ -183,7 +185,12 @@ class Scan:
         if look.deep:
             self._until = look.since
             self._deep.took(seconds)
+            self._slices_took += seconds
+            if look.since is None and self._slices_took < SHARE * SWEEP_SECONDS:
+                self._first.join()
         else:
+            if self._until is None:
+                self._slices_took = seconds
             self._sweep_at = sent + SWEEP_SECONDS
             if look.since is not None and self._until is None:
                 self._until = look.since
@@ -200,6 +207,7 @@ class Width:
         self.seconds = inf
         self.is_quick = True
         """Whether the last one reached the first entry, and was quick."""
+        self._was_slow = False
 
     def before(self, until: datetime) -> datetime | None:
         """Return where a slice starts that ends at the given time."""
@@ -209,7 +217,8 @@ class Width:
         """Adjust it to the duration of the last one."""
         self.is_quick = self.seconds == inf and seconds < QUICK_SECONDS
         if self.seconds == inf:
-            if seconds > SHARE * SWEEP_SECONDS:
+            slow, self._was_slow = self._was_slow, seconds > SHARE * SWEEP_SECONDS
+            if slow and self._was_slow:  # one alone was most likely kept waiting by a busy machine
                 self.seconds = FIRST_WIDTH
         elif seconds > 2 * SLICE_SECONDS:
             self.seconds = max(self.seconds / 2, 1.0)
@@ -217,3 +226,7 @@ class Width:
             self.seconds *= GROWTH
         if self.seconds > WIDEST:
             self.seconds = inf
+
+    def join(self) -> None:
+        """Note that all slices together were quick: the next sweep need not be cut."""
+        self.seconds, self._was_slow = inf, False
