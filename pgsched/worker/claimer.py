@@ -159,7 +159,7 @@ class Claimer:
         await self.wait(min(self._shared_at - now, self._rotation.ready_in(now)))
 
     def _to_publish(self) -> Sequence[str]:
-        """Return the queues whose next row ends the sleep. Where claims look only at pairs, their search knows of it."""
+        """Return the queues whose next row ends the sleep. Of others, the search for due pairs knows."""
         noted = [*self._noted, *self._rotation.limited]
         self._noted.clear()
         return noted if self._looks_at_pairs else self._rotation.names

@@ -1,10 +1,10 @@
 """Where a worker of very many queues looks: in the pairs of queue and priority that have due rows.
 
-A claim probes the index once per queue and priority, and with thousands of queues nearly all probes find nothing. So such
-a worker searches the index for the pairs that have due rows, and its claims probe some of these at a time, in the same
-order as ever. A pair is done when a claim has seen all of it. The next search follows when all are done, or while claims
-are full, because rows of a higher priority may have become due; searches take a bounded share of the time. In between, a
-notification says which queue to look in.
+A claim probes the index once per queue and priority, and with thousands of queues nearly all probes find nothing. So
+such a worker searches the index for the pairs that have due rows, and its claims probe some of these at a time, in the
+same order as ever. A pair is done when a claim has seen all of it. The next search follows when all are done, or while
+claims are full, because rows of a higher priority may have become due; searches take a bounded share of the time. In
+between, a notification says which queue to look in.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LEASES_SECONDS = 1.0
 """How often a busy worker looks for what only claims that lease find."""
 SLOW_SECONDS = 0.5
 SLOW_PROBE_SECONDS = 30e-6
-"""A search that takes longer than both, the second for each probe that it saves, passes entries of finished rows that an
-old snapshot keeps: then it is better to probe each pair, where earlier claims have left off."""
+"""A search that takes longer than both, the second for each probe that it saves, passes entries of finished rows that
+an old snapshot keeps: then it is better to probe each pair, where earlier claims have left off."""
 STRAIGHT = 20
 """For how many times as long as that search took."""
 
