@@ -49,6 +49,7 @@ async def test_a_claim_from_thousands_of_queues_probes_few_of_them(dsn: str, pro
             assert turns < 4 * QUEUES // limit
             await one.worker.claimer.run_once(limit)
         queues = {leased.task.queue for leased in one.leased_tasks.snapshot()}
+        await one.worker.locked_batches.stop(60)
     assert len(queues) == QUEUES
     assert max(probed) <= limit
 
@@ -76,6 +77,7 @@ async def test_a_worker_of_many_queues_runs_what_is_announced_what_is_not_and_wh
             assert 3000 < pairs.due_in(monotonic()) <= 3600
             late = insert_task(db, queue=names[8])
             assert [task.id for task in await one.claim()] == [late]
+        await one.worker.locked_batches.stop(60)
     assert max(probed) <= PROBES
 
 
@@ -136,4 +138,5 @@ async def test_own_retries_and_unannounced_rows_are_found_by_the_claim_loop(dsn:
                 await one.run()
             if len(calls) == 2:
                 break
+        await one.worker.locked_batches.stop(60)
     assert len(calls) == 2
