@@ -182,12 +182,7 @@ class Worker:
             rate=rate,
             on_claim=self.counts.claim,
         )
-        self.sleep = Sleep(
-            session=self.claim_session,
-            identity=self.identity,
-            rotation=rotation,
-            poll_interval=settings.poll_interval,
-        )
+        self.sleep = Sleep(session=self.claim_session, identity=self.identity, poll_interval=settings.poll_interval)
         self.claimer = Claimer(
             session=self.claim_session,
             identity=self.identity,
