@@ -2,7 +2,8 @@
 
 The rate is the lowest of a few limits, each of which follows from what one measurement measured:
 
-- **processors**: every task takes processor time of the server and of a worker process;
+- **processors**: every task takes processor time of the server and of a worker process, more of both beside other
+  worker processes, because claims skip the rows that others have locked, and bring fewer;
 - **worker processes**: each of them uses one processor at most;
 - **slots**: processes × concurrency handlers run at once;
 - **round trips**: a process has a number of batches on their way, and each batch takes some round trips and a commit.
@@ -12,7 +13,7 @@ Times are in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgsched.worker.locked_batches import SESSIONS
 from pgsched.worker.prefetch import HORIZON
@@ -22,6 +23,8 @@ MAX_BATCH = 1000
 """Rows of one claim."""
 LOCKED_TRIPS = 3
 """Round trips of a batch that is claimed, finished and committed in one transaction."""
+OTHERS_IN_SERVER, OTHERS_IN_WORKER = 0.2, 0.12
+"""How much more of its processor time a task takes for each other process that locks rows there; measured."""
 
 PROCESSORS = "the processors of server and workers"
 SERVER = "the server's processors"
@@ -45,6 +48,8 @@ class Costs:
     """Processor time of an insert, server and client together."""
     pickup: float
     """From a commit to the handler in an idle worker, without the round trip of the claim; its median."""
+    processes: int = 1
+    """Worker processes of the measurement."""
     efficiency: float = 1.0
     """How much of the processors' limit was reached, where they were the limit."""
 
@@ -105,6 +110,7 @@ def forecast(costs: Costs, site: Site) -> Forecast:
 
 def limits(costs: Costs, site: Site) -> dict[str, float]:
     """Return every limit of the rate, in tasks a second."""
+    costs = _beside(costs, site)
     both = costs.worker + costs.server
     found = {}
     if site.worker_cores is None:
@@ -118,6 +124,18 @@ def limits(costs: Costs, site: Site) -> dict[str, float]:
         found[SLOTS] = site.processes * site.concurrency / (site.handler + costs.worker)
     found[TRIPS] = site.processes * _batches(costs, site, min(found.values()) / site.processes)
     return found
+
+
+def _beside(costs: Costs, site: Site) -> Costs:
+    """Return the costs among as many processes as the site has."""
+    if site.handler >= LOCKABLE_SECONDS:  # a lease keeps rows out of the claims of others
+        return costs
+    others, measured = site.processes - 1, costs.processes - 1
+    return replace(
+        costs,
+        worker=costs.worker * (1 + OTHERS_IN_WORKER * others) / (1 + OTHERS_IN_WORKER * measured),
+        server=costs.server * (1 + OTHERS_IN_SERVER * others) / (1 + OTHERS_IN_SERVER * measured),
+    )
 
 
 def _batches(costs: Costs, site: Site, highest: float) -> float:

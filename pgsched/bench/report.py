@@ -106,6 +106,7 @@ class Report:
             insert=max(self.single_p50 - self.round_trip_p50 - self.sync_p50, 0.0) / 1000,
             insert_processor=self.insert_processor / 1000,
             pickup=max(self.pickup_p50 - self.round_trip_p50, 0.0) / 1000,
+            processes=self.processes,
         )
         return replace(costs, efficiency=efficiency_of(costs, self.site, self.drain_per_second))
 

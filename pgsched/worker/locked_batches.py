@@ -115,6 +115,10 @@ class LockedBatches:
         """Whether all of them are of types that are known to be short."""
         return all(self._usual.is_short(task.task_type) for task in tasks)
 
+    def are_lockable(self, tasks: Sequence[Claimed]) -> bool:
+        """Whether tasks like these may all start before they are leased."""
+        return all(task.schedule_type == "one_time" and self._usual.is_lockable(task.task_type) for task in tasks)
+
     async def lock(
         self,
         probes: Sequence[Probe],

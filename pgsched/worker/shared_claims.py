@@ -43,6 +43,8 @@ class SharedClaims:
         """Whether the last claim brought as many rows as it could."""
         self._short_came = False
         """Whether the last rows were of types whose attempts are known to be short."""
+        self._lockable_came = True
+        """Whether all of the last rows could start before they are leased."""
         self.waits_for_room = False
         """Whether the last claim ended before a row that cannot be prefetched, so the next one needs a free slot."""
 
@@ -55,12 +57,13 @@ class SharedClaims:
         sent = monotonic()
         room = self._claims.room_in_bytes
         look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._is_busy)
-        batch = None
+        batch, are_lockable = None, self._locked_batches.are_lockable
         if may_lock and self._is_to_lock(look):
             batch = await self._lock(look, limit, free, room)
         if batch is not None:
             self._clock.set(batch.tasks[0].database_time, sent)
             look = look.without_expired()
+            are_lockable = _were_lockable
         else:
             batch = await self._claims.claim(look, limit, free=free, max_bytes=room)
         tasks = batch.tasks
@@ -72,6 +75,7 @@ class SharedClaims:
         self._rate.note(len(tasks), sent)
         if tasks:
             self._short_came = self._locked_batches.are_short(tasks)
+            self._lockable_came = are_lockable(tasks)
         self._on_claim(tasks, now - sent)
         found = bool(tasks or batch.spoiled) or batch.again
         return found or self.scan.due_in(now) <= 0 or (not look.sweeps and self.scan.sweeps_next(busy=self._is_busy))
@@ -87,17 +91,18 @@ class SharedClaims:
     def _is_to_lock(self, look: Look) -> bool:
         """Whether to lock rows before they are leased: many arrive, or probably a single one of a short type.
 
-        Only a claim that leases finds expired leases; it follows where something else was found.
+        Only a claim that leases finds expired leases; it follows where something else was found. And only it
+        prefetches rows that need a lease: one of them among a thousand makes batches of locked rows the slower way.
         """
         if self._is_busy:
-            return not look.sweeps
+            return self._lockable_came and not look.sweeps
         return self._short_came and look.expected and (look.is_whole or not look.sweeps)
 
     async def _may_lock(self) -> bool:
         """Whether rows may be locked. A busy worker waits for one of its batches to end."""
         if self._claims.set_aside:
             return False
-        if self._is_busy and not self._locked_batches.ready:
+        if self._is_busy and self._lockable_came and not self._locked_batches.ready:
             await self._locked_batches.wait(LOCK_WAIT_SECONDS)
         return self._locked_batches.ready
 
@@ -115,3 +120,8 @@ class SharedClaims:
         except RefusedByDatabase as error:  # a claim that leases finds the row
             log.info("lock_refused", error=str(error))
             return None
+
+
+def _were_lockable(tasks: Sequence[Claimed]) -> bool:
+    """Whether all rows of a batch could start while they were only locked."""
+    return all(task.lockable for task in tasks)

@@ -48,6 +48,10 @@ class UsualSeconds:
         types = self.known if known else self._seconds
         return [task_type for task_type in types if self._seconds[task_type] < LOCKABLE_SECONDS]
 
+    def is_lockable(self, task_type: str) -> bool:
+        """Whether attempts of a type may start before they are leased."""
+        return self._seconds.get(task_type, LOCKABLE_SECONDS) < LOCKABLE_SECONDS
+
     def is_short(self, task_type: str) -> bool:
         """Whether attempts of a type are known to be short."""
         return task_type in self.known and self._seconds[task_type] < LOCKABLE_SECONDS

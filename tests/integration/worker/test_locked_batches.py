@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -477,3 +478,20 @@ async def test_what_must_not_go_uncounted_is_leased_before_it_begins(dsn: str, o
             await wait_until_async(lambda: bool(seen), message="it runs")
     assert (seen[0]["status"], seen[0]["attempts"]) == ("running", 1)
     assert seen[0]["locked_by"] is not None
+
+
+async def test_tasks_that_need_a_lease_are_prefetched_beside_a_type_that_needs_none(dsn: str) -> None:
+    held: list[int] = []
+
+    async def slow() -> None:
+        await asyncio.sleep(0.01)
+        held.extend(row["n"] for row in rows(db, "select count(*) as n from pgsched.tasks where status = 'running'"))
+
+    async def short() -> None:
+        pass
+
+    with database(dsn) as db:
+        db.execute("insert into pgsched.tasks (task_type) select 'slow' from generate_series(1, 2000)")
+        async with running_worker(dsn, handlers(slow=slow, short=short), concurrency=20):
+            await wait_until_async(lambda: len(held) == 2000, message="all have run")
+    assert median(held) > 40, "each slot waited for a claim of its own"

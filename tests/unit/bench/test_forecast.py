@@ -8,6 +8,7 @@ import pytest
 
 from pgsched.bench.forecast import (
     CONNECTIONS,
+    OTHERS_IN_SERVER,
     PROCESSORS,
     SERVER,
     SLOTS,
@@ -40,13 +41,25 @@ def test_more_cores_never_lower_the_rate_and_end_at_the_worker_processes() -> No
     assert rates[-1] == pytest.approx(1 / 15e-6)
 
 
-def test_more_processes_never_lower_the_rate_and_end_at_the_servers_processors() -> None:
+def test_more_processes_help_until_the_servers_processors_are_busy_and_cost_beyond() -> None:
     apart = replace(HERE, cores=4, worker_cores=32)
-    found = [forecast(COSTS, replace(apart, processes=processes)) for processes in (1, 2, 4, 8, 32)]
+    found = [forecast(COSTS, replace(apart, processes=processes)) for processes in (1, 2, 3, 8, 32)]
     rates = [one.rate for one in found]
-    assert rates == sorted(rates)
-    assert found[-1].limit == SERVER
-    assert rates[-1] == pytest.approx(4 / 25e-6)
+    assert [one.limit for one in found] == [WORKERS, WORKERS, SERVER, SERVER, SERVER]
+    assert rates[0] < rates[1]
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] == pytest.approx(4 / (25e-6 * (1 + 31 * OTHERS_IN_SERVER)))
+
+
+def test_what_was_measured_with_several_processes_is_predicted_for_as_many() -> None:
+    site = replace(HERE, processes=5)
+    assert forecast(replace(COSTS, processes=5), site).rate == pytest.approx(2 / 40e-6)
+    assert forecast(replace(COSTS, processes=5), HERE).rate > 2 / 40e-6
+
+
+def test_leased_rows_are_not_in_the_way_of_other_processes() -> None:
+    site = replace(HERE, handler=0.01, concurrency=10_000)
+    assert forecast(COSTS, replace(site, processes=8)).rate == pytest.approx(forecast(COSTS, site).rate)
 
 
 @pytest.mark.parametrize("name", ["round_trip", "sync", "handler"])
