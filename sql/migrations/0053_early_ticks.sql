@@ -10,6 +10,38 @@ alter table pgsched.archived_tasks add column early_ticks timestamptz[];
 comment on column pgsched.archived_tasks.early_ticks is
   'Ticks that ran while the database''s clock was ahead, and are not run again: of a schedule that was replanned since. Null: none.';
 
+-- As it was: so that its definition names every column of a task.
+create or replace view pgsched.departed_tasks with (security_barrier) as
+select
+  e.task_id as id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id,
+  t.created_by, t.schedule_type, t.scheduled_for, t.cron_expression, t.timezone, t.start_date, t.end_date,
+  t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
+  t.enabled, t.status, t.next_run_at, t.last_run_at, t.started_at, t.completed_at, t.died_at, t.attempts,
+  t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max, t.timeout, t.locked_by, t.locked_until,
+  t.fencing_token, t.idempotency_key, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.waiting_for, t.fired,
+  t.concurrency_key, t.parent_id, t.progress, t.result, t.last_error, t.planned_from, t.created_at, t.updated_at,
+  t.observed, t.revision, t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter,
+  t.alert_if_no_success_for, t.alert_if_running_for, t.judged_from, t.expires_at
+from pgsched.executions e
+cross join lateral jsonb_populate_record(null::pgsched.tasks,
+  '{"schedule_type": "one_time", "status": "completed", "priority": 5, "payload": {}, "metadata": {}, "tags": [],
+    "timezone": "UTC", "on_missed": "once", "overlap": "skip", "enabled": true, "max_attempts": 3,
+    "backoff": "exponential", "backoff_delay": "5 seconds", "backoff_max": "1 hour", "depends_on": [],
+    "dependency_mode": "all", "on_dependency_dead": "cancel", "revision": 0, "execution_count": 1,
+    "waiting_for": 0, "observed": false}'::jsonb
+  || jsonb_build_object(
+    'task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token,
+    'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for,
+    'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at,
+    'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)
+  || e.task) t
+where e.task is not null and (
+  has_table_privilege('pgsched.tasks', 'select')
+  or e.task ->> 'inserted_by' = session_user
+  or exists (
+    select from pgsched.tasks p
+    where p.id = (e.task ->> 'parent_id')::bigint and p.inserted_by = session_user));
+
 create or replace function pgsched.first_tick(task pgsched.tasks, moment timestamptz) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
@@ -69,6 +101,7 @@ begin
 end $$;
 comment on function pgsched.pass_early_ticks is
   'For the schema: books the next tick for a schedule whose booked one ran while the database''s clock was ahead.';
+revoke execute on function pgsched.pass_early_ticks from public;
 create trigger pass_early_ticks before update of scheduled_for on pgsched.tasks
   for each row when (new.early_ticks is not null and new.status = 'pending')
   execute function pgsched.pass_early_ticks();
