@@ -358,6 +358,9 @@ create table pgsched.tasks (
                                                                 -- by pgsched.
   expires_at timestamptz,                                       -- One-time tasks: one that has not started by then is
                                                                 -- cancelled instead. Null: it does not expire.
+  early_ticks timestamptz[],                                    -- Ticks that ran while the database's clock was ahead,
+                                                                -- and are not run again: of a schedule that was
+                                                                -- replanned since. Null: none.
   constraint tasks_pkey primary key (id),
   -- Finished tasks are listed, counted and deleted by the time when they ended.
   constraint completed_at_if_and_only_if_completed_or_cancelled
@@ -537,8 +540,11 @@ create table pgsched.archived_tasks (
   judged_from timestamptz,                                   -- No success is asked for before: the last one that
                                                              -- workers have noted, or when the task was enabled. Set by
                                                              -- pgsched.
-  expires_at timestamptz                                     -- One-time tasks: one that has not started by then is
+  expires_at timestamptz,                                    -- One-time tasks: one that has not started by then is
                                                              -- cancelled instead. Null: it does not expire.
+  early_ticks timestamptz[]                                  -- Ticks that ran while the database's clock was ahead, and
+                                                             -- are not run again: of a schedule that was replanned
+                                                             -- since. Null: none.
 );
 alter table pgsched.archived_tasks replica identity full;
 
@@ -1441,7 +1447,7 @@ create view pgsched.departed_tasks with (security_barrier = true) as
     t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter, t.alert_if_no_success_for, t.alert_if_running_for,
     t.judged_from, t.expires_at
    from pgsched.executions e
-     cross join lateral jsonb_populate_record(null::pgsched.tasks, ('{"tags": [], "status": "completed", "backoff": "exponential", "enabled": true, "overlap": "skip", "payload": {}, "metadata": {}, "observed": false, "priority": 5, "revision": 0, "timezone": "UTC", "on_missed": "once", "depends_on": [], "backoff_max": "1 hour", "waiting_for": 0, "max_attempts": 3, "backoff_delay": "5 seconds", "schedule_type": "one_time", "dependency_mode": "all", "execution_count": 1, "on_dependency_dead": "cancel"}'::jsonb || jsonb_build_object('task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token, 'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for, 'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at, 'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)) || e.task) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from, expires_at)
+     cross join lateral jsonb_populate_record(null::pgsched.tasks, ('{"tags": [], "status": "completed", "backoff": "exponential", "enabled": true, "overlap": "skip", "payload": {}, "metadata": {}, "observed": false, "priority": 5, "revision": 0, "timezone": "UTC", "on_missed": "once", "depends_on": [], "backoff_max": "1 hour", "waiting_for": 0, "max_attempts": 3, "backoff_delay": "5 seconds", "schedule_type": "one_time", "dependency_mode": "all", "execution_count": 1, "on_dependency_dead": "cancel"}'::jsonb || jsonb_build_object('task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token, 'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for, 'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at, 'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)) || e.task) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from, expires_at, early_ticks)
   where e.task is not null and (has_table_privilege('pgsched.tasks', 'select')
     or (e.task ->> 'inserted_by') = session_user or (exists ( select
            from pgsched.tasks p
@@ -2253,7 +2259,18 @@ begin
   set planned_from = present,
     start_date = case when t.schedule_type = 'repeating' and t.start_date > present
         and (t.start_date = t.planned_from or t.start_date <= t.created_at + interval '1 minute')
-      then present else t.start_date end
+      then present else t.start_date end,
+    early_ticks = nullif(array(
+      select e.scheduled_for
+      from pgsched.executions e
+      where e.task_id = task.id and e.status = 'completed' and e.scheduled_for > present
+        -- By the same clock, so it began later than its tick; or before, if the clock was set back during the run.
+        and e.started_at > present - interval '1 day'
+      union
+      select c.scheduled_for from pgsched.tasks c where c.parent_id = task.id and c.scheduled_for > present
+      union
+      select early from unnest(t.early_ticks) early where early > present
+      order by 1), '{}')
   where t.id = task.id
   returning t.next_run_at into due;
   return due;
@@ -3632,8 +3649,8 @@ create function pgsched.first_tick(task pgsched.tasks, moment timestamptz) retur
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
--- For planning: the first tick of a row at or after an instant, within start_date and end_date; null when there is none. The
--- zone is set as names of zones are read; `at time zone` would look for an abbreviation first.
+-- For planning: the first tick of a row at or after an instant, within start_date and end_date and not among its early_ticks;
+-- null when there is none. The zone is set as names of zones are read; `at time zone` would look for an abbreviation first.
 declare
   zone text := case when task.timezone <> 'UTC' then set_config('timezone', task.timezone, true) end;
   rule pgsched.cron_rule;
@@ -3646,10 +3663,16 @@ begin
         message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem),
         column = 'cron_expression', table = 'tasks', schema = 'pgsched';
     end if;
-    tick := pgsched.cron_tick(rule, greatest(moment, task.start_date));
-  elsif task.repeat_interval is not null then
-    tick := pgsched.grid_tick(coalesce(task.start_date, task.scheduled_for, moment), task.repeat_interval, moment);
   end if;
+  loop
+    if task.cron_expression is not null then
+      tick := pgsched.cron_tick(rule, greatest(moment, task.start_date));
+    elsif task.repeat_interval is not null then
+      tick := pgsched.grid_tick(coalesce(task.start_date, task.scheduled_for, moment), task.repeat_interval, moment);
+    end if;
+    exit when task.early_ticks is null or tick is null or tick <> all(task.early_ticks);
+    moment := tick + interval '1 microsecond';
+  end loop;
   return case when tick < '9999-12-31 00:00:00+00' and (task.end_date is null or tick <= task.end_date) then tick end;
 end $$;
 
@@ -3789,6 +3812,34 @@ begin
   if current_setting('pgsched.restoring', true) is distinct from 'on'
     and (old.status <> 'running' or new.scheduled_for < old.scheduled_for or new.scheduled_for > clock_timestamp()) then
     perform pgsched.refuse_tick(new, 'scheduled_for', new.scheduled_for);
+  end if;
+  return new;
+end $$;
+
+-- For the schema: books the next tick for a schedule whose booked one ran while the database's clock was ahead.
+create function pgsched.pass_early_ticks() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What a worker books: it computes the next tick itself, and does not know which ones ran early.
+declare
+  tick timestamptz := new.scheduled_for;
+begin
+  if tick is distinct from old.scheduled_for and tick = any(new.early_ticks) then
+    tick := pgsched.first_tick(new, tick);
+    if tick is null then
+      new.status := 'completed';
+      new.next_run_at := null;
+      new.completed_at := clock_timestamp();
+    else
+      new.scheduled_for := tick;
+      new.next_run_at := pgsched.due_at(new.id, tick, new.jitter);
+    end if;
+  end if;
+  -- Those before both the clock and the booked tick cannot come again.
+  if new.early_ticks[1] <= least(new.scheduled_for, clock_timestamp()) then
+    new.early_ticks := nullif(array(
+      select e from unnest(new.early_ticks) e where e > least(new.scheduled_for, clock_timestamp()) order by e), '{}');
   end if;
   return new;
 end $$;
@@ -10207,6 +10258,10 @@ create trigger keep_ids_ahead before insert on pgsched.tasks
   for each row when (new.id > coalesce(pg_sequence_last_value('pgsched.tasks_id_seq'::regclass), 0::bigint))
   execute function pgsched.keep_ids_ahead();
 
+create trigger pass_early_ticks before update of scheduled_for on pgsched.tasks
+  for each row when (new.early_ticks is not null and new.status::text = 'pending')
+  execute function pgsched.pass_early_ticks();
+
 create trigger prepare before insert on pgsched.tasks for each row execute function pgsched.prepare_task();
 
 create trigger recheck_group before update of payload, task_type on pgsched.tasks
@@ -10524,6 +10579,9 @@ comment on column pgsched.tasks.judged_from is
   'pgsched.';
 comment on column pgsched.tasks.expires_at is
   'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
+comment on column pgsched.tasks.early_ticks is
+  'Ticks that ran while the database''s clock was ahead, and are not run again: of a schedule that was replanned '
+  'since. Null: none.';
 comment on constraint completed_at_if_and_only_if_completed_or_cancelled on pgsched.tasks is
   'Finished tasks are listed, counted and deleted by the time when they ended.';
 comment on constraint cron_expression_if_and_only_if_recurring on pgsched.tasks is
@@ -10651,6 +10709,9 @@ comment on column pgsched.archived_tasks.judged_from is
   'pgsched.';
 comment on column pgsched.archived_tasks.expires_at is
   'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
+comment on column pgsched.archived_tasks.early_ticks is
+  'Ticks that ran while the database''s clock was ahead, and are not run again: of a schedule that was replanned '
+  'since. Null: none.';
 comment on index pgsched.archived_tasks_id is 'Finds an archived task by its id.';
 comment on index pgsched.archived_tasks_time is
   'Archived tasks by the time of their deletion: a summary of block ranges.';
@@ -11819,6 +11880,8 @@ comment on function pgsched.replan_task is
   'For the schema: an edited schedule is planned afresh: at once when it waits, after its run when it runs.';
 comment on function pgsched.settle_task is 'For the schema: tells who waits for a schedule that an edit has ended.';
 comment on function pgsched.guard_tick is 'For the schema: refuses an UPDATE that gives a schedule another tick.';
+comment on function pgsched.pass_early_ticks is
+  'For the schema: books the next tick for a schedule whose booked one ran while the database''s clock was ahead.';
 comment on function pgsched.refuse_tick is 'For the schema: refuses a time that is given to a schedule by hand.';
 comment on function pgsched.note_dropped is 'For the schema: notes the ticks of a schedule that an edit took from it.';
 comment on function pgsched.note_rest is
