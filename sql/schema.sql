@@ -358,6 +358,9 @@ create table pgsched.tasks (
                                                                 -- by pgsched.
   expires_at timestamptz,                                       -- One-time tasks: one that has not started by then is
                                                                 -- cancelled instead. Null: it does not expire.
+  early_ticks timestamptz[],                                    -- Ticks that ran while the database's clock was ahead,
+                                                                -- and are not run again: of a schedule that was
+                                                                -- replanned since. Null: none.
   constraint tasks_pkey primary key (id),
   -- Finished tasks are listed, counted and deleted by the time when they ended.
   constraint completed_at_if_and_only_if_completed_or_cancelled
@@ -537,8 +540,11 @@ create table pgsched.archived_tasks (
   judged_from timestamptz,                                   -- No success is asked for before: the last one that
                                                              -- workers have noted, or when the task was enabled. Set by
                                                              -- pgsched.
-  expires_at timestamptz                                     -- One-time tasks: one that has not started by then is
+  expires_at timestamptz,                                    -- One-time tasks: one that has not started by then is
                                                              -- cancelled instead. Null: it does not expire.
+  early_ticks timestamptz[]                                  -- Ticks that ran while the database's clock was ahead, and
+                                                             -- are not run again: of a schedule that was replanned
+                                                             -- since. Null: none.
 );
 alter table pgsched.archived_tasks replica identity full;
 
@@ -1441,7 +1447,7 @@ create view pgsched.departed_tasks with (security_barrier = true) as
     t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter, t.alert_if_no_success_for, t.alert_if_running_for,
     t.judged_from, t.expires_at
    from pgsched.executions e
-     cross join lateral jsonb_populate_record(null::pgsched.tasks, ('{"tags": [], "status": "completed", "backoff": "exponential", "enabled": true, "overlap": "skip", "payload": {}, "metadata": {}, "observed": false, "priority": 5, "revision": 0, "timezone": "UTC", "on_missed": "once", "depends_on": [], "backoff_max": "1 hour", "waiting_for": 0, "max_attempts": 3, "backoff_delay": "5 seconds", "schedule_type": "one_time", "dependency_mode": "all", "execution_count": 1, "on_dependency_dead": "cancel"}'::jsonb || jsonb_build_object('task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token, 'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for, 'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at, 'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)) || e.task) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from, expires_at)
+     cross join lateral jsonb_populate_record(null::pgsched.tasks, ('{"tags": [], "status": "completed", "backoff": "exponential", "enabled": true, "overlap": "skip", "payload": {}, "metadata": {}, "observed": false, "priority": 5, "revision": 0, "timezone": "UTC", "on_missed": "once", "depends_on": [], "backoff_max": "1 hour", "waiting_for": 0, "max_attempts": 3, "backoff_delay": "5 seconds", "schedule_type": "one_time", "dependency_mode": "all", "execution_count": 1, "on_dependency_dead": "cancel"}'::jsonb || jsonb_build_object('task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token, 'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for, 'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at, 'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)) || e.task) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from, expires_at, early_ticks)
   where e.task is not null and (has_table_privilege('pgsched.tasks', 'select')
     or (e.task ->> 'inserted_by') = session_user or (exists ( select
            from pgsched.tasks p
@@ -2008,7 +2014,7 @@ end $$;
 -- default the database role.
 create function pgsched.run_now(id bigint, run_by text default null) returns bigint
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The key of a copy says what it is (see run_by); its id is drawn before, because it is part of the key.
 declare
@@ -2091,7 +2097,7 @@ $$;
 -- True if it was paused.
 create function pgsched.enable(id bigint, catch_up boolean default true) returns boolean
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks := pgsched.locked_task(enable.id);
@@ -2108,7 +2114,7 @@ end $$;
 -- id: The task.
 create function pgsched.disable(id bigint) returns boolean
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks := pgsched.locked_task(disable.id);
@@ -2121,7 +2127,8 @@ end $$;
 -- id: The task.
 create function pgsched.cancel(id bigint) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set plan_cache_mode = 'force_generic_plan'
+  set jit = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks;
@@ -2133,6 +2140,9 @@ begin
   where t.id = cancel.id and t.status in ('pending', 'blocked', 'running');
   if children is not null then
     perform pgsched.lock_below(cancel.id);
+    -- A group is not told of their ends, as it is cancelled too: each would write another version of its row, and the next one
+    -- would have to pass them all.
+    delete from pgsched.dependencies d where d.task_id = cancel.id;
     foreach child in array children loop
       -- One may have gone with another that it waits for.
       if exists (select from pgsched.tasks t where t.id = child and t.status in ('pending', 'blocked', 'running')) then
@@ -2193,7 +2203,7 @@ end $$;
 -- For the schema: as retry, of a task whose group and its steps are locked (lock_steps).
 create function pgsched.retry_locked(id bigint, payload jsonb, torn bigint[]) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- What lock_steps locks is locked. `torn`: as for rejoin.
 declare
@@ -2249,7 +2259,18 @@ begin
   set planned_from = present,
     start_date = case when t.schedule_type = 'repeating' and t.start_date > present
         and (t.start_date = t.planned_from or t.start_date <= t.created_at + interval '1 minute')
-      then present else t.start_date end
+      then present else t.start_date end,
+    early_ticks = nullif(array(
+      select e.scheduled_for
+      from pgsched.executions e
+      where e.task_id = task.id and e.status = 'completed' and e.scheduled_for > present
+        -- By the same clock, so it began later than its tick; or before, if the clock was set back during the run.
+        and e.started_at > present - interval '1 day'
+      union
+      select c.scheduled_for from pgsched.tasks c where c.parent_id = task.id and c.scheduled_for > present
+      union
+      select early from unnest(t.early_ticks) early where early > present
+      order by 1), '{}')
   where t.id = task.id
   returning t.next_run_at into due;
   return due;
@@ -2578,7 +2599,7 @@ create function pgsched.change_tasks(
   action text, ids bigint[], dry_run boolean, run_by text default null
 ) returns setof bigint
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   one bigint;
@@ -2648,7 +2669,7 @@ create function pgsched.edit_payloads(
   ids bigint[], patch jsonb, dry_run boolean default false, out id bigint, out refusal text
 ) returns setof record
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks;
@@ -2815,7 +2836,8 @@ end $$;
 
 -- For the schema: a task, locked until the end of the transaction; raises no_data_found.
 create function pgsched.locked_task(id bigint) returns pgsched.tasks
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 declare
   task pgsched.tasks;
@@ -3627,8 +3649,8 @@ create function pgsched.first_tick(task pgsched.tasks, moment timestamptz) retur
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
--- For planning: the first tick of a row at or after an instant, within start_date and end_date; null when there is none. The
--- zone is set as names of zones are read; `at time zone` would look for an abbreviation first.
+-- For planning: the first tick of a row at or after an instant, within start_date and end_date and not among its early_ticks;
+-- null when there is none. The zone is set as names of zones are read; `at time zone` would look for an abbreviation first.
 declare
   zone text := case when task.timezone <> 'UTC' then set_config('timezone', task.timezone, true) end;
   rule pgsched.cron_rule;
@@ -3641,10 +3663,16 @@ begin
         message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem),
         column = 'cron_expression', table = 'tasks', schema = 'pgsched';
     end if;
-    tick := pgsched.cron_tick(rule, greatest(moment, task.start_date));
-  elsif task.repeat_interval is not null then
-    tick := pgsched.grid_tick(coalesce(task.start_date, task.scheduled_for, moment), task.repeat_interval, moment);
   end if;
+  loop
+    if task.cron_expression is not null then
+      tick := pgsched.cron_tick(rule, greatest(moment, task.start_date));
+    elsif task.repeat_interval is not null then
+      tick := pgsched.grid_tick(coalesce(task.start_date, task.scheduled_for, moment), task.repeat_interval, moment);
+    end if;
+    exit when task.early_ticks is null or tick is null or tick <> all(task.early_ticks);
+    moment := tick + interval '1 microsecond';
+  end loop;
   return case when tick < '9999-12-31 00:00:00+00' and (task.end_date is null or tick <= task.end_date) then tick end;
 end $$;
 
@@ -3784,6 +3812,34 @@ begin
   if current_setting('pgsched.restoring', true) is distinct from 'on'
     and (old.status <> 'running' or new.scheduled_for < old.scheduled_for or new.scheduled_for > clock_timestamp()) then
     perform pgsched.refuse_tick(new, 'scheduled_for', new.scheduled_for);
+  end if;
+  return new;
+end $$;
+
+-- For the schema: books the next tick for a schedule whose booked one ran while the database's clock was ahead.
+create function pgsched.pass_early_ticks() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What a worker books: it computes the next tick itself, and does not know which ones ran early.
+declare
+  tick timestamptz := new.scheduled_for;
+begin
+  if tick is distinct from old.scheduled_for and tick = any(new.early_ticks) then
+    tick := pgsched.first_tick(new, tick);
+    if tick is null then
+      new.status := 'completed';
+      new.next_run_at := null;
+      new.completed_at := clock_timestamp();
+    else
+      new.scheduled_for := tick;
+      new.next_run_at := pgsched.due_at(new.id, tick, new.jitter);
+    end if;
+  end if;
+  -- Those before both the clock and the booked tick cannot come again.
+  if new.early_ticks[1] <= least(new.scheduled_for, clock_timestamp()) then
+    new.early_ticks := nullif(array(
+      select e from unnest(new.early_ticks) e where e > least(new.scheduled_for, clock_timestamp()) order by e), '{}');
   end if;
   return new;
 end $$;
@@ -4818,7 +4874,9 @@ end $$;
 
 -- For workers: as settle. told: their ends were told before, so nobody follows them anew.
 create function pgsched.settle_ended(ids bigint[], told boolean) returns integer
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- Tells those who wait for these tasks that they have ended. Returns how many were released or cancelled.
 -- Rows are locked in the order of their ids, here as in a finish.
@@ -4833,15 +4891,16 @@ begin
     moved_rows := moved_rows + pgsched.wake_parents(ended);
     if new_ends then
       perform pgsched.follow(t.parent_id, t.scheduled_for, t.id)
-      from pgsched.tasks t
-      where t.id = any(ended) and t.parent_id is not null and t.idempotency_key like 'tick:%'
+      -- Found by id and then judged: the planner might take any index of rows that have a parent.
+      from (select * from pgsched.tasks t where t.id = any(ended) offset 0) t
+      where t.parent_id is not null and t.idempotency_key like 'tick:%'
         and t.status in ('completed', 'dead', 'cancelled');
     end if;
     new_ends := true;
     with upstream as (
       select e.id, u.status, u.status not in ('dead', 'cancelled', 'deleted') as good
       from unnest(ended) as e(id)
-      left join pgsched.tasks t on t.id = e.id
+      left join pgsched.tasks t on t.id = any(array[e.id])
       cross join lateral (
         select case when t.id is not null then t.status::text
           when pgsched.has_left(e.id) then 'completed'
@@ -4849,8 +4908,8 @@ begin
       union all
       -- The tick of a schedule that may overlap itself ran in a child.
       select t.parent_id, 'completed', true
-      from pgsched.tasks t
-      where t.id = any(ended) and t.status = 'completed' and t.parent_id is not null and t.idempotency_key like 'tick:%'
+      from (select * from pgsched.tasks t where t.id = any(ended) offset 0) t
+      where t.status = 'completed' and t.parent_id is not null and t.idempotency_key like 'tick:%'
     ),
     gone as (
       -- By index, whatever the statistics say: one task with 100,000 dependents would let the planner read all edges for each end.
@@ -4914,7 +4973,7 @@ end $$;
 -- For the schema: whether a completed task left its row on completion (retention 0) and is in the history only.
 create function pgsched.has_left(id bigint) returns boolean
 language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- A function of its own, so that the partitions of the history are planned where a row is missing, and not for each end and
 -- each insert of a dependent.
@@ -4926,7 +4985,7 @@ end $$;
 -- child. Returns how many.
 create function pgsched.follow(upstream bigint, tick timestamptz, ran bigint) returns integer
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- Makes the runs of those who follow a schedule, for one of its ticks. `ran` is the task that ran it: the schedule itself, whose
 -- tick is completed, so that the run is due; or a child, for which the run waits as any dependent does, so that a dead one is
@@ -5054,7 +5113,9 @@ end $$;
 
 -- For the schema: refuses ids in depends_on that are not there, and circles.
 create function pgsched.check_dependencies(id bigint, upstream bigint[], made_by bigint default null) returns void
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = 'off' set enable_hashjoin = 'off' set enable_mergejoin = 'off'
+  set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- Refuses ids that are not there, and circles. `made_by`: the parent of a row that is being inserted.
 declare
@@ -5067,7 +5128,7 @@ begin
   select u into unknown
   from unnest(upstream) u
   -- In this order: the planner would ask the function first.
-  where case when exists (select from pgsched.tasks t where t.id = u) then false else not pgsched.has_left(u) end
+  where case when exists (select from pgsched.tasks t where t.id = any(array[u])) then false else not pgsched.has_left(u) end
   limit 1;
   if unknown is not null then
     raise invalid_parameter_value using message = format('depends_on: task %s does not exist', unknown),
@@ -5081,7 +5142,7 @@ begin
       with recursive above as (
         select u as id from unnest(upstream) u
         union
-        select d.upstream_id from above join pgsched.dependencies d on d.task_id = above.id
+        select d.upstream_id from above join pgsched.dependencies d on d.task_id = any(array[above.id])
       )
       select from above where above.id = check_dependencies.id
     ) then
@@ -5094,7 +5155,7 @@ end $$;
 -- For the schema: writes down whom a blocked task waits for.
 create function pgsched.add_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- Writes down whom a blocked row waits for.
 begin
@@ -5106,7 +5167,7 @@ end $$;
 -- For the schema: depends_on of a task that has not begun was edited.
 create function pgsched.change_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- An edit of depends_on: only of a row that has not begun, and with the rows it waits for locked until the commit. A trigger
 -- after updates would do it as an insert does, but would be paid by every claim and finish.
@@ -5154,7 +5215,8 @@ end $$;
 -- For the schema: at the commit of a task that waits: marks those it waits for, and settles what has ended by then.
 create function pgsched.watch_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_hashjoin = 'off'
+  set enable_mergejoin = 'off' set plan_cache_mode = 'force_generic_plan' set jit = 'off' as $$
 #variable_conflict use_variable
 -- At the commit of a row that waits: marks those it waits for, and settles what has ended by then. All of them are locked,
 -- also those that are marked already: one that is just being ended by another transaction is waited for.
@@ -5162,7 +5224,7 @@ begin
   perform from pgsched.tasks t where t.id = any(new.depends_on) order by t.id for no key update;
   update pgsched.tasks t set observed = true where t.id = any(new.depends_on) and not t.observed;
   perform pgsched.settle_ended(array(
-    select d from unnest(new.depends_on) d left join pgsched.tasks t on t.id = d
+    select d from unnest(new.depends_on) d left join pgsched.tasks t on t.id = any(array[d])
     where t.id is null or t.status in ('completed', 'dead', 'cancelled')), true);
   return null;
 end $$;
@@ -5170,7 +5232,7 @@ end $$;
 -- For the schema: a deleted task waits for nothing, and who waits for it is told.
 create function pgsched.forget_dependencies() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- A deleted row waits for nothing, and who waits for it is told.
 begin
@@ -5361,7 +5423,7 @@ end $$;
 -- finishes lock it.
 create function pgsched.lock_steps(ids bigint[]) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The steps of the groups that these tasks are steps of, and then the groups: as finishes and cancels lock them. A group may be
 -- the step of another one.
@@ -5386,7 +5448,7 @@ end $$;
 -- For the schema: the groups of these steps that have a step which was cancelled because of another one.
 create function pgsched.torn_groups(ids bigint[]) returns bigint[]
 language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 select array(
   select distinct c.parent_id
   from pgsched.tasks c
@@ -5399,7 +5461,8 @@ $$;
 -- cancelled because of it.
 create function pgsched.rejoin(id bigint, torn bigint[] default null) returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_hashjoin = 'off'
+  set enable_mergejoin = 'off' as $$
 #variable_conflict use_variable
 -- `torn`: the groups that have a step which was cancelled because of another one; null: it is not known.
 -- A step that runs again: its group waits for it again, and so do the steps that were cancelled because it had not been completed.
@@ -5780,7 +5843,7 @@ end $$;
 -- For the schema: makes a blocked run due if it waits for one of these; its task is locked by the caller.
 create function pgsched.resume_run(id bigint, reasons text[]) returns boolean
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The caller has locked the task.
 begin
@@ -5826,7 +5889,7 @@ end $$;
 -- For the schema: wakes a durable run if it waits for this child, which has ended.
 create function pgsched.wake_parent(child bigint, parent bigint) returns boolean
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 #variable_conflict use_variable
 -- The parent is locked whatever its status, unless it is over: it may be about to be claimed or suspended by a transaction that
 -- does not see this end yet.
@@ -5850,11 +5913,11 @@ end $$;
 -- For workers: wakes the durable runs that wait for these tasks, which have ended; returns how many.
 create function pgsched.wake_parents(ids bigint[]) returns integer
 language sql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set plan_cache_mode = 'force_generic_plan' as $$
 select count(*) filter (where pgsched.wake_parent(c.id, c.parent_id))::integer
 from (
-  select c.id, c.parent_id from pgsched.tasks c
-  where c.id = any(wake_parents.ids) and c.parent_id is not null and c.status in ('completed', 'dead', 'cancelled')
+  select c.id, c.parent_id from (select * from pgsched.tasks t where t.id = any(wake_parents.ids) offset 0) c
+  where c.parent_id is not null and c.status in ('completed', 'dead', 'cancelled')
   order by c.parent_id, c.id
   offset 0
 ) c
@@ -5863,7 +5926,7 @@ $$;
 -- For the schema: the children that are cancelled with a task: steps of a group, children of a durable run.
 create function pgsched.children_of(id bigint) returns setof bigint
 language sql stable
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
 select unnest(t.fired) from pgsched.tasks t where t.id = children_of.id
 union
 select s.child_id
@@ -5875,7 +5938,8 @@ $$;
 -- For the schema: locks the children that are cancelled with a task, and theirs.
 create function pgsched.lock_below(id bigint) returns void
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_hashjoin = 'off'
+  set enable_mergejoin = 'off' set jit = 'off' as $$
 #variable_conflict use_variable
 -- The deepest first, as their finishes lock their parents after themselves.
 begin
@@ -10194,6 +10258,10 @@ create trigger keep_ids_ahead before insert on pgsched.tasks
   for each row when (new.id > coalesce(pg_sequence_last_value('pgsched.tasks_id_seq'::regclass), 0::bigint))
   execute function pgsched.keep_ids_ahead();
 
+create trigger pass_early_ticks before update of scheduled_for on pgsched.tasks
+  for each row when (new.early_ticks is not null and new.status::text = 'pending')
+  execute function pgsched.pass_early_ticks();
+
 create trigger prepare before insert on pgsched.tasks for each row execute function pgsched.prepare_task();
 
 create trigger recheck_group before update of payload, task_type on pgsched.tasks
@@ -10511,6 +10579,9 @@ comment on column pgsched.tasks.judged_from is
   'pgsched.';
 comment on column pgsched.tasks.expires_at is
   'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
+comment on column pgsched.tasks.early_ticks is
+  'Ticks that ran while the database''s clock was ahead, and are not run again: of a schedule that was replanned '
+  'since. Null: none.';
 comment on constraint completed_at_if_and_only_if_completed_or_cancelled on pgsched.tasks is
   'Finished tasks are listed, counted and deleted by the time when they ended.';
 comment on constraint cron_expression_if_and_only_if_recurring on pgsched.tasks is
@@ -10638,6 +10709,9 @@ comment on column pgsched.archived_tasks.judged_from is
   'pgsched.';
 comment on column pgsched.archived_tasks.expires_at is
   'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
+comment on column pgsched.archived_tasks.early_ticks is
+  'Ticks that ran while the database''s clock was ahead, and are not run again: of a schedule that was replanned '
+  'since. Null: none.';
 comment on index pgsched.archived_tasks_id is 'Finds an archived task by its id.';
 comment on index pgsched.archived_tasks_time is
   'Archived tasks by the time of their deletion: a summary of block ranges.';
@@ -11806,6 +11880,8 @@ comment on function pgsched.replan_task is
   'For the schema: an edited schedule is planned afresh: at once when it waits, after its run when it runs.';
 comment on function pgsched.settle_task is 'For the schema: tells who waits for a schedule that an edit has ended.';
 comment on function pgsched.guard_tick is 'For the schema: refuses an UPDATE that gives a schedule another tick.';
+comment on function pgsched.pass_early_ticks is
+  'For the schema: books the next tick for a schedule whose booked one ran while the database''s clock was ahead.';
 comment on function pgsched.refuse_tick is 'For the schema: refuses a time that is given to a schedule by hand.';
 comment on function pgsched.note_dropped is 'For the schema: notes the ticks of a schedule that an edit took from it.';
 comment on function pgsched.note_rest is

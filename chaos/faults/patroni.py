@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from psycopg.conninfo import make_conninfo
+
 from chaos.faults.model import Fault, Shape, Size
 from chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
 from chaos.faults.trial import Trial
 from chaos.ha.bound import Surviving, Window
 from chaos.ha.cluster import TTL, PatroniCluster
-from chaos.ha.node import Node
-from chaos.ha.pgpool import Pgpool, missing_pgpool
-from chaos.ha.programs import missing_programs
+from chaos.ha.node import DATABASE, SUPERUSER, Node
+from chaos.ha.programs import ADDRESS, missing_programs
 from chaos.ha.recovery import Struck, describe
+from chaos.pgpool import Pgpool, missing_pgpool
 
 REPLICATION_DELAY = 0.1
 """Seconds by which the asynchronous trial delays each message between a leader and its replicas."""
@@ -111,13 +113,22 @@ class _Patroni(Fault):
         at = time.time()
         blow.strike(cluster, leader)
         _, writable_at = cluster.wait_until_writable(cluster.nodes if blow.stays else others)
+        goes_on = leader.suspended or leader.writable()  # until it notices that it leads no more
         trial.pause(chance.uniform(0.5, 3.0))
         blow.mend(leader)
         self._leader = cluster.wait_until_whole()
         trial.dsn = self._leader.dsn
         whole_at = time.time()
         trial.pause(1.5 if trial.size.short else chance.uniform(4.0, 6.0))
-        return Struck(name=name, at=at, writable_at=writable_at, whole_at=whole_at, until=time.time(), lag=lag)
+        return Struck(
+            name=name,
+            at=at,
+            writable_at=writable_at,
+            over_at=whole_at if goes_on else writable_at,
+            whole_at=whole_at,
+            until=time.time(),
+            lag=lag,
+        )
 
     def tell(self) -> Iterable[str]:
         yield from self._told
@@ -217,7 +228,10 @@ class PatroniPgpool(_Patroni):
         return missing_programs() or missing_pgpool()
 
     def lead(self, trial: Trial, cluster: PatroniCluster) -> None:
-        self._pooler = Pgpool(cluster.haproxy_port)
+        server = {"host": ADDRESS, "port": str(cluster.haproxy_port), "user": SUPERUSER, "dbname": DATABASE}
+        self._pooler = Pgpool(
+            make_conninfo(**server), children=80, settings={"connection_cache": "off", "child_life_time": "0"}
+        )
         trial.worker_dsn = trial.producer_dsn = self._pooler.dsn
 
     def tear_down(self, trial: Trial) -> None:

@@ -20,8 +20,10 @@ class Struck:
     at: float
     writable_at: float
     """When a primary was seen again."""
+    over_at: float
+    """When the old leader was known to acknowledge nothing more."""
     whole_at: float
-    """When all nodes followed it."""
+    """When all nodes followed the new one."""
     until: float
     """Until when the load ran after that."""
     lag: float
@@ -29,8 +31,8 @@ class Struck:
 
     @property
     def window(self) -> Window:
-        """When acknowledged commits may have been lost: until the old leader is known to follow."""
-        return Window(self.at - self.lag - ALLOWANCE, self.whole_at)
+        """When acknowledged commits may have been lost: as long as the old leader may have acknowledged any."""
+        return Window(self.at - self.lag - ALLOWANCE, self.over_at)
 
 
 def describe(struck: Sequence[Struck], done: Mapping[int, int], wanted: float) -> Iterator[str]:

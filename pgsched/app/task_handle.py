@@ -14,7 +14,7 @@ from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_w
 from pgsched.domain.unique import Unique
 from pgsched.domain.validation import Duration
 from pgsched.execution.context import Context
-from pgsched.execution.registry import Handler
+from pgsched.execution.handler import Handler
 from pgsched.execution.surroundings import Surroundings
 
 if TYPE_CHECKING:

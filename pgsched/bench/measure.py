@@ -28,8 +28,8 @@ from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.bench import Surroundings
 from pgsched.db.query import Command
 from pgsched.domain.errors import DatabaseUnavailable, PermissionRefused, PgschedError
-from pgsched.domain.records import WorkerInfo
 from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.worker_records import WorkerInfo
 from pgsched.worker.usual_seconds import KNOWN
 
 PREFIX = "pgsched_bench_"

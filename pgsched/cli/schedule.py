@@ -105,7 +105,8 @@ def backfill(
 def replan(client: Client, names: tuple[Name, ...], every: bool) -> None:
     """Plan the next tick of schedules again from now, for example after the database's clock was ahead.
 
-    A due tick that has not run yet is dropped and recorded as missed.
+    A due tick that has not run yet is dropped and recorded as missed. Ticks that ran while the clock was ahead do not
+    run again.
     """
     if bool(names) == every:
         raise click.UsageError("Give schedules by their ids or keys, or --all.", click.get_current_context())

@@ -9,7 +9,8 @@ import click
 from pgsched.cli import queue, worker
 from pgsched.cli.output import say, say_records, say_table
 from pgsched.cli.session import shows
-from pgsched.domain.records import Stats, StatusCount
+from pgsched.domain.records import StatusCount
+from pgsched.domain.stats import Stats
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client

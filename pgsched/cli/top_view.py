@@ -21,7 +21,7 @@ from pgsched.cli.top_state import PANELS, View
 from pgsched.db.queries.activity import MAX_RUNNING, RunningTask
 from pgsched.db.queries.dashboard import CAP
 from pgsched.domain.queue_selector import glob_of
-from pgsched.domain.records import WorkerInfo
+from pgsched.domain.worker_records import WorkerInfo
 from pgsched.ops.activity import Activity, QueueActivity
 
 BAR: Final = 10

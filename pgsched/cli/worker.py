@@ -17,8 +17,8 @@ from pgsched.cli.output import Columns, cell, fields, say, say_done, say_records
 from pgsched.cli.session import DEFAULT_LEVEL, Session, lists, pass_client, server, shows
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.queue_selector import glob_of
-from pgsched.domain.records import WorkerInfo
 from pgsched.domain.settings import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
+from pgsched.domain.worker_records import WorkerInfo
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client

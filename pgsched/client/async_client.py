@@ -28,8 +28,9 @@ from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.task_search import ListOptions, Page
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.pages import PagedList, place_of
-from pgsched.domain.records import HandlerInfo, Stats, Task
+from pgsched.domain.records import HandlerInfo, Task
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
+from pgsched.domain.stats import Stats
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
 from pgsched.domain.unique import Unique

@@ -8,7 +8,7 @@ from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import activity as activity_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.activity import RunningTask
-from pgsched.domain.records import WorkerInfo
+from pgsched.domain.worker_records import WorkerInfo
 
 
 class AsyncWorkerClient:

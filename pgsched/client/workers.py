@@ -9,7 +9,7 @@ from pgsched.db.database import Database
 from pgsched.db.queries import activity as activity_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.activity import RunningTask
-from pgsched.domain.records import WorkerInfo
+from pgsched.domain.worker_records import WorkerInfo
 
 
 class WorkerClient:

@@ -11,6 +11,7 @@ and each transaction the settings.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -49,6 +50,8 @@ CANCEL_SECONDS = 0.5
 """Time limit for telling the server that nobody waits for a statement any more."""
 LOOK_SECONDS = 0.1
 """How often a waiting session checks the clock."""
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+"""To wait for an answer takes a file descriptor, of which this process or its machine may have none left."""
 ENCODING = "UTF8"
 NOT_KEPT = 0
 """No process has this number: whoever passes it sets nothing for longer than a transaction."""
@@ -93,7 +96,9 @@ def _reaching(dsn: str) -> Iterator[None]:
     """Convert an error into one that names the server, never the password, and why it cannot be reached."""
     try:
         yield
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_DESCRIPTORS:
+            raise
         cause = one_line(error).removeprefix("connection failed: ")
         raise DatabaseUnavailable(f"cannot connect to PostgreSQL at {describe_dsn(dsn)}: {cause}") from error
 
@@ -128,13 +133,18 @@ class DbConnection(_Ours, Connection[tuple[Any, ...]]):
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the steps of every method of a connection and its cursors."""
-        if self.answer_timeout == inf:
-            return super().wait(gen, *args, **kwargs)
+        if self.answer_timeout < inf:
+            gen = _within(self.answer_timeout, gen)
         try:
-            return super().wait(_within(self.answer_timeout, gen), *args, **kwargs)
+            return super().wait(gen, *args, **kwargs)
         except SilentServer:
             self.pgconn.finish()
             raise
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"cannot wait for the server: {one_line(error)}") from error
 
 
 class AsyncDbConnection(_Ours, AsyncConnection[tuple[Any, ...]]):

@@ -248,7 +248,12 @@ def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
         return DatabaseUnavailable(one_line(error))
     if is_about_the_server(state) or _is_read_only_disk(error):
         return RefusedByServer(one_line(error))
-    return RefusedByDatabase(one_line(error), passing=state.startswith(_PASSING), impaired=state.startswith("58"))
+    return RefusedByDatabase(one_line(error), passing=state.startswith(_PASSING), impaired=is_impaired_state(state))
+
+
+def is_impaired_state(state: str) -> bool:
+    """Whether an SQLSTATE is about the server as a whole, or about its disk or system, for one file or for all."""
+    return is_about_the_server(state) or state.startswith("58")
 
 
 def is_about_the_server(state: str) -> bool:

@@ -9,7 +9,7 @@ from pgsched.domain.errors import RegistrationError
 from pgsched.execution.context import Context
 
 if TYPE_CHECKING:
-    from pgsched.execution.registry import Handler
+    from pgsched.execution.handler import Handler
 
 DURABLE = ("DurableContext", "PlainDurableContext")
 

@@ -23,7 +23,7 @@ from pgsched.execution.callables import is_coroutine_function
 from pgsched.execution.checkpoints import StepTransaction
 from pgsched.execution.context import Context
 from pgsched.execution.durable_run import INSIDE, DurableRun
-from pgsched.execution.registry import Handler
+from pgsched.execution.handler import Handler
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -19,8 +19,8 @@ from pgsched.domain.durable_failures import failed_steps
 from pgsched.domain.errors import DurableError, Suspended
 from pgsched.domain.json_text import encode_json
 from pgsched.execution.checkpoints import Checkpoints
+from pgsched.execution.handler import Handler
 from pgsched.execution.mailbox import Mailbox
-from pgsched.execution.registry import Handler
 
 UNKNOWN_SECONDS = 0.1
 """How long other branches of a handler may do other work before a sleep suspends it."""

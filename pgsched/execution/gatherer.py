@@ -26,8 +26,9 @@ from pgsched.domain.attempt import Outcome
 from pgsched.execution.batches import BatchRule, Item
 from pgsched.execution.callables import unrun
 from pgsched.execution.context import Context
+from pgsched.execution.handler import Handler
 from pgsched.execution.middleware import through
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.registry import Registry
 from pgsched.execution.runner import caught, go_on, run_on_loop
 from pgsched.observability.logs import get_logger
 

@@ -15,7 +15,8 @@ from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import HandlerFailed, RegistrationError
 from pgsched.execution.callables import is_coroutine_function, name_of
 from pgsched.execution.context import Context
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.handler import Handler
+from pgsched.execution.registry import Registry
 
 
 class CallNext(Protocol):

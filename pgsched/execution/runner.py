@@ -21,10 +21,10 @@ from pgsched.concurrency.thread_pool import Threads, Ticket
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import HandlerFailed, PayloadMismatch
 from pgsched.execution.context import Context
+from pgsched.execution.handler import Handler
 from pgsched.execution.middleware import through, value_of
 from pgsched.execution.outcomes import completed, raised, timed_out
 from pgsched.execution.process_pool import ChildFailed, Processes
-from pgsched.execution.registry import Handler
 
 Report = Callable[[Outcome], None]
 

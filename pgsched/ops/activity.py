@@ -14,7 +14,8 @@ from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.activity import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
 from pgsched.db.queries.dashboard import QueueSurvey
 from pgsched.db.queries.diagnostics import begin_examination
-from pgsched.domain.records import Record, WorkerInfo, to_json_able
+from pgsched.domain.records import Record, to_json_able
+from pgsched.domain.worker_records import WorkerInfo
 
 STATEMENT_SECONDS = 3.0
 

@@ -13,7 +13,8 @@ from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.records import Record
 from pgsched.domain.storable import text_of
 from pgsched.domain.validation import whole
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.handler import Handler
+from pgsched.execution.registry import Registry
 
 MAX_NAMED: Final = 10_000
 """Maximum number of misfits to name."""

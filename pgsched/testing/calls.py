@@ -22,8 +22,8 @@ from pgsched.domain.storable import storable_json
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
 from pgsched.execution.gatherer import gathering
+from pgsched.execution.handler import Handler
 from pgsched.execution.middleware import equip
-from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
 from pgsched.execution.state import Lifespan
 from pgsched.execution.surroundings import Surroundings

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.handler import Handler
+from pgsched.execution.registry import Registry
 
 Note = Callable[[BaseException], None]
 """Receives a handler's exception, in the handler's context."""

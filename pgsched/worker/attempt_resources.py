@@ -18,7 +18,7 @@ from pgsched.domain.dependency_results import Results
 from pgsched.domain.lifecycle import conclude
 from pgsched.execution.context import Context
 from pgsched.execution.durable_run import DurableRun
-from pgsched.execution.registry import Handler
+from pgsched.execution.handler import Handler
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_log import log_completed
 from pgsched.worker.clock import DatabaseClock

@@ -33,11 +33,12 @@ from pgsched.domain.dependency_results import Results
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.workflow import Named
 from pgsched.execution.context import Context
+from pgsched.execution.handler import Handler
 from pgsched.execution.log_capture import capture, release
 from pgsched.execution.outcomes import completed, raised
 from pgsched.execution.process import exit_now, open_standard_files
 from pgsched.execution.process_pool import HUNG_UP, TERM_SECONDS
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.registry import Registry
 from pgsched.execution.signals import end_timers
 from pgsched.observability import logs
 from pgsched.observability.extras import flush_telemetry, set_up_telemetry

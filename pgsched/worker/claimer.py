@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from time import monotonic
 
 from pgsched.db.error_mapping import RefusedByDatabase
@@ -29,6 +30,8 @@ DOZE_SECONDS = 0.005
 commits of all sessions wait for one another."""
 LEARN_SECONDS = 1.0
 """How often a worker with patterns, or with limited queues, refreshes the list of them."""
+LEARN_SHARE = 0.05
+"""The share of time that this may take where there are very many queues."""
 LEARN_IDLE_SECONDS = 5.0
 """How often any other worker does that receives no notifications of changes."""
 LEARN_HEARD_SECONDS = 300.0
@@ -70,6 +73,10 @@ class Claimer:
         self._shared_at = 0.0
         """When the queues without limits are asked next; only used when there are others."""
         self._learn_at = 0.0
+        self._noted: set[str] = set()
+        """Queues that notifications named since the sleep was published."""
+        self._looks_at_pairs = False
+        """Whether the queues are so many that claims look only where rows are due."""
         self._catch_all: CatchAll | None = None
         if CATCH_ALL in identity.task_types:
             self._catch_all = CatchAll(session=session, identity=identity, rotation=rotation)
@@ -137,13 +144,25 @@ class Claimer:
         now = monotonic()
         limited = self._rotation.limited
         if not limited or now >= self._shared_at:
-            pause = min(await self._sleep.pause(), self._shared.due_in(monotonic()))
+            pairs = self._shared.scan.pairs.suit(len(self._rotation.names) - len(limited), now)
+            if pairs != self._looks_at_pairs:
+                self._looks_at_pairs = pairs
+                self._sleep.disturb()
+            pause = await self._sleep.pause(self._to_publish)
+            now = monotonic()
+            pause = min(pause, self._shared.due_in_pairs(now) if pairs else self._shared.due_in(now))
             now = monotonic()
             if self._catch_all is not None:
                 pause = min(pause, max(self._catch_all.look_at - now, 0.0))
             self._shared_at = now + pause
         # Otherwise only a queue with limits had a reason to be asked; the others wait as before.
         await self.wait(min(self._shared_at - now, self._rotation.ready_in(now)))
+
+    def _to_publish(self) -> Sequence[str]:
+        """Return the queues whose next row ends the sleep. Of others, the search for due pairs knows."""
+        noted = [*self._noted, *self._rotation.limited]
+        self._noted.clear()
+        return noted if self._looks_at_pairs else self._rotation.names
 
     def waits_for_room(self, free: int) -> bool:
         """Whether the next row needs a free slot: a row of a queue with limits, or one that cannot be prefetched."""
@@ -173,7 +192,8 @@ class Claimer:
         """React to a notification for a queue. A worker that serves it asks all queues: the row may be an old one."""
         if self._rotation.serves(queue):
             self._rotation.wake(queue, monotonic())
-            self._shared.scan.look_everywhere()
+            self._shared.scan.note(queue)
+            self._noted.add(queue)
             self.wake()
 
     def wake_for_limited(self) -> None:
@@ -199,10 +219,13 @@ class Claimer:
         rotation = self._rotation
         try:
             rotation.learn(await leases.learn_queues(self._session, self._identity))
+            seconds = monotonic() - now
         except RefusedByDatabase as error:  # continue with the known queues
             log.warning("queues_not_learned", error=str(error))
+            seconds = 0.0
         idle = LEARN_HEARD_SECONDS if self._hears else LEARN_IDLE_SECONDS
-        self._learn_at = now + (LEARN_SECONDS if rotation.limited or rotation.likes else idle)
+        often = rotation.limited or rotation.likes
+        self._learn_at = now + max(LEARN_SECONDS if often else idle, min(seconds / LEARN_SHARE, idle))
 
     async def _stay_awake(self, now: float, *, came: bool) -> None:
         """Poll again soon when rows arrived; announce that this worker is awake while many do."""

@@ -7,10 +7,16 @@ from math import inf
 from time import monotonic
 from typing import TypeVar
 
-from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
+from pgsched.db.error_mapping import (
+    RefusedByDatabase,
+    RefusedByServer,
+    is_about_the_server,
+    is_impaired_state,
+    is_passing_state,
+)
 from pgsched.db.session import Session
 from pgsched.db.worker import claims, leases
-from pgsched.db.worker.claims import Answer, Batch, Due, Tried
+from pgsched.db.worker.claims import Answer, Batch, Due, Pair, Tried
 from pgsched.db.worker.leases import Identity
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
@@ -110,12 +116,16 @@ class Claims:
         if all_seen and look.sweeps and monotonic() >= self._look_at:  # in every part of a search
             while len(self.set_aside) < MAX_SET_ASIDE and await self._put_dropped_away(find, limit):
                 batch = batch._replace(again=True)  # the rows behind them
-            if look.since is None:
+            if look.ends:
                 self._look_at = monotonic() + LOOK_SECONDS
         await self.rulebook.learn(batch.tasks)
         self.take(batch, sent, free)
         self.unanswered = unanswered
         return batch
+
+    async def find_due_pairs(self) -> list[Pair]:
+        """Search for the queues and priorities in which rows are due, or will be. Raises DatabaseUnavailable."""
+        return await claims.find_due_pairs(self._session)
 
     async def claim_limited(
         self,
@@ -252,7 +262,7 @@ class Claims:
     def _put_aside(self, refused: Sequence[Tried]) -> None:
         for one in refused:
             locked = (one.state or "").startswith("55")
-            impaired = is_about_the_server(one.state or "") or (one.state or "").startswith("58")
+            impaired = is_impaired_state(one.state or "")
             reason = one.message or ""
             self.set_aside.put(one.id, one.task_type, one.queue, None, reason, locked=locked, impaired=impaired)
 

@@ -35,6 +35,7 @@ from pgsched.worker.limited_claims import LimitedClaims
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
 from pgsched.worker.set_aside import SetAside
+from pgsched.worker.slow_finishes import Ended, SlowFinishes
 from pgsched.worker.usual_seconds import NEGLIGIBLE, UsualSeconds
 
 log = get_logger("pgsched.worker")
@@ -54,8 +55,6 @@ PATIENCE = 3
 """Attempts for a batch in which every outcome is rejected, before its tasks are ended as dead: half a minute."""
 DROPPED = "the update was dropped: a trigger of the table returns null for the row"
 
-Ended = tuple[LeasedTask, Finish]
-
 
 class Completer:
     """Collects finishes while a write is in progress, then writes them together.
@@ -69,6 +68,8 @@ class Completer:
         self,
         *,
         session: Session,
+        slow_session: Session,
+        lease: float,
         worker: UUID,
         leased_tasks: LeasedTasks,
         clock: DatabaseClock,
@@ -77,7 +78,8 @@ class Completer:
         limited_claims: LimitedClaims,
         on_written: Callable[[Sequence[Ended]], None] | None = None,
     ) -> None:
-        """``limited_claims`` claims in the transactions that end tasks of queues with limits; ``on_written`` is called
+        """``slow_session`` writes what is not answered within the timeout of ``session``; ``lease`` is that of a task.
+        ``limited_claims`` claims in the transactions that end tasks of queues with limits; ``on_written`` is called
         with the finishes that passed the fence.
         """
         self._session = session
@@ -93,8 +95,16 @@ class Completer:
         """Whether suspended runs are among them."""
         self.set_aside: SetAside[Ended] = SetAside("finish")
         """Finishes that the database rejects, even as dead, or whose rows are locked."""
-        self._slow: set[int] = set()
-        """Ids of those of them whose statement was not answered in time."""
+        self.slow = SlowFinishes(
+            session=slow_session,
+            worker=worker,
+            lease=lease,
+            write=self._write_slow,
+            failed=lambda one, error: self._put_aside(one, str(error), impaired=is_of_the_server(error)),
+            tried=lambda: self.wakeup.set(),
+        )
+        """Writes those of them whose statement was not answered in time."""
+        self._again_slow: list[int] = []
         self._sent_before = self._hurried = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -192,7 +202,7 @@ class Completer:
         due = self._due()
         repeated, self._sent_before = self._sent_before, bool(batch)
         began = monotonic()
-        again: list[int] = []
+        again, self._again_slow = self._again_slow, []
         try:
             if batch:
                 await self._write_all(batch, again, repeated=repeated)
@@ -214,7 +224,7 @@ class Completer:
         due = [entry.item for entry in self.set_aside.due()]
         for leased, finish in due:
             if leased.abandoned:
-                self.set_aside.forget(finish.id)
+                self._forget(finish.id)
         return [one for one in due if not one[0].abandoned]
 
     def _next_batch(self) -> list[Ended]:
@@ -255,35 +265,63 @@ class Completer:
             of_rows = (RefusedByDatabase, RefusedByServer) if repeated else (RefusedByDatabase,)
             if isinstance(error, DatabaseUnavailable) and not isinstance(error, of_rows):
                 raise
-            await self._contain(batch, again, repeated=repeated)
+            try:
+                await self._contain(batch, again, repeated=repeated)
+            except SilentDatabase:
+                if not repeated:
+                    raise
+                left = {id(leased) for leased, _ in self._pending}
+                await self._write_apart([one for one in batch if id(one[0]) in left], again)
         finally:
             self._limited_claims.settle()
 
     async def _retry(self, due: list[Ended], again: list[int]) -> None:
-        """Write what was set aside: rows that were not answered in time each by itself, after the others."""
-        if others := [one for one in due if one[1].id not in self._slow]:
-            await self._contain(others, again, repeated=True)
-        if slow := [one for one in due if one[1].id in self._slow]:
-            await self._write_apart(slow, again)
+        """Write what was set aside; rows that were not answered in time by a session of their own."""
+        for one in due:
+            if one[1].id in self.slow:
+                self.set_aside.hold(one[1].id)
+                self.slow.retry(one)
+        if others := [one for one in due if one[1].id not in self.slow]:
+            try:
+                await self._contain(others, again, repeated=True)
+            except SilentDatabase:
+                left = set(self.set_aside.ids)
+                await self._write_apart([one for one in others if one[1].id in left], again)
 
     async def _write_apart(self, batch: list[Ended], again: list[int]) -> None:
-        """Write finishes one by one; those whose statement is not answered in time are set aside.
+        """Write finishes one by one; those whose statement is not answered in time are set aside as slow.
 
         Otherwise one row whose end takes too long would be repeated for ever, and with it all others of the batch.
         Raises DatabaseUnavailable when the server answers nothing at all.
         """
         await completions.find_locked(self._session, self._worker, [finish for _, finish in batch])
         for one in batch:
-            self._slow.discard(one[1].id)
             try:
                 await self._write([one], again, repeated=True)
             except SilentDatabase as error:
-                self._slow.add(one[1].id)
+                self.slow.add(one[1].id)
                 self._put_aside(one, str(error))
             except Exception as error:
                 if isinstance(error, DatabaseUnavailable) and not isinstance(error, RefusedByDatabase):
                     raise
                 await self._write_refused(one, error, again, repeated=True)
+
+    async def _write_slow(self, one: Ended, session: Session) -> None:
+        """Write a finish by this session: in any form that the database accepts, else it is set aside.
+
+        Raises DatabaseUnavailable when it was not answered in time, or for a reason that may be gone the next time.
+        """
+        again: list[int] = []
+        try:
+            await self._write([one], again, repeated=True, session=session)
+        except Exception as error:
+            if isinstance(error, DatabaseUnavailable) and (
+                is_passing(error) or not isinstance(error, RefusedByDatabase)
+            ):
+                raise
+            await self._write_refused(one, error, again, repeated=True, session=session)
+        finally:
+            self._again_slow += again
 
     async def _contain(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
         """Write a batch that was rejected: whatever the database accepts of it."""
@@ -308,12 +346,14 @@ class Completer:
             else:
                 await self._write_refused(one, error, again, repeated=repeated)
 
-    async def _write_refused(self, one: Ended, error: Exception, again: list[int], *, repeated: bool) -> None:
+    async def _write_refused(
+        self, one: Ended, error: Exception, again: list[int], *, repeated: bool, session: Session | None = None
+    ) -> None:
         """Write one rejected finish: without its optional parts, else as dead, else set it aside."""
         leased, finish = one
         said = str(error) if isinstance(error, DatabaseUnavailable) else f"{type(error).__name__}: {one_line(error)}"
         if not is_passing(error):
-            silent = partial(self._write, again=again, repeated=repeated, tells=False)
+            silent = partial(self._write, again=again, repeated=repeated, tells=False, session=session)
             if not await in_halves([one], silent):
                 log.warning("report_refused", task_id=finish.id, task_type=leased.task.task_type, error=said)
                 return
@@ -337,6 +377,10 @@ class Completer:
         task = one[0].task
         self._drop_pending([one])
         self.set_aside.put(task.id, task.task_type, task.queue, one, reason, locked=locked, impaired=impaired)
+
+    def _forget(self, task_id: int) -> None:
+        self.set_aside.forget(task_id)
+        self.slow.forget(task_id)
 
     def _drop_pending(self, written: Sequence[Ended]) -> None:
         """Remove finishes from the list, usually those at the front."""
@@ -366,10 +410,10 @@ class Completer:
         if self.on_written is not None:
             self.on_written(batch)
 
-    async def _passed(self, batch: Sequence[Ended]) -> list[Ended]:
+    async def _passed(self, session: Session, batch: Sequence[Ended]) -> list[Ended]:
         """Return those that the history shows as ours; none if the database is unavailable."""
         try:
-            written = await completions.find_recorded(self._session, self._worker, [finish for _, finish in batch])
+            written = await completions.find_recorded(session, self._worker, [finish for _, finish in batch])
         except DatabaseUnavailable as error:
             log.warning("hook_events_dropped", count=len(batch), reason=str(error))
             return []
@@ -383,24 +427,26 @@ class Completer:
         repeated: bool,
         claim_on_finish: bool = False,
         tells: bool = True,
+        session: Session | None = None,
     ) -> None:
         """Write some finishes in one transaction, and release their rows. ``tells`` includes what they report.
+        ``session``: another one than that of the usual finishes.
 
         Raises RefusedByDatabase, DatabaseUnavailable, and the error of a value that has no form in SQL.
         """
         finishes = [finish for _, finish in batch]
         reports = [Report(leased) for leased, _ in batch if leased.context is not None]
-        fenced, kept = self._counts.fenced, set[int]()
+        kept = set[int]()
         try:
             progress = [shown for report in reports for shown in report.progress()] if tells else []
             logs = [entry for report in reports for entry in report.logs()] if tells else []
             told = self.announcements(batch) if tells else ()
             then = self._limited_claims.reserve(finishes) if claim_on_finish else None
             passed = await completions.write(
-                self._session, self._worker, finishes, progress, logs, monotonic(), told, then
+                session or self._session, self._worker, finishes, progress, logs, monotonic(), told, then
             )
             if passed < len(finishes):
-                kept = await self._count_fenced(finishes, len(finishes) - passed, repeated=repeated)
+                kept = await self._count_fenced(session or self._session, finishes, passed, repeated=repeated)
         except BaseException:
             for report in reports:
                 report.give_back()
@@ -415,21 +461,25 @@ class Completer:
         for leased, finish in batch:
             self._leased.drop(leased)
             if self.set_aside:
-                self.set_aside.forget(finish.id)
+                self._forget(finish.id)
         again.append(sum(finish.next_status == "pending" for _, finish in batch))
         if self.on_written is not None:
-            self.wrote(batch if self._counts.fenced == fenced else await self._passed(batch))
+            told_all = passed + len(kept) == len(finishes)
+            self.wrote(batch if told_all else await self._passed(session or self._session, batch))
 
-    async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> set[int]:
+    async def _count_fenced(self, session: Session, finishes: list[Finish], passed: int, *, repeated: bool) -> set[int]:
         """Log what the fence rejected; returns the rows that are still ours, whose update was dropped.
 
-        A finish that was sent twice may have been written the first time: that is not a fence.
+        A finish that was sent twice may have been written the first time: that is not a fence. The history does not
+        show which time it was, so those that passed now are not subtracted as well: they are in it too.
         """
-        kept = await completions.find_kept(self._session, self._worker, finishes)
-        missing -= len(kept)
+        kept = await completions.find_kept(session, self._worker, finishes)
+        missing = len(finishes) - passed - len(kept)
         if repeated:
-            written = await completions.find_recorded(self._session, self._worker, finishes)
-            missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
+            written = await completions.find_recorded(session, self._worker, finishes)
+            left = [one for one in finishes if one.id not in kept and (one.id, one.fencing_token) not in written]
+            unrecorded = sum(one.execution is None for one in left)  # in no history, even if they have passed
+            missing = len(left) - min(unrecorded, passed)
         if missing > 0:
             self._counts.fenced += missing
             log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease expired")

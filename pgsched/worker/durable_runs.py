@@ -20,7 +20,8 @@ from pgsched.db.worker import durable
 from pgsched.domain.durable import Ended, Event, Name, Record, Run, RunId, Suspension
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.durable_run import DurableRun
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.handler import Handler
+from pgsched.execution.registry import Registry
 from pgsched.observability.logs import get_logger
 from pgsched.worker.checkpoints import Checkpointer
 from pgsched.worker.clock import DatabaseClock

@@ -19,10 +19,11 @@ from pgsched.domain.settings import CAPTURE_OFF
 from pgsched.execution.context import Context
 from pgsched.execution.durable_context import DurableBase, DurableContext, PlainDurableContext
 from pgsched.execution.durable_run import DurableRun
+from pgsched.execution.handler import Handler
 from pgsched.execution.log_capture import CaptureHandler, capture, keep, release
 from pgsched.execution.outcomes import describe
 from pgsched.execution.process_pool import Processes, Serve
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.registry import Registry
 from pgsched.execution.runner import run_attempt
 from pgsched.execution.state import State
 from pgsched.observability.logs import contain_libraries, get_logger, mark_with

@@ -89,6 +89,8 @@ class QueueRotation:
         self.order: tuple[str, ...] = ()
         """The names for the next claim, the one whose turn it is at the front."""
         self._specs: dict[str, QueueSpec] = {}
+        self._alike = True
+        """Whether all have the same weight."""
         self._credits: dict[str, int] = {}
         self._in_hand: dict[int, LimitedQueue] = {}
         self._turn = 0
@@ -112,6 +114,7 @@ class QueueRotation:
         self.limited = limited
         if self.names != tuple(specs):
             self.names = tuple(specs)
+            self._alike = len({spec.weight for spec in specs.values()}) <= 1
             self._credits = {name: self._credits.get(name, 0) for name in specs}
             self._turn = -1
             self.next_turn()
@@ -122,10 +125,10 @@ class QueueRotation:
         if not names:
             self.order = ()
             return
-        weights = [self._specs[name].weight for name in names]
-        if len(set(weights)) == 1:
+        if self._alike:
             self._turn = (self._turn + 1) % len(names)
         else:
+            weights = [self._specs[name].weight for name in names]
             # Each gains its weight; the one with the most credit is next and pays for all, which spreads the turns.
             for name, weight in zip(names, weights, strict=True):
                 self._credits[name] += weight
@@ -184,7 +187,7 @@ class QueueRotation:
         elif name not in self._specs:
             spec = self._spec_of(name)
             if spec is not None:
-                self.learn([*((known, known in self.limited) for known in self.names), (name, False)])
+                self._add(name, spec)
 
     def wake_all(self, now: float) -> None:
         """Note that the settings of the queues have changed: ask each of them."""
@@ -228,6 +231,17 @@ class QueueRotation:
         limited = self.limited.values()
         times = [queue.ready_at for queue in limited if queue.ready_at is not None and not queue.peers_notified]
         return max(min(times) - now, 0.0) if times else float("inf")
+
+    def _add(self, name: str, spec: QueueSpec) -> None:
+        """Serve one more queue, as the last one: thousands may be announced one after the other."""
+        self._specs[name] = spec
+        if spec.most is not None:
+            held = (queue for queue in self._in_hand.values() if queue.name == name)
+            self.limited[name] = next(held, None) or LimitedQueue(name, spec.most)
+        self._alike = self._alike and spec.weight == next(iter(self._specs.values())).weight
+        self._credits[name] = 0
+        self.names += (name,)
+        self.order += (name,)
 
     def _spec_of(self, name: str) -> QueueSpec | None:
         found = self._by_name.get(name)

@@ -8,7 +8,8 @@ from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.db.worker import handlers
 from pgsched.domain.task_spec import default_columns
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.handler import Handler
+from pgsched.execution.registry import Registry
 from pgsched.observability.logs import get_logger
 
 log = get_logger("pgsched.worker")

@@ -19,6 +19,7 @@ from math import inf
 
 from pgsched.db.worker.claims import Probe
 from pgsched.domain.attempt import PRIORITIES, Claimed
+from pgsched.worker.due_pairs import DuePairs
 
 OVERLAP = timedelta(seconds=0.25)
 """How long before the last complete claim the next one starts: rows may have been committed since."""
@@ -54,6 +55,8 @@ class Look:
         sweeps: bool,
         deep: bool = False,
         expected: bool = False,
+        narrow: bool = False,
+        ends: bool = True,
     ) -> None:
         self.probes = probes
         self.since = since
@@ -64,6 +67,10 @@ class Look:
         """Whether it is a slice that continues from where another one started."""
         self.expected = expected
         """Whether a notification announced a row."""
+        self.narrow = narrow
+        """Whether it looks only where rows are due, because there are very many queues."""
+        self.ends = ends and since is None
+        """Whether a sweep is over with it."""
 
     @property
     def is_whole(self) -> bool:
@@ -72,7 +79,7 @@ class Look:
 
     def without_expired(self) -> Look:
         """Return the same without what only a claim that leases finds: it was no sweep."""
-        return Look(self.probes, self.since, sweeps=False)
+        return Look(self.probes, self.since, sweeps=False, narrow=self.narrow)
 
 
 class Scan:
@@ -88,15 +95,28 @@ class Scan:
         self._sweep_at = 0.0
         self._first = Width()
         self._deep = Width()
+        self._slices_took = 0.0
+        """Seconds that the slices of the current sweep have taken."""
         self._until: datetime | None = None
         """How far the slices have reached; None for the first entry."""
         self._rests_until = 0.0
         self._owed_at = inf
         """When a postponed sweep starts; infinite when there is none."""
         self._expected = False
+        self.pairs = DuePairs()
+        """Where a worker of very many queues looks; nothing else here is of use to it."""
+
+    def note(self, queue: str) -> None:
+        """Note that there may be a due row in a queue."""
+        self.pairs.note(queue)
+        self._look_everywhere()
 
     def look_everywhere(self) -> None:
         """Note that rows may exist that were not due recently: the next claim sweeps, if sweeps are quick."""
+        self.pairs.look_again()
+        self._look_everywhere()
+
+    def _look_everywhere(self) -> None:
         self._sweep_at = 0.0
         self._expected = True
 
@@ -125,8 +145,23 @@ class Scan:
         probes = [Probe(queue, priority, since, until=until) for priority in PRIORITIES for queue in queues]
         return Look(probes, since, sweeps=True, deep=deep, expected=expected)
 
+    def next_look_at_pairs(self, queues: Sequence[str], limit: int) -> Look:
+        """Return what the next claim looks at if it looks only where rows are due; that may be nothing."""
+        expected, self._expected = self._expected, False
+        probes = self.pairs.next_probes(queues, limit)
+        return Look(
+            probes,
+            sweeps=self.pairs.with_leases,
+            expected=expected,
+            narrow=True,
+            ends=len(probes) == self.pairs.number,
+        )
+
     def saw(self, look: Look, tasks: Sequence[Claimed], sent: float, seconds: float, *, full: bool) -> None:
         """Process a claim that was sent then and took this many seconds; ``full``: there may be more rows."""
+        if look.narrow:
+            self.pairs.saw(look.probes, tasks, full=full)
+            return
         if full:
             for task in tasks:
                 self._cursors[task.queue, task.priority] = (task.next_run_at, task.id)
@@ -150,7 +185,12 @@ class Scan:
         if look.deep:
             self._until = look.since
             self._deep.took(seconds)
+            self._slices_took += seconds
+            if look.since is None and self._slices_took < SHARE * SWEEP_SECONDS:
+                self._first.join()
         else:
+            if self._until is None:
+                self._slices_took = seconds
             self._sweep_at = sent + SWEEP_SECONDS
             if look.since is not None and self._until is None:
                 self._until = look.since
@@ -167,6 +207,7 @@ class Width:
         self.seconds = inf
         self.is_quick = True
         """Whether the last one reached the first entry, and was quick."""
+        self._was_slow = False
 
     def before(self, until: datetime) -> datetime | None:
         """Return where a slice starts that ends at the given time."""
@@ -176,7 +217,8 @@ class Width:
         """Adjust it to the duration of the last one."""
         self.is_quick = self.seconds == inf and seconds < QUICK_SECONDS
         if self.seconds == inf:
-            if seconds > SHARE * SWEEP_SECONDS:
+            slow, self._was_slow = self._was_slow, seconds > SHARE * SWEEP_SECONDS
+            if slow and self._was_slow:  # one alone was most likely kept waiting by a busy machine
                 self.seconds = FIRST_WIDTH
         elif seconds > 2 * SLICE_SECONDS:
             self.seconds = max(self.seconds / 2, 1.0)
@@ -184,3 +226,7 @@ class Width:
             self.seconds *= GROWTH
         if self.seconds > WIDEST:
             self.seconds = inf
+
+    def join(self) -> None:
+        """Note that all slices together were quick: the next sweep need not be cut."""
+        self.seconds, self._was_slow = inf, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -109,13 +110,17 @@ class SetAside(Generic[T]):
             first, longest = FIRST_IMPAIRED_PAUSE, LONGEST_IMPAIRED_PAUSE
         entry.again_at = now + min(first * 2.0 ** min(entry.tries - 1, 20), longest)
 
+    def hold(self, task_id: int) -> None:
+        """Leave a row to an attempt that is under way: it is due again when that has failed."""
+        self._entries[task_id].again_at = inf
+
     def due(self) -> list[Entry[T]]:
         """Return what is to be retried now."""
         now = monotonic()
         return [entry for entry in self._entries.values() if entry.again_at <= now]
 
     def due_in(self) -> float:
-        """Seconds until something is to be retried. Something is set aside."""
+        """Seconds until something is to be retried; infinite while attempts are under way. Something is set aside."""
         return max(min(entry.again_at for entry in self._entries.values()) - monotonic(), 0.0)
 
     def hurry(self, reason: str | None = None) -> None:

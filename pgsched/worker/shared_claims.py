@@ -55,8 +55,15 @@ class SharedClaims:
         """
         may_lock = await self._may_lock()
         sent = monotonic()
+        if self.scan.pairs.suit(len(queues), sent):
+            look = await self._look_at_pairs(queues, limit, sent)
+            if not look.probes:
+                self._is_full = self.waits_for_room = False
+                return False
+            sent = monotonic()
+        else:
+            look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._is_busy)
         room = self._claims.room_in_bytes
-        look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._is_busy)
         batch, are_lockable = None, self._locked_batches.are_lockable
         if may_lock and self._is_to_lock(look):
             batch = await self._lock(look, limit, free, room)
@@ -71,18 +78,37 @@ class SharedClaims:
         self._is_full = cut or not has_room or len(tasks) + len(batch.spoiled) >= limit
         self.waits_for_room = cut and has_room
         now = monotonic()
-        self.scan.saw(look, tasks, sent, now - sent, full=self._is_full)
+        # Without a free slot, what was found may be rows that cannot be prefetched: they are still there.
+        stuck = look.narrow and free <= 0 and not tasks
+        if not stuck:
+            self.scan.saw(look, tasks, sent, now - sent, full=self._is_full)
         self._rate.note(len(tasks), sent)
         if tasks:
             self._short_came = self._locked_batches.are_short(tasks)
             self._lockable_came = are_lockable(tasks)
         self._on_claim(tasks, now - sent)
         found = bool(tasks or batch.spoiled) or batch.again
+        if look.narrow:
+            return found or (self.scan.pairs.remain and not stuck) or self.scan.pairs.due_in(now) <= 0
         return found or self.scan.due_in(now) <= 0 or (not look.sweeps and self.scan.sweeps_next(busy=self._is_busy))
 
     def due_in(self, now: float) -> float:
         """Seconds until it makes sense to claim again without an external reason."""
         return min(self.scan.due_in(now), self._claims.due_in)
+
+    def due_in_pairs(self, now: float) -> float:
+        """The same for a worker of so many queues that it looks only where rows are due."""
+        return min(self.scan.pairs.due_in(now), self._claims.due_in)
+
+    async def _look_at_pairs(self, queues: Sequence[str], limit: int, sent: float) -> Look:
+        """Return what to look at where rows are due; search for that first, when it is time."""
+        pairs = self.scan.pairs
+        searches = pairs.wants_search(sent)
+        look = Look((), sweeps=False) if searches else self.scan.next_look_at_pairs(queues, limit)
+        if not look.probes and (searches or pairs.wants_search(sent)):
+            pairs.found(await self._claims.find_due_pairs(), queues, sent, monotonic(), busy=self._is_busy)
+            look = self.scan.next_look_at_pairs(queues, limit)
+        return look
 
     @property
     def _is_busy(self) -> bool:

@@ -133,7 +133,7 @@ class Shutdown:
         begun = monotonic()
         deadline = begun + self._seconds
         self.completer.try_all()
-        while self.completer.busy and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
+        while (self.completer.busy or self.completer.slow.busy) and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await finishing.end(LOOP_SECONDS)
         self._left -= monotonic() - begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -11,7 +12,6 @@ from pgsched.db.session import Session
 from pgsched.db.worker import leases
 from pgsched.db.worker.leases import Identity
 from pgsched.observability.logs import get_logger
-from pgsched.worker.queue_rotation import QueueRotation
 
 log = get_logger("pgsched.worker")
 
@@ -27,7 +27,6 @@ class Sleep:
 
     session: Session
     identity: Identity
-    rotation: QueueRotation
     poll_interval: float
 
     def __post_init__(self) -> None:
@@ -38,11 +37,14 @@ class Sleep:
         """When a sleep that no row ends is published anew."""
         self._sleep_outdated = False
 
-    async def pause(self) -> float:
-        """Fall asleep, or continue to sleep; returns in how many seconds to poll. Raises DatabaseUnavailable."""
+    async def pause(self, queues: Callable[[], Sequence[str]]) -> float:
+        """Fall asleep, or continue to sleep; returns in how many seconds to poll. Raises DatabaseUnavailable.
+
+        ``queues`` returns those whose next row ends the sleep; it is only called when the sleep is published.
+        """
         now = monotonic()
         if self._sleep_outdated or min(self._published_until, self._renew_at) <= now:
-            await self._publish(now)
+            await self._publish(now, queues())
             now = monotonic()
         pause = self.poll_interval
         if self._looks < len(SECOND_LOOKS):
@@ -65,12 +67,12 @@ class Sleep:
         """Note that rows arrived: others may follow."""
         self._looks = 0
 
-    async def _publish(self, sent: float) -> None:
+    async def _publish(self, sent: float, queues: Sequence[str]) -> None:
         before = 0.0 if self._sleep_outdated else self._published_until
         self._sleep_outdated = False
         self._renew_at = inf
         try:
-            seconds = await leases.fall_asleep(self.session, self.identity, LONGEST_SLEEP, queues=self.rotation.names)
+            seconds = await leases.fall_asleep(self.session, self.identity, LONGEST_SLEEP, queues=queues)
         except RefusedByDatabase as error:
             log.warning("sleep_not_published", error=str(error))
             seconds = None

@@ -30,7 +30,7 @@ from pgsched.db.worker.workflows import Origin, find_traces, fire_group, trace_s
 from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
-from pgsched.execution.registry import Handler
+from pgsched.execution.handler import Handler
 from pgsched.execution.runner import run_attempt
 from pgsched.observability.logs import get_logger
 from pgsched.observability.tracing import SCOPE, SECONDS, UNTRACED, Tracing, carrier_of, context_of, fail, link_to

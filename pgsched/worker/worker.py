@@ -59,6 +59,7 @@ from pgsched.worker.rulebook import follow
 from pgsched.worker.shared_claims import SharedClaims
 from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
 from pgsched.worker.sleep import Sleep
+from pgsched.worker.slow_finishes import SLOW_LOCK_SECONDS
 from pgsched.worker.snoozes import Snoozes
 from pgsched.worker.table_gauges import CachedGauges
 from pgsched.worker.traces import Parts, Traces
@@ -149,6 +150,10 @@ class Worker:
         )
         self.completer = Completer(
             session=self.finish_session,
+            slow_session=Session(
+                dsn=dsn, name="pgsched slow finish", tuned=True, timeout=timeout, lock_timeout=SLOW_LOCK_SECONDS
+            ),
+            lease=settings.lease,
             worker=self.identity.id,
             leased_tasks=self.leased_tasks,
             clock=clock,
@@ -177,12 +182,7 @@ class Worker:
             rate=rate,
             on_claim=self.counts.claim,
         )
-        self.sleep = Sleep(
-            session=self.claim_session,
-            identity=self.identity,
-            rotation=rotation,
-            poll_interval=settings.poll_interval,
-        )
+        self.sleep = Sleep(session=self.claim_session, identity=self.identity, poll_interval=settings.poll_interval)
         self.claimer = Claimer(
             session=self.claim_session,
             identity=self.identity,
@@ -430,6 +430,7 @@ class Worker:
             session=self.upkeep_session,
             locked_batches=self.locked_batches,
             connections=(
+                self.completer.slow,
                 self.retention,
                 self.locked_batches,
                 self.durable_runs,

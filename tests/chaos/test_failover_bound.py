@@ -13,7 +13,7 @@ from chaos.faults.own_server import IMMEDIATE, OwnServer
 from chaos.faults.standby import Standby
 from chaos.faults.system import books_of
 from chaos.ha.bound import KEYS, Gone, Insert, Outcome, Surviving, Window, find_gone
-from chaos.ha.recovery import whole_again
+from chaos.ha.recovery import Struck, whole_again
 from chaos.load.noted import ENDED, RECORDED
 
 KEPT, LOST = 5, 3
@@ -94,6 +94,17 @@ def test_distances_are_those_to_the_nearest_fault() -> None:
     assert gone.outside([Window(99.0, 101.0)]) == [
         "1 of 1 outcomes that are gone were acknowledged outside every window"
     ]
+
+
+def test_what_the_new_leader_acknowledged_is_excused_by_no_window() -> None:
+    """A worker may tell of an outcome that is nowhere: that once looked like a loss while the old leader was away."""
+    struck = Struck(
+        name="leader killed", at=100.0, writable_at=108.0, over_at=108.0, whole_at=124.0, until=129.0, lag=0.2
+    )
+    times = {99.9: "the old leader's", 108.3: "told in vain", 124.5: "the new leader's"}
+    outcomes = [Outcome(number, what, at) for number, (at, what) in enumerate(times.items())]
+    gone = Gone(inserts=[], outcomes=outcomes, inserted=3, recorded=3, reused=0, again=0)
+    assert gone.outside([struck.window]) == ["2 of 3 outcomes that are gone were acknowledged outside every window"]
 
 
 def test_work_is_whole_in_the_first_good_second_after_the_outage() -> None:

@@ -38,6 +38,24 @@ def test_worker_is_listed(workers: Stage) -> None:
     assert workers.db.execute("select from pgsched.workers").fetchall() == []
 
 
+def test_copy_is_refused(workers: Stage) -> None:
+    """A worker refuses to start in a copy of a database, with the database's sentence, until somebody adopts it"""
+    workers.db.execute("select pgsched.adopt_database()")
+    workers.db.execute("update pgsched.database_identity set database_oid = 1, database_name = 'shop'")
+    task = workers.insert("note")
+    refused = workers.launch()
+    assert refused.wait() == 1
+    state = workers.db.execute("select state, problem from pgsched.database_state()").fetchone()
+    assert state is not None
+    assert state["state"] == "copy"
+    assert state["problem"] in refused.output
+    assert workers.db.execute("select from pgsched.workers").fetchall() == []
+    assert workers.task(task)["attempts"] == 0
+    workers.db.execute("select pgsched.adopt_database()")
+    workers.start()
+    workers.ended(task)
+
+
 def test_kill_is_taken_over(workers: Stage) -> None:
     """`kill -9` during work: another worker takes over after the lease; the attempt counts and is recorded as lost"""
     first = workers.start()

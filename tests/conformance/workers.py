@@ -120,6 +120,19 @@ class Stage:
         shutdown_timeout: float = 30,
     ) -> WorkerProcess:
         """Start a worker and wait until it works."""
+        worker = self.launch(lease=lease, concurrency=concurrency, queues=queues, shutdown_timeout=shutdown_timeout)
+        worker.wait_for("worker_started")
+        return worker
+
+    def launch(
+        self,
+        *,
+        lease: float = LEASE,
+        concurrency: int = 10,
+        queues: Sequence[str] = ("default",),
+        shutdown_timeout: float = 30,
+    ) -> WorkerProcess:
+        """Start a worker, which may refuse to."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         if self.language == "python":
             options = [f"--lease={lease:g}", f"--concurrency={concurrency}", f"--shutdown-timeout={shutdown_timeout:g}"]
@@ -155,7 +168,6 @@ class Stage:
             command = ["node", str(HERE / "handlers.mjs"), json.dumps(given)]
         worker = WorkerProcess(command, self._folder, f"worker-{len(self._workers) + 1}", env)
         self._workers.append(worker)
-        worker.wait_for("worker_started")
         return worker
 
     def kill_all(self) -> None:

@@ -188,6 +188,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "replan_task",
             "settle_task",
             "guard_tick",
+            "pass_early_ticks",
             "refuse_tick",
             "note_dropped",
             "note_rest",

@@ -6,8 +6,10 @@ from uuid import UUID
 
 from pgsched.db.query import Command, Rows, command, rows_as
 from pgsched.domain.errors import WorkerNotFound
-from pgsched.domain.records import HandlerInfo, Unhandled, WorkerInfo, read, read_troubles
+from pgsched.domain.records import HandlerInfo, read
+from pgsched.domain.stats import Unhandled
 from pgsched.domain.validation import checked, optional, plain_text, refused
+from pgsched.domain.worker_records import WorkerInfo, read_troubles
 
 
 def workers() -> Command[list[WorkerInfo]]:

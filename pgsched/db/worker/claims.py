@@ -33,6 +33,17 @@ class Probe:
     until: datetime | None = None
 
 
+class Pair(NamedTuple):
+    """A queue and a priority that have rows which may ever be claimed."""
+
+    queue: str
+    priority: int
+    due: bool
+    """Whether one of them is due, whoever may have claimed it."""
+    upcoming: float | None
+    """Seconds until the next one becomes due; None if there is none."""
+
+
 class Answer(NamedTuple):
     """A claim's answer about a limited queue."""
 
@@ -143,6 +154,11 @@ async def claim(
         },
     )
     return read_batch(await fetch_rows(cursor))
+
+
+async def find_due_pairs(session: Session) -> list[Pair]:
+    """Return all queues and priorities in which rows are due, or will be."""
+    return [Pair(*row) for row in await session.fetch(load_statement("find_due_pairs"))]
 
 
 async def find_claimable(

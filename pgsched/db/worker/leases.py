@@ -121,6 +121,12 @@ async def release(session: Session, worker: UUID, tasks: Sequence[Claimed] | Seq
     return int(rows[0][0]) if rows else 0
 
 
+async def extend_lease(session: Session, worker: UUID, task: Claimed, seconds: float) -> None:
+    """Let the lease of a task that is still this worker's end so many seconds from now."""
+    given = {"worker": worker, "id": task.id, "token": task.fencing_token, "seconds": seconds}
+    await session.execute(load_statement("extend_lease"), given)
+
+
 async def find_orphaned_claims(
     session: Session, identity: Identity, held: Sequence[int], *, queues: Sequence[str]
 ) -> list[Lease]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pgsched.domain.records import Record, WorkerInfo
+from pgsched.domain.records import Record
 from pgsched.domain.waiting.backlog import Forecast
+from pgsched.domain.worker_records import WorkerInfo
 
 READY: Final = "ready"
 OVER: Final = ("completed", "cancelled", "dead")

@@ -16,8 +16,8 @@ from pgsched.app.app import App
 from pgsched.app.loading import load_app
 from pgsched.domain.errors import Discard
 from pgsched.execution.context import Context
+from pgsched.execution.handler import Handler
 from pgsched.execution.outcomes import describe
-from pgsched.execution.registry import Handler
 from pgsched.integrations.django.api import (
     Task,
     TaskContext,

@@ -13,9 +13,9 @@ from pgsched.db.queries.tasks import list_alerts
 from pgsched.db.queries.workers import workers
 from pgsched.db.query import Command
 from pgsched.domain.database_state import DatabaseState
-from pgsched.domain.records import WorkerInfo, WorkerTrouble
 from pgsched.domain.silence import Alert
 from pgsched.domain.waiting.backlog import Sample
+from pgsched.domain.worker_records import WorkerInfo, WorkerTrouble
 
 T = TypeVar("T")
 K = TypeVar(

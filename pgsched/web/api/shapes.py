@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, RootModel, create_model
 
 from pgsched.db.queries.activity import RunningTask
-from pgsched.domain import records
+from pgsched.domain import records, stats, worker_records
 from pgsched.domain.bulk_changes import BulkChange
 from pgsched.domain.database_state import DatabaseState
 from pgsched.domain.durable_records import DurableEvent, DurableStep
@@ -85,18 +85,18 @@ PrunedQueueShape = shape_of(
     records.PrunedQueue, "PrunedQueueShape", "Number of deleted tasks of a queue, by the status they had."
 )
 PrunedShape = shape_of(records.Pruned, "Pruned")
-WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
+WorkerTroubleShape = shape_of(worker_records.WorkerTrouble, "WorkerTrouble")
 HandlerShape = shape_of(records.HandlerInfo, "Handler")
-WorkerShape = shape_of(records.WorkerInfo, "Worker")
+WorkerShape = shape_of(worker_records.WorkerInfo, "Worker")
 RunningTaskShape = shape_of(RunningTask, "RunningTask")
 WorkerNameShape = shape_of(WorkerName, "WorkerName")
 ReasonShape = shape_of(Reason, "Reason")
 ForecastShape = shape_of(Forecast, "Forecast")
 WhyShape = shape_of(Why, "Why")
 WhyQueueShape = shape_of(WhyQueue, "WhyQueue")
-UnhandledShape = shape_of(records.Unhandled, "UnhandledShape", records.Unhandled.__doc__)
+UnhandledShape = shape_of(stats.Unhandled, "UnhandledShape", stats.Unhandled.__doc__)
 StatusCountShape = shape_of(records.StatusCount, "StatusCount")
-StatsShape = shape_of(records.Stats, "Stats")
+StatsShape = shape_of(stats.Stats, "Stats")
 
 
 class MadeShape(TaskShape):  # type: ignore[misc, valid-type]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from pgsched.domain.records import HandlerInfo, WorkerInfo
+from pgsched.domain.records import HandlerInfo
+from pgsched.domain.worker_records import WorkerInfo
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import show

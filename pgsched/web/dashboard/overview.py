@@ -14,6 +14,7 @@ from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import show
 from pgsched.web.formats import count
+from pgsched.web.services.copied import why_no_worker_starts
 from pgsched.web.services.history import Ended, History, Minutes
 from pgsched.web.services.surveys import Survey
 from pgsched.web.svg.charts import Series, stacked_bars
@@ -59,6 +60,7 @@ async def overview(actor: Viewer) -> Response:
         actor,
         "overview.html",
         at="overview",
+        copied=await why_no_worker_starts(actor.client),
         problems=await problems_of(actor, survey),
         queues=[row | {"ended": ended.get(row["name"], Ended())} for row in rows],
         workers=[worker for worker in survey.workers if worker.alive],

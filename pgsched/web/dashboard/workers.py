@@ -12,6 +12,7 @@ from pgsched.ops.doctor.catalogue import CHECKS
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.dashboard.routing import page_router
 from pgsched.web.dashboard.shown import done, show
+from pgsched.web.services.copied import why_no_worker_starts
 from pgsched.web.services.workers import ask_worker, find_worker
 
 router = page_router()
@@ -34,6 +35,7 @@ async def workers(actor: Viewer) -> Response:
         running=by_worker,
         unhandled=unhandled,
         standby=standby,
+        copied=await why_no_worker_starts(actor.client),
     )
 
 
@@ -63,6 +65,7 @@ async def doctor(actor: Viewer) -> Response:
         actor,
         "doctor.html",
         at="doctor",
+        copied=await why_no_worker_starts(actor.client),
         findings=diagnosis.findings,
         checks=[{"check": check, "state": states[check.name]} for check in CHECKS],
     )

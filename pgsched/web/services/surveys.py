@@ -9,7 +9,8 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries import dashboard
 from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
 from pgsched.db.queries.queues import count_tasks
-from pgsched.domain.records import StatusCount, WorkerInfo
+from pgsched.domain.records import StatusCount
+from pgsched.domain.worker_records import WorkerInfo
 from pgsched.ops.doctor.doctor import judge_answered
 from pgsched.ops.doctor.facts import questions
 from pgsched.ops.doctor.findings import Diagnosis

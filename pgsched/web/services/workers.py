@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import WorkerNotFound
-from pgsched.domain.records import WorkerInfo
+from pgsched.domain.worker_records import WorkerInfo
 from pgsched.web.auth.access import Actor
 from pgsched.web.services.audit import audited
 

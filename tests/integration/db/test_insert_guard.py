@@ -84,6 +84,7 @@ def test_every_column_is_either_for_everybody_or_refused(dsn: str) -> None:
     }
     ours = {
         "declared",
+        "early_ticks",
         "planned_from",
         "created_at",
         "updated_at",

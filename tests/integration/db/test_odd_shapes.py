@@ -166,3 +166,21 @@ def rows_of_plan(node: dict[str, Any]) -> float:
     below = node.get("Plans", [])
     own = node["Actual Rows"] + node.get("Rows Removed by Join Filter", 0) + node.get("Rows Removed by Filter", 0)
     return float(own * node["Actual Loops"] + sum(map(rows_of_plan, below)))
+
+
+def test_a_cancel_of_a_group_writes_each_of_its_rows_once(db: Connection) -> None:
+    steps = [{"task_type": "mail", "name": f"step {n}", "order": 1} for n in range(STEPS)]
+    group = insert_task(db, "pgsched.group", payload=json.dumps({"steps": steps}))
+    set_running(db, group)
+    token = number(db, "select fencing_token from pgsched.tasks where id = %s", group)
+    db.execute("select pgsched.fire_group(%s, %s)", (group, token))
+    written = "select pg_stat_get_xact_tuples_updated('pgsched.tasks'::regclass)"
+    with db.transaction():
+        before = number(db, written)
+        db.execute("select pgsched.cancel(%s)", (group,))
+        assert (
+            number(db, written) - before == STEPS + 1
+        )  # the group for each step: each version passes all earlier ones
+    row = db.execute("select status, waiting_for, last_error from pgsched.tasks where id = %s", (group,)).fetchone()
+    assert row == {"status": "cancelled", "waiting_for": 0, "last_error": None}
+    assert number(db, "select count(*) from pgsched.dependencies") == 0

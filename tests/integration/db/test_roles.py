@@ -817,3 +817,19 @@ def test_a_producer_upserts_what_it_inserted_and_nothing_else(dsn: str, somebody
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         viewer.execute(upsert, ("theirs", 7))
+
+
+@pytest.mark.parametrize("role", ["pgsched_worker", "pgsched_viewer", "pgsched_operator"])
+def test_role_tells_a_copy_on_another_server_by_the_rights_of_the_page_alone(somebody: As, dsn: str, role: str) -> None:
+    with database(dsn) as owner, database(somebody(role)) as db:
+        may = db.execute(
+            "select rolsuper or pg_has_role('pg_monitor', 'member') as may from pg_roles where rolname = current_user"
+        ).fetchone()
+        assert may == {"may": False}
+        owner.execute("select pgsched.adopt_database()")
+        here = owner.execute("select system_identifier::text as id from pg_control_system()").fetchone()
+        state = "select state, system_identifier as id from pgsched.database_state()"
+        assert here is not None
+        assert db.execute(state).fetchone() == {"state": "original", "id": here["id"]}
+        owner.execute("update pgsched.database_identity set system_identifier = 7")
+        assert db.execute(state).fetchone() == {"state": "copy", "id": here["id"]}

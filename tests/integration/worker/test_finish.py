@@ -260,6 +260,37 @@ async def test_a_finish_repeated_after_its_answer_was_lost_is_written_once_and_n
         assert len(history(db, task_id)) == 1
 
 
+async def test_a_finish_that_is_fenced_is_not_taken_for_one_that_passes_beside_it_at_the_repetition(
+    dsn: str, monkeypatch: Any
+) -> None:
+    """As after a failover that lost one of two claims: the history shows what has passed just now, too."""
+
+    async def never_arrive(*_arguments: Any) -> int:
+        monkeypatch.undo()
+        raise DatabaseUnavailable("the primary is gone")
+
+    with database(dsn) as db:
+        lost, kept = insert_task(db), insert_task(db)
+        async with engine(dsn) as one:
+            told: list[int] = []
+            one.completer.on_written = lambda written: told.extend(finish.id for _, finish in written)
+            for task in await one.claim():
+                leased = one.leased_tasks.get(task.id)
+                assert leased is not None
+                one.completer.conclude(leased, Outcome("completed", 0.0, 0.0))
+            one.leased_tasks.take_waiting()
+            monkeypatch.setattr(completions, "write", never_arrive)
+            with pytest.raises(DatabaseUnavailable):
+                await one.completer.run_once()
+            db.execute(
+                "update pgsched.tasks set status = 'pending', locked_by = null, locked_until = null where id = %s",
+                (lost,),
+            )
+            await one.completer.run_once()
+            assert (told, one.counts.fenced, len(one.completer)) == ([kept], 1, 0)
+        assert [task_row(db, task_id)["status"] for task_id in (lost, kept)] == ["pending", "completed"]
+
+
 async def test_a_finish_that_never_arrived_is_written_by_the_next_tick(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)

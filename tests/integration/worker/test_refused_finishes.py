@@ -457,7 +457,7 @@ async def test_an_outcome_that_takes_too_long_does_not_hold_up_the_others(dsn: s
         slow = "if new.payload ->> 'bad' = '1' then perform pg_sleep(60); else raise 'no'; end if"
         refuse_updates(db, COMPLETES, then=slow)
         async with engine(dsn, handlers(mail=Mail()), concurrency=20) as one:
-            one.worker.finish_session.timeout = 0.5
+            one.worker.finish_session.timeout = one.completer.slow.usual_limit = 0.5
             await one.claim()
             await one.started()
             await wait_until_async(lambda: not one.worker.executor.running, message="all have ended")
@@ -472,9 +472,49 @@ async def test_an_outcome_that_takes_too_long_does_not_hold_up_the_others(dsn: s
             assert task_row(db, later)["status"] == "completed"
             one.completer.try_all()
             await one.completer.run_once()
-            assert one.completer.set_aside.tries(bad) == 2
+            await wait_until_async(lambda: one.completer.set_aside.tries(bad) == 2, message="it was tried again")
             db.execute("drop trigger house_rule on pgsched.tasks")
             one.completer.try_all()
             await one.completer.run_once()
-            assert not one.completer.set_aside
+            await wait_until_async(lambda: not one.completer.set_aside, message="it was written")
         assert task_row(db, bad)["status"] == "completed"
+
+
+async def test_an_outcome_that_takes_long_gets_more_time_while_the_others_are_written(dsn: str) -> None:
+    with database(dsn) as db:
+        refused = insert_task(db, payload=psycopg.types.json.Jsonb({"bad": 2}))
+        good, (slow,) = insert(db, 10)
+        refuse_updates(
+            db, COMPLETES, then="if new.payload ->> 'bad' = '2' then raise 'no'; end if; perform pg_sleep(1.2)"
+        )
+        async with engine(dsn, handlers(mail=Mail()), concurrency=20) as one:
+            one.worker.finish_session.timeout = one.completer.slow.usual_limit = 0.5
+            await one.claim()
+            await one.started()
+            await wait_until_async(lambda: not one.worker.executor.running, message="all have ended")
+            with pytest.raises(DatabaseUnavailable, match="no answer within"):
+                await one.completer.run_once()
+            await one.completer.run_once()
+            assert statuses(db, good) == {"completed"}
+            leased_until = task_row(db, slow)["locked_until"]
+
+            one.completer.try_all()
+            await one.completer.run_once()
+            await wait_until_async(lambda: is_writing_slowly(db), message="the slow outcome is being written")
+            later = insert_task(db)
+            await work(one)
+            assert task_row(db, later)["status"] == "completed"
+            assert task_row(db, slow)["locked_until"] > leased_until  # no heartbeat can renew a row that is locked
+
+            while one.completer.set_aside:
+                await wait_until_async(lambda: not one.completer.slow.busy, message="the attempt has ended")
+                one.completer.try_all()
+                await one.completer.run_once()
+        assert task_row(db, refused)["status"] == "dead"
+        assert task_row(db, slow)["status"] == "completed"
+        assert [run["status"] for run in history(db, slow)] == ["completed"]
+
+
+def is_writing_slowly(db: Database) -> bool:
+    sleeping = "select from pg_stat_activity where wait_event = 'PgSleep' and application_name = 'pgsched slow finish'"
+    return bool(rows(db, sleeping))

@@ -86,9 +86,9 @@ async def test_a_busy_worker_is_not_asleep(dsn: str, db: Database) -> None:
 
 async def looks(sleep: Sleep) -> list[float]:
     """The pauses after falling asleep, up to the poll."""
-    pauses = [await sleep.pause()]
+    pauses = [await sleep.pause(lambda: ["default"])]
     while pauses[-1] < 5:
-        pauses.append(await sleep.pause())
+        pauses.append(await sleep.pause(lambda: ["default"]))
     return pauses
 
 
@@ -103,10 +103,10 @@ async def test_a_sleep_is_renewed_before_it_is_over_and_without_second_looks(
         assert await looks(sleep) == [*SECOND_LOOKS, 5]
         (first,) = rows(db, "select sleeping_until from pgsched.workers")
         clock.now += 54
-        assert await sleep.pause() == 5
+        assert await sleep.pause(lambda: ["default"]) == 5
         assert rows(db, "select sleeping_until from pgsched.workers") == [first]
         clock.now += 2
-        assert await sleep.pause() == 5
+        assert await sleep.pause(lambda: ["default"]) == 5
         (second,) = rows(db, "select sleeping_until from pgsched.workers")
         assert second["sleeping_until"] > first["sleeping_until"]
         sleep.disturb()
@@ -127,7 +127,7 @@ async def test_a_sleep_that_a_row_ends_is_not_renewed_before(
         await looks(sleep)
         (first,) = rows(db, "select sleeping_until from pgsched.workers")
         clock.now += 28
-        assert await sleep.pause() < 2.1
+        assert await sleep.pause(lambda: ["default"]) < 2.1
         assert rows(db, "select sleeping_until from pgsched.workers") == [first]
 
 

@@ -15,7 +15,7 @@ from pgsched.cli.top_terminal import keys_of
 from pgsched.cli.top_view import TITLES, Screen, bar_of, draw, share_of
 from pgsched.db.queries.activity import RunningTask
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import WorkerInfo
+from pgsched.domain.worker_records import WorkerInfo
 from pgsched.ops.activity import Activity, QueueActivity
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)

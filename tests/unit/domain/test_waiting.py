@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import WorkerInfo, WorkerTrouble
 from pgsched.domain.waiting.facts import Ahead, Fleet, QueueFacts, SetAside, TaskFacts, Upstream
 from pgsched.domain.waiting.reasons import SOFT
 from pgsched.domain.waiting.task import judge_task
+from pgsched.domain.worker_records import WorkerInfo, WorkerTrouble
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
 LATER, BEFORE = NOW + timedelta(hours=1), NOW - timedelta(hours=1)

@@ -15,8 +15,8 @@ from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import Discard, Finished, RegistrationError, Retry, Snooze
 from pgsched.domain.lifecycle import conclude
 from pgsched.execution.failure_rules import failure_rules
+from pgsched.execution.handler import Handler
 from pgsched.execution.outcomes import raised
-from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
 from tests.support.engine import NOW, PATIENCE, claimed
 

@@ -22,8 +22,9 @@ from chaos.poison.kind import COMPLETED
 from pgsched import App, Context, PayloadMismatch, TaskSpec
 from pgsched.domain.errors import InvalidTask, ResultMismatch
 from pgsched.execution import validators
+from pgsched.execution.handler import Handler
 from pgsched.execution.outcomes import completed
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.registry import Registry
 from pgsched.flow import step
 from pgsched.testing import call
 from tests.support.attempts import run

@@ -11,7 +11,8 @@ import pytest
 from pgsched.app.app import App
 from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.execution.context import Context
-from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.handler import Handler
+from pgsched.execution.registry import Registry
 
 
 def handler_of(function: Callable[..., Any]) -> Handler:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from pgsched.domain.queue_selector import parse_queue_specs
+from pgsched.domain.queue_selector import QueueSpec, fits_like, parse_queue_specs
 from pgsched.worker.queue_rotation import PEEK_SECONDS, QueueRotation
 
 
@@ -73,6 +73,25 @@ def test_a_call_for_a_new_queue_of_a_pattern_lets_it_be_served() -> None:
     assert list(made.limited) == ["mail.a"]
     made.wake("other", 0.0)
     assert "other" not in made.names
+
+
+def test_calls_for_many_new_queues_cost_a_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    matched: list[str] = []
+
+    def matches(spec: QueueSpec, queue: str) -> bool:
+        matched.append(queue)
+        return fits_like(queue, spec.like or "")
+
+    monkeypatch.setattr(QueueSpec, "matches", matches)
+    made = rotation("mail.*:2", "news.*@3")
+    names = [f"{('mail', 'news')[number % 2]}.{number}" for number in range(100)]
+    for name in names:
+        made.wake(name, 0.0)
+    assert len(matched) < 3 * len(names)
+    assert made.names == tuple(names)
+    assert list(made.limited) == names[::2]
+    made.next_turn()
+    assert Counter(turns(made, 200)) == {name: 3 if name in names[1::2] else 1 for name in names}
 
 
 def test_a_worker_with_nothing_but_patterns_that_match_nothing_has_no_queue() -> None:

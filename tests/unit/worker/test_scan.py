@@ -239,3 +239,29 @@ def test_a_claim_that_was_kept_waiting_puts_no_sweep_off_for_long() -> None:
         worker.claim(10, busy=True)
         index.now += min(worker.scan.due_in(index.now), SWEEP_SECONDS)
     assert index.now - began < 60
+
+
+def looks_of_an_idle_worker(delays: list[float], seconds: float = 300.0) -> int:
+    """Let a worker with nothing to do wait for these times in its first claims; returns how often it looks then."""
+    index = Index()
+    worker = Worker(index)
+    for number in range(10_000):
+        if index.now > seconds:
+            return number
+        sent = index.now
+        look = worker.scan.next_look(["default"], sent, EPOCH + timedelta(seconds=sent), busy=False)
+        took = delays[number] if number < len(delays) else ROUND_TRIP
+        worker.scan.saw(look, [], sent, took, full=False)
+        index.now += took
+        index.now += min(worker.scan.due_in(index.now), 5.0)
+    raise AssertionError("it never rests")
+
+
+def test_an_idle_worker_that_was_kept_waiting_once_does_not_look_more_often() -> None:
+    at_ease = looks_of_an_idle_worker([])
+    assert looks_of_an_idle_worker([ROUND_TRIP] * 10 + [0.2]) <= at_ease + 1
+
+
+def test_an_idle_worker_that_was_kept_waiting_for_a_while_soon_looks_as_before() -> None:
+    at_ease = looks_of_an_idle_worker([])
+    assert looks_of_an_idle_worker([0.2] * 4) <= at_ease + 20

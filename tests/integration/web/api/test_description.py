@@ -10,7 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from pgsched.domain import durable_records, records
+from pgsched.domain import durable_records, records, stats, worker_records
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import TaskOptions
@@ -150,9 +150,9 @@ def test_example_of_an_answer_has_its_shape(name: str) -> None:
         (records.QueueInfo, shapes.QueueShape),
         (records.QueueSettings, shapes.QueueSettingsShape),
         (Calendar, shapes.CalendarShape),
-        (records.WorkerTrouble, shapes.WorkerTroubleShape),
-        (records.WorkerInfo, shapes.WorkerShape),
-        (records.Stats, shapes.StatsShape),
+        (worker_records.WorkerTrouble, shapes.WorkerTroubleShape),
+        (worker_records.WorkerInfo, shapes.WorkerShape),
+        (stats.Stats, shapes.StatsShape),
     ],
 )
 def test_shape_has_the_fields_of_its_record(record: Any, shape: Any) -> None:
