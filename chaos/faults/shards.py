@@ -43,7 +43,7 @@ class Shards(Fault):
     does = (
         "Three databases on three servers are one system; tenants move between them for two minutes, while movers "
         "are killed before one of their steps, suspended and run against each other, and workers and processes of "
-        "workers get SIGKILL. Then one server crashes for 15 s. Each task and tick must run once in whichever database, "
+        "workers get SIGKILL. Then one server crashes for 15 s. Each task and tick must run once, in one database, "
         f"each tenant must be at one home, and the other two databases must keep {SHARE:g} of their throughput."
     )
     injects = "moves, kills and crashes"
