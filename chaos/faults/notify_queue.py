@@ -15,6 +15,8 @@ from chaos.faults.trial import Trial
 from pgsched import Client
 from tests.support.waiting import wait_until
 
+HALF = 0.5
+"""Above this usage, `pgsched.notify` sends nothing."""
 LEAST = 0.7
 """The throughput while the queue is full, of that before."""
 
@@ -64,6 +66,10 @@ class NotifyQueueFull(Fault):
             listener.execute("listen somebody")
             listener.execute("begin")
             listener.execute("select 1")
+            while _usage(trial) < HALF:
+                books.execute("select pg_notify('somebody', repeat('y', 7000))")
+            # 4 GB take minutes on a real server. What was told that there is room commits before the rest is filled.
+            trial.pause(1.0)
             try:
                 while True:
                     books.execute("select pg_notify('somebody', repeat('y', 7000))")
