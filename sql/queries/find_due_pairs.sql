@@ -29,7 +29,8 @@ with recursive pair as (
   ) following
 )
 select pair.queue, pair.priority, pair.next_run_at <= now() as due,
-  extract(epoch from case when pair.next_run_at > now() then pair.next_run_at else upcoming.next_run_at end - now())::float8
+  extract(epoch from
+    case when pair.next_run_at > now() then pair.next_run_at else upcoming.next_run_at end - now())::float8
 from pair
 left join lateral (
   select t.next_run_at
