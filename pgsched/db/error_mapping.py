@@ -105,7 +105,7 @@ def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> 
         return PermissionRefused(f"the database's role may not do this: {said}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return ReadOnlyDatabase(f"the database takes no changes, it is a standby or read-only: {said}")
-    if error.sqlstate is None or error.sqlstate[:2] in ("08", "57"):
+    if error.sqlstate is None or error.sqlstate[:2] in ("08", "57") or _lost_a_worker(error):
         return DatabaseUnavailable(f"the database cannot be reached: {said}")
     return PgschedError(f"the database refused: {said}")
 
@@ -125,6 +125,14 @@ def _trouble_of(error: psycopg.Error) -> str | None:
 
 def _is_read_only_disk(error: psycopg.Error) -> bool:
     return isinstance(error, errors.InsufficientPrivilege) and error.diag.source_file in _FILES
+
+
+def _lost_a_worker(error: psycopg.Error) -> bool:
+    """Whether a process died that ran a part of the statement: the server ends all sessions and restarts.
+
+    The SQLSTATE is that of an object in a wrong state (parallel.c), and only this part of the server raises it there.
+    """
+    return isinstance(error, errors.ObjectNotInPrerequisiteState) and error.diag.source_file == "parallel.c"
 
 
 @contextmanager
@@ -244,7 +252,7 @@ def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
         # Without a server's word: a value that has no form in SQL, or a connection that is gone.
         refused = isinstance(error, (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError))
         return (RefusedByDatabase if refused else DatabaseUnavailable)(one_line(error))
-    if error.diag.severity_nonlocalized in _ABOUT_THE_CONNECTION:
+    if error.diag.severity_nonlocalized in _ABOUT_THE_CONNECTION or _lost_a_worker(error):
         return DatabaseUnavailable(one_line(error))
     if is_about_the_server(state) or _is_read_only_disk(error):
         return RefusedByServer(one_line(error))

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgsched.client.client import Client
-from pgsched.db.error_mapping import RefusedByServer, fault_of, translate
+from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, fault_of, translate
 from pgsched.domain.errors import DatabaseUnavailable, ImpairedDatabase, PermissionRefused
 from pgsched.domain.task_spec import TaskSpec
 from tests.support.commands import pgsched
@@ -95,11 +95,11 @@ def test_migrate_fails_in_one_line_and_completes_once_the_disk_has_room(empty_ds
     assert pgsched("migrate", dsn=empty_dsn).code == 0
 
 
-class _Of(psycopg.errors.InsufficientPrivilege):
+class _Raised(psycopg.Error):
     """An error as the server raises it in one of its files."""
 
-    def __init__(self, file: str) -> None:
-        super().__init__("could not open file: Read-only file system")
+    def __init__(self, file: str, text: str = "could not open file: Read-only file system") -> None:
+        super().__init__(text)
         self._file = file
 
     @property
@@ -113,6 +113,24 @@ class _Of(psycopg.errors.InsufficientPrivilege):
                 return None
 
         return Diagnostic()
+
+
+class _Of(_Raised, psycopg.errors.InsufficientPrivilege):
+    pass
+
+
+class _Lost(_Raised, psycopg.errors.ObjectNotInPrerequisiteState):
+    pass
+
+
+def test_a_parallel_worker_that_died_is_a_server_that_is_gone() -> None:
+    """Its SQLSTATE is that of an object in a wrong state."""
+    text = "lost connection to parallel worker"
+    assert str(translate(_Lost("parallel.c", text))) == f"the database cannot be reached: {text}"
+    assert isinstance(translate(_Lost("parallel.c", text)), DatabaseUnavailable)
+    assert not isinstance(fault_of(_Lost("parallel.c", text)), RefusedByDatabase)
+    assert not isinstance(translate(_Lost("sequence.c", text)), DatabaseUnavailable)
+    assert isinstance(fault_of(_Lost("sequence.c", text)), RefusedByDatabase)
 
 
 def test_a_read_only_disk_is_no_missing_right() -> None:
