@@ -169,6 +169,8 @@ class Said(NamedTuple):
 
 def explain(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> PgschedError | None:
     """Return our error where the cause is the task or the schema; None for anything else."""
+    if _lost_a_worker(error):
+        return None
     said = error.diag.message_primary or one_line(error)
     told = error.diag
     return explain_said(Said(type(error), said, told.constraint_name, told.message_detail, told.column_name), values)
