@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.django_site import variables_of
 from tests.support.processes import CHECKOUT, PgschedProcess
@@ -31,6 +32,7 @@ def _completed(http: httpx.Client, path: str, status: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_django_site_places_orders_and_its_worker_confirms_them(empty_dsn: str, tmp_path: Path) -> None:
     env = variables_of(empty_dsn)
     socket = tmp_path / "http"

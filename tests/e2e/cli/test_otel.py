@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -95,6 +96,7 @@ def test_collector_gets_one_trace_through_worker_and_child_process(
     assert {"messaging.process.duration", "messaging.client.consumed.messages", "pgsched.slots"} <= instruments
 
 
+@pytest.mark.slow
 def test_silent_collector_does_not_hold_up_the_end(dsn: str, run_pgsched: PgschedRunner, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
     with serving() as collector:

@@ -480,6 +480,7 @@ async def test_what_must_not_go_uncounted_is_leased_before_it_begins(dsn: str, o
     assert seen[0]["locked_by"] is not None
 
 
+@pytest.mark.slow
 async def test_tasks_that_need_a_lease_are_prefetched_beside_a_type_that_needs_none(dsn: str) -> None:
     held: list[int] = []
 

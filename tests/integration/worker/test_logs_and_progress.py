@@ -261,6 +261,7 @@ async def test_lines_of_a_handler_that_a_stopping_worker_interrupts_are_kept(dsn
     assert said == ["before", *(["after"] if kind != "unasking" else []), "after, by logging"]
 
 
+@pytest.mark.slow
 async def test_lines_after_the_end_that_are_refused_are_given_up(dsn: str) -> None:
     lasting = Lasting()
     with database(dsn) as db:

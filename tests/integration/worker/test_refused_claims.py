@@ -200,6 +200,7 @@ async def test_a_row_refused_at_the_commit_is_found_too(dsn: str, db: Database) 
         assert "late" in (await ended(db, bad))["last_error"]
 
 
+@pytest.mark.slow
 async def test_a_row_that_is_refused_only_beside_others_is_found_by_halves(dsn: str, db: Database, soon: None) -> None:
     """Each may be claimed by itself, but not two at once: whatever the batch, all of them run."""
     ids = [insert_task(db) for _ in range(7)]

@@ -249,6 +249,7 @@ async def test_a_row_that_somebody_has_locked_holds_up_no_other(dsn: str) -> Non
     assert mail.ran.count(locked) == 1
 
 
+@pytest.mark.slow
 async def test_a_lock_on_the_whole_table_sets_few_aside_and_is_waited_for(dsn: str) -> None:
     with database(dsn) as db, database(dsn) as other:
         good, _ = insert(db, 40, bad=0)
@@ -397,6 +398,7 @@ async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None
             await one.run()
 
 
+@pytest.mark.slow
 async def test_progress_of_a_row_that_somebody_has_locked_keeps_no_other_waiting(dsn: str) -> None:
     go_on = asyncio.Event()
 
@@ -480,6 +482,7 @@ async def test_an_outcome_that_takes_too_long_does_not_hold_up_the_others(dsn: s
         assert task_row(db, bad)["status"] == "completed"
 
 
+@pytest.mark.slow
 async def test_an_outcome_that_takes_long_gets_more_time_while_the_others_are_written(dsn: str) -> None:
     with database(dsn) as db:
         refused = insert_task(db, payload=psycopg.types.json.Jsonb({"bad": 2}))

@@ -89,6 +89,7 @@ def answer(worker: Worker, path: str, accept: str = "text/plain") -> tuple[int, 
 # Outcomes that are not written.
 
 
+@pytest.mark.slow
 async def test_outcomes_that_cannot_be_written_are_told_everywhere(dsn: str) -> None:
     go_on = asyncio.Event()
     with database(dsn) as db, database(dsn) as locker:

@@ -231,6 +231,7 @@ async def slow(ctx: Context) -> None:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_hardly_a_task_dead_that_never_started(
     dsn: str, db: Database, run_pgsched: PgschedRunner, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def read_news(text: str) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 async def test_stream_says_what_changed_and_that_it_lives_and_ends_with_the_app(dsn: str) -> None:
     app = create_app(dsn)
     state = app.state.web
