@@ -54,13 +54,13 @@ class LeftSessions(Fault):
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
         rounds = 1 if trial.size.short else 4
-        before = 0.0
+        start = time.time()
+        trial.pause(4.0)
+        # Once: after a hold, what was held is caught up with, faster than usual.
+        before = trial.rate(start, time.time())
         for _ in range(rounds):
-            start = time.time()
-            trial.pause(2.0)
-            before = trial.rate(start, time.time())
             self._hold(trial, chance, before)
-            trial.pause(1.0)
+            trial.pause(3.0)
         return 4 * rounds
 
     def _hold(self, trial: Trial, chance: random.Random, before: float) -> None:
