@@ -158,7 +158,10 @@ class Executor:
 
     def _left(self, task: asyncio.Task[None]) -> None:
         """Free the slot of an attempt that waited and has ended."""
-        self._occupants.discard(self._tasks.pop(task))
+        leased = self._tasks.pop(task)
+        if leased.slot is task:
+            leased.slot = None  # its context variables refer to the row: else only the garbage collector frees it
+        self._occupants.discard(leased)
         self.feed()
 
     async def drain(self, timeout: float) -> None:
