@@ -29,6 +29,7 @@ async def test_nothing_of_an_ended_task_waits_for_the_garbage_collector(dsn: str
         async with running_worker(dsn, registry, concurrency=20):
             gc.collect()
             gc.disable()
+            before = set(map(id, _held()))  # what tests before this one still refer to
             try:
                 db.execute(
                     "insert into pgsched.tasks (task_type, max_attempts) select type, 1 "
@@ -39,10 +40,12 @@ async def test_nothing_of_an_ended_task_waits_for_the_garbage_collector(dsn: str
                     message="all have ended",
                 )
                 # Loops that wait still refer to what they handled last.
-                await wait_until_async(lambda: len(_held()) < 5, message="they are freed")
+                await wait_until_async(
+                    lambda: sum(id(held) not in before for held in _held()) < 5, message="they are freed"
+                )
             finally:
                 gc.enable()
 
 
-def _held() -> list[str]:
-    return [held.task.task_type for held in gc.get_objects() if isinstance(held, LeasedTask)]
+def _held() -> list[LeasedTask]:
+    return [held for held in gc.get_objects() if isinstance(held, LeasedTask)]
