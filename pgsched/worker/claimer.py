@@ -151,7 +151,6 @@ class Claimer:
             pause = await self._sleep.pause(self._to_publish)
             now = monotonic()
             pause = min(pause, self._shared.due_in_pairs(now) if pairs else self._shared.due_in(now))
-            now = monotonic()
             if self._catch_all is not None:
                 pause = min(pause, max(self._catch_all.look_at - now, 0.0))
             self._shared_at = now + pause

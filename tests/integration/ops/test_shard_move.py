@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from psycopg.pq import TransactionStatus
 
+from chaos.shards.mover import STEPS as CHANGING_STEPS
 from pgsched import (
     Client,
     ConfigError,
@@ -28,18 +29,7 @@ from tests.support.shards import NAMES, opened, tenant_of, where
 from tests.support.tables import database, insert_task, set_completed, set_dead, set_running, task_row
 from tests.support.waiting import wait_until
 
-STEPS = (
-    "read the placements",
-    "announce the arrival",
-    "close the source",
-    "wait for open transactions",
-    "park a batch",
-    "deliver a batch",
-    "forget a batch",
-    "reserve keys",
-    "end the move in the source",
-    "open the target",
-)
+STEPS = ("read the placements", *CHANGING_STEPS)
 
 
 class Killed(Exception):

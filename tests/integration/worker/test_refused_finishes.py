@@ -452,6 +452,17 @@ async def test_not_even_of_the_same_worker(dsn: str) -> None:
         assert statuses(db, [task_id]) == {"completed"}
 
 
+async def write_beside_a_slow_outcome(one: Engine) -> None:
+    """Run what is due, and write it: the whole batch waits in vain, then each outcome is written by itself."""
+    one.worker.finish_session.timeout = one.completer.slow.usual_limit = 0.5
+    await one.claim()
+    await one.started()
+    await wait_until_async(lambda: not one.worker.executor.running, message="all have ended")
+    with pytest.raises(DatabaseUnavailable, match="no answer within"):
+        await one.completer.run_once()
+    await one.completer.run_once()
+
+
 async def test_an_outcome_that_takes_too_long_does_not_hold_up_the_others(dsn: str) -> None:
     with database(dsn) as db:
         good, (bad,) = insert(db, 10)
@@ -459,13 +470,7 @@ async def test_an_outcome_that_takes_too_long_does_not_hold_up_the_others(dsn: s
         slow = "if new.payload ->> 'bad' = '1' then perform pg_sleep(60); else raise 'no'; end if"
         refuse_updates(db, COMPLETES, then=slow)
         async with engine(dsn, handlers(mail=Mail()), concurrency=20) as one:
-            one.worker.finish_session.timeout = one.completer.slow.usual_limit = 0.5
-            await one.claim()
-            await one.started()
-            await wait_until_async(lambda: not one.worker.executor.running, message="all have ended")
-            with pytest.raises(DatabaseUnavailable, match="no answer within"):
-                await one.completer.run_once()
-            await one.completer.run_once()
+            await write_beside_a_slow_outcome(one)
             assert statuses(db, good) == {"completed"}
             assert one.completer.set_aside.ids == [bad]
             assert task_row(db, refused)["status"] == "dead"
@@ -491,13 +496,7 @@ async def test_an_outcome_that_takes_long_gets_more_time_while_the_others_are_wr
             db, COMPLETES, then="if new.payload ->> 'bad' = '2' then raise 'no'; end if; perform pg_sleep(1.2)"
         )
         async with engine(dsn, handlers(mail=Mail()), concurrency=20) as one:
-            one.worker.finish_session.timeout = one.completer.slow.usual_limit = 0.5
-            await one.claim()
-            await one.started()
-            await wait_until_async(lambda: not one.worker.executor.running, message="all have ended")
-            with pytest.raises(DatabaseUnavailable, match="no answer within"):
-                await one.completer.run_once()
-            await one.completer.run_once()
+            await write_beside_a_slow_outcome(one)
             assert statuses(db, good) == {"completed"}
             leased_until = task_row(db, slow)["locked_until"]
 
