@@ -130,8 +130,8 @@ class _Running:
             surroundings=app.surroundings(),
             traces=load_traces(app.tracing),
         )
-        self._told = self._worker.completer.on_written
-        self._worker.completer.on_written = self._written
+        self._told = self._worker.completer.writer.on_written
+        self._worker.completer.writer.on_written = self._written
 
     @asynccontextmanager
     async def opened(self, *, declare: bool) -> AsyncIterator[None]:

@@ -138,7 +138,7 @@ class Attempt:
         finish = conclude(leased.task, outcome, at=everyone.clock.at, random=random, missed=leased.missed)
         report = Report(leased)
         try:
-            told, now = everyone.completer.announcements([(leased, finish)]), monotonic()
+            told, now = everyone.completer.writer.announcements([(leased, finish)]), monotonic()
             if not await transaction.write(everyone.worker, finish, report.progress(), report.logs(), now, told):
                 everyone.counts.fenced += 1
                 log.warning("finish_fenced", count=1, hint="another claim took the task after its lease expired")
@@ -169,7 +169,7 @@ class Attempt:
             everyone.counts.missed(leased.task, missed.reason, missed.ticks)
         everyone.leased_tasks.drop(leased)
         everyone.on_end()
-        everyone.completer.wrote([(leased, finish)])
+        everyone.completer.writer.wrote([(leased, finish)])
         if finish.next_status == "pending":
             everyone.on_due()
         return None

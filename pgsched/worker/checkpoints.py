@@ -16,7 +16,7 @@ from pgsched.domain.durable import Record, RunId
 from pgsched.domain.errors import DatabaseUnavailable, DurableError
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves
-from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task
+from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, next_pause, own_task
 from pgsched.worker.metrics import WorkerMetrics
 
 log = get_logger("pgsched.worker")
@@ -91,7 +91,7 @@ class Checkpointer:
             self._pending.extendleft(reversed(left))
             if left and monotonic() - began < LONGEST_PAUSE:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = next_pause(pause)
 
     def _next_batch(self) -> list[_Item]:
         batch: list[_Item] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from random import random
@@ -20,20 +20,18 @@ from pgsched.db.error_mapping import (
 )
 from pgsched.db.session import Session
 from pgsched.db.worker import completions
-from pgsched.db.worker.completions import Announcement
 from pgsched.domain.attempt import Finish, Outcome
 from pgsched.domain.errors import DatabaseUnavailable
-from pgsched.domain.events import event_of
 from pgsched.domain.lifecycle import conclude, give_up
 from pgsched.execution.outcomes import describe
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_log import log_completed, log_failure, log_suspended
 from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.finish_writer import FinishWriter
 from pgsched.worker.halves import FEW, Refusals, in_halves
 from pgsched.worker.leased_tasks import ABANDONED, END, MOVES, LeasedTask, LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
 from pgsched.worker.metrics import WorkerMetrics
-from pgsched.worker.report import Report
 from pgsched.worker.set_aside import SetAside
 from pgsched.worker.slow_finishes import Ended, SlowFinishes
 from pgsched.worker.usual_seconds import NEGLIGIBLE, UsualSeconds
@@ -68,6 +66,7 @@ class Completer:
         self,
         *,
         session: Session,
+        writer: FinishWriter,
         slow_session: Session,
         lease: float,
         worker: UUID,
@@ -76,14 +75,12 @@ class Completer:
         counts: WorkerMetrics,
         usual: UsualSeconds,
         limited_claims: LimitedClaims,
-        on_written: Callable[[Sequence[Ended]], None] | None = None,
     ) -> None:
-        """``slow_session`` writes what is not answered within the timeout of ``session``; ``lease`` is that of a task.
-        ``limited_claims`` claims in the transactions that end tasks of queues with limits; ``on_written`` is called
-        with the finishes that passed the fence.
+        """``writer`` writes by ``session``, ``slow_session`` what is not answered there in time; ``lease`` is that of a
+        task. ``limited_claims`` claims in the transactions that end tasks of queues with limits.
         """
         self._session = session
-        self.on_written = on_written
+        self.writer = writer
         self._worker = worker
         self._leased = leased_tasks
         self._clock = clock
@@ -110,8 +107,6 @@ class Completer:
         self._timer: asyncio.TimerHandle | None = None
         self.logs_completed = log.takes("debug")
         """Whether successful attempts are logged as well: usually nobody reads about them."""
-        self.announced: frozenset[str] = frozenset()
-        """Queues whose events are announced to other programs."""
         self.wakeup = asyncio.Event()
 
     def __len__(self) -> int:
@@ -391,34 +386,6 @@ class Completer:
         gone = {id(leased) for leased, _ in written}
         self._pending = [one for one in self._pending if id(one[0]) not in gone]
 
-    def announcements(self, batch: Sequence[Ended]) -> list[Announcement]:
-        """Return the events of some finishes for other programs."""
-        told = []
-        for leased, finish in batch if self.announced else ():
-            if leased.task.queue in self.announced:
-                event = event_of(leased.task, finish, self._clock.at(finish.finished or monotonic()))
-                if event is not None:
-                    told.append(Announcement(finish.id, finish.fencing_token, event.announcement()))
-        return told
-
-    def announce(self, queues: frozenset[str]) -> None:
-        """Announce the ends of tasks in these queues to other programs from now on."""
-        self.announced = queues
-
-    def wrote(self, batch: Sequence[Ended]) -> None:
-        """Note the finishes that passed the fence."""
-        if self.on_written is not None:
-            self.on_written(batch)
-
-    async def _passed(self, session: Session, batch: Sequence[Ended]) -> list[Ended]:
-        """Return those that the history shows as ours; none if the database is unavailable."""
-        try:
-            written = await completions.find_recorded(session, self._worker, [finish for _, finish in batch])
-        except DatabaseUnavailable as error:
-            log.warning("hook_events_dropped", count=len(batch), reason=str(error))
-            return []
-        return [(leased, finish) for leased, finish in batch if (finish.id, finish.fencing_token) in written]
-
     async def _write(
         self,
         batch: Sequence[Ended],
@@ -429,61 +396,24 @@ class Completer:
         tells: bool = True,
         session: Session | None = None,
     ) -> None:
-        """Write some finishes in one transaction, and release their rows. ``tells`` includes what they report.
-        ``session``: another one than that of the usual finishes.
+        """Write some finishes as :meth:`FinishWriter.write` does, and release their rows.
 
-        Raises RefusedByDatabase, DatabaseUnavailable, and the error of a value that has no form in SQL.
+        Raises what that raises, and RefusedByDatabase when the updates of all of them were dropped.
         """
-        finishes = [finish for _, finish in batch]
-        reports = [Report(leased) for leased, _ in batch if leased.context is not None]
-        kept = set[int]()
-        try:
-            progress = [shown for report in reports for shown in report.progress()] if tells else []
-            logs = [entry for report in reports for entry in report.logs()] if tells else []
-            told = self.announcements(batch) if tells else ()
-            then = self._limited_claims.reserve(finishes) if claim_on_finish else None
-            passed = await completions.write(
-                session or self._session, self._worker, finishes, progress, logs, monotonic(), told, then
-            )
-            if passed < len(finishes):
-                kept = await self._count_fenced(session or self._session, finishes, passed, repeated=repeated)
-        except BaseException:
-            for report in reports:
-                report.give_back()
-            raise
-        if len(kept) == len(batch):
+        written = await self.writer.write(
+            batch, repeated=repeated, claim_on_finish=claim_on_finish, tells=tells, session=session
+        )
+        if batch and not written.over:
             raise RefusedByDatabase(DROPPED)
-        for one in batch if kept else ():
-            if one[1].id in kept:
-                self._put_aside(one, DROPPED, locked=False)
-        batch = [one for one in batch if one[1].id not in kept] if kept else batch
-        self._drop_pending(batch)
-        for leased, finish in batch:
+        for one in written.kept:
+            self._put_aside(one, DROPPED)
+        self._drop_pending(written.over)
+        for leased, finish in written.over:
             self._leased.drop(leased)
             if self.set_aside:
                 self._forget(finish.id)
-        again.append(sum(finish.next_status == "pending" for _, finish in batch))
-        if self.on_written is not None:
-            told_all = passed + len(kept) == len(finishes)
-            self.wrote(batch if told_all else await self._passed(session or self._session, batch))
-
-    async def _count_fenced(self, session: Session, finishes: list[Finish], passed: int, *, repeated: bool) -> set[int]:
-        """Log what the fence rejected; returns the rows that are still ours, whose update was dropped.
-
-        A finish that was sent twice may have been written the first time: that is not a fence. The history does not
-        show which time it was, so those that passed now are not subtracted as well: they are in it too.
-        """
-        kept = await completions.find_kept(session, self._worker, finishes)
-        missing = len(finishes) - passed - len(kept)
-        if repeated:
-            written = await completions.find_recorded(session, self._worker, finishes)
-            left = [one for one in finishes if one.id not in kept and (one.id, one.fencing_token) not in written]
-            unrecorded = sum(one.execution is None for one in left)  # in no history, even if they have passed
-            missing = len(left) - min(unrecorded, passed)
-        if missing > 0:
-            self._counts.fenced += missing
-            log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease expired")
-        return kept
+        again.append(sum(finish.next_status == "pending" for _, finish in written.over))
+        self.writer.wrote(written.recorded)
 
 
 def _size_of(leased: LeasedTask, finish: Finish) -> int:

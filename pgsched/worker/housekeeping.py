@@ -14,7 +14,7 @@ from pgsched.db.session import Session
 from pgsched.db.worker import completions, housekeeping
 from pgsched.db.worker.leases import forget_dead, mark_begun
 from pgsched.observability.logs import get_logger
-from pgsched.worker.completer import Completer
+from pgsched.worker.finish_writer import FinishWriter
 from pgsched.worker.halves import in_halves
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
 from pgsched.worker.loops import Loop, Loops
@@ -113,7 +113,7 @@ class EventBroadcaster:
     """Knows the queues whose events are announced to other programs."""
 
     session: Session
-    completer: Completer
+    writer: FinishWriter
 
     def __post_init__(self) -> None:
         self._hears = False
@@ -133,7 +133,7 @@ class EventBroadcaster:
         begun = monotonic()
         if begun >= self._look_at:
             self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self._hears else ANNOUNCE_SECONDS)
-            self.completer.announce(await housekeeping.list_announced_queues(self.session))
+            self.writer.announced = await housekeeping.list_announced_queues(self.session)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

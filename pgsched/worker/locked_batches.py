@@ -14,7 +14,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Protocol
 
 from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer
 from pgsched.db.session import Session
@@ -34,10 +33,11 @@ from pgsched.db.worker.locking import (
 from pgsched.domain.attempt import Claimed, Finish
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
+from pgsched.worker.finish_writer import FinishWriter
 from pgsched.worker.halves import in_halves
 from pgsched.worker.leased_tasks import ABANDON, FINISHING, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.locked_batch import LockedBatch
-from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task, wait_at_most
+from pgsched.worker.loops import next_pause, own_task, wait_at_most
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.rulebook import Rulebook
 from pgsched.worker.usual_seconds import UsualSeconds
@@ -54,19 +54,6 @@ MAX_LOST = 10_000
 """Maximum number of lost attempts that wait to be recorded in the history."""
 
 
-class Outcomes(Protocol):
-    """Handles outcomes."""
-
-    announced: frozenset[str]
-    """Queues whose events are announced to other programs."""
-
-    def put_again(self, leased: LeasedTask, finish: Finish) -> None:
-        """Queue one that is not written here."""
-
-    def wrote(self, batch: Sequence[tuple[LeasedTask, Finish]]) -> None:
-        """Note that these are written."""
-
-
 class LockedBatches:
     """All batches of one worker."""
 
@@ -78,14 +65,16 @@ class LockedBatches:
         identity: Identity,
         leased_tasks: LeasedTasks,
         rulebook: Rulebook,
-        outcomes: Outcomes,
+        writer: FinishWriter,
+        on_ended: Callable[[LeasedTask, Finish], None],
         counts: WorkerMetrics,
         usual: UsualSeconds,
         on_room: Callable[[], None],
         on_due: Callable[[], None],
         on_refused: Callable[[Iterable[int]], None],
     ) -> None:
-        """``on_room`` is called when rows may start that waited for a batch to end, ``on_due`` when a batch has ended,
+        """``writer`` is told what is written; ``on_ended`` is called with a finish that is to be written by others,
+        ``on_room`` when rows may start that waited for a batch to end, ``on_due`` when a batch has ended,
         ``on_refused`` with the ids of rows that the database lets nobody lease.
 
         ``upkeep`` is the session for records and queries afterwards.
@@ -96,7 +85,8 @@ class LockedBatches:
         self._identity = identity
         self._leased = leased_tasks
         self._rulebook = rulebook
-        self._outcomes = outcomes
+        self._writer = writer
+        self._on_ended = on_ended
         self._counts = counts
         self._usual = usual
         self._on_room = on_room
@@ -239,7 +229,7 @@ class LockedBatches:
     async def _close(self, batch: LockedBatch) -> None:
         """End the transaction. Raises TransactionLost, or DatabaseUnavailable when its result is unknown."""
         now = batch.closing_at = monotonic()
-        announced = self._outcomes.announced
+        announced = self._writer.announced
         plain = [
             one
             for one in batch.ended
@@ -336,7 +326,7 @@ class LockedBatches:
                 if monotonic() > until:
                     log.warning("commit_not_looked_up", count=len(tasks), error=str(cause))
                     return None
-                pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+                pause = next_pause(pause)
                 await asyncio.sleep(pause)
 
     def _wrote(self, plain: list[tuple[LeasedTask, Finish]]) -> None:
@@ -344,7 +334,7 @@ class LockedBatches:
             leased.batch = None
             self._leased.drop(leased)
         if plain:
-            self._outcomes.wrote(plain)
+            self._writer.wrote(plain)
 
     def _lease(
         self, batch: LockedBatch, rest: Sequence[LeasedTask], later: Sequence[LeaseLater], written: float
@@ -357,7 +347,7 @@ class LockedBatches:
         kept = set(rest)
         for leased, finish in batch.ended:
             if leased in kept and not leased.abandoned:
-                self._outcomes.put_again(leased, finish)
+                self._on_ended(leased, finish)
         if batch.to_lease:
             self._leased.add(batch.to_lease, written + self._identity.lease, written)
             self._on_room()

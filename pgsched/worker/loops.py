@@ -30,8 +30,9 @@ AGAIN_SECONDS = 0.05
 """Pause before a task that ended is restarted."""
 WORKED_SECONDS = 10.0
 """A loop that fails after working for this long is retried soon."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds between two attempts of a failing step: a database that is back is used after the longest at the latest."""
+FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.1, 2.0, 1.3
+"""Seconds between two attempts of a failing step, and the factor by which they grow: a database that is back is used
+after about a third of the time that it was away, after the longest pause at the latest."""
 
 Step = Callable[[], Awaitable[None]]
 """One iteration of a loop."""
@@ -102,7 +103,7 @@ class Loop:
                 pause = 0.0
                 self.worked()
             except Exception as error:  # noqa: BLE001 - noted, and tried again
-                pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+                pause = next_pause(pause)
                 self.tries_again(error, pause)
             if monotonic() - begun > WORKED_SECONDS:
                 pause = min(pause, FIRST_PAUSE)  # it had worked for long: this is a new trouble
@@ -119,6 +120,11 @@ class Loop:
         else:
             lasting = now - failing.since > STEADY_SECONDS
         return failing if lasting else None
+
+
+def next_pause(pause: float) -> float:
+    """Return how many seconds to wait after one more failure; the pause before the first one is 0."""
+    return min(max(pause * GROWTH, FIRST_PAUSE), LONGEST_PAUSE)
 
 
 def own_task(
@@ -260,7 +266,7 @@ async def retry_until_success(what: str, task: Claimed, ask: Callable[[], Awaita
             counts.database_errors += 1
             log.warning("database_error", loop=what, task_id=task.id, error=str(error), again_in=round(pause, 1))
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-        pause = min(pause * 2, LONGEST_PAUSE)
+        pause = next_pause(pause)
 
 
 def run_steadily(work: Coroutine[Any, Any, None]) -> None:

@@ -32,6 +32,7 @@ from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.declared_schedules import declare
 from pgsched.worker.durable_runs import DurableRuns, Waking
 from pgsched.worker.executor import Executor
+from pgsched.worker.finish_writer import FinishWriter
 from pgsched.worker.groups import Groups
 from pgsched.worker.health import Health, Progress
 from pgsched.worker.health_scan import HealthScan
@@ -128,7 +129,7 @@ class Worker:
             identity=self.identity,
             dead_letters=DeadLetters(
                 put=lambda leased, finish: self.completer.put(leased, finish),
-                wrote=lambda ended: self.completer.wrote(ended),
+                wrote=lambda ended: self.completer.writer.wrote(ended),
                 counts=self.counts,
             ),
             leased_tasks=self.leased_tasks,
@@ -150,6 +151,14 @@ class Worker:
         )
         self.completer = Completer(
             session=self.finish_session,
+            writer=FinishWriter(
+                session=self.finish_session,
+                worker=self.identity.id,
+                clock=clock,
+                counts=self.counts,
+                limited_claims=self.limited_claims,
+                on_written=self.hook_dispatcher.finished if self.hook_dispatcher else None,
+            ),
             slow_session=Session(
                 dsn=dsn, name="pgsched slow finish", tuned=True, timeout=timeout, lock_timeout=SLOW_LOCK_SECONDS
             ),
@@ -160,7 +169,6 @@ class Worker:
             counts=self.counts,
             usual=usual_seconds,
             limited_claims=self.limited_claims,
-            on_written=self.hook_dispatcher.finished if self.hook_dispatcher else None,
         )
         self.locked_batches = LockedBatches(
             make_session=lambda: LockingSession(dsn=dsn, name="pgsched lock", timeout=timeout, lease=settings.lease),
@@ -168,7 +176,8 @@ class Worker:
             identity=self.identity,
             leased_tasks=self.leased_tasks,
             rulebook=self.claims.rulebook,
-            outcomes=self.completer,
+            writer=self.completer.writer,
+            on_ended=lambda leased, finish: self.completer.put_again(leased, finish),
             counts=self.counts,
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),
@@ -302,7 +311,7 @@ class Worker:
         self.health_scan = HealthScan(dsn=dsn, worker=self.identity.id)
         self.roll_up = RollUp(dsn=dsn, worker=self.identity.id, claimed=self.counts.claimed)
         self.retention = Retention(dsn=dsn, identity=self.identity, counts=self.counts, loop=self.loops.of("retention"))
-        self.broadcaster = EventBroadcaster(session=self.upkeep_session, completer=self.completer)
+        self.broadcaster = EventBroadcaster(session=self.upkeep_session, writer=self.completer.writer)
         self.listener = Listener(
             dsn=settings.listen_dsn or dsn,
             chosen=settings.listen_dsn is not None,

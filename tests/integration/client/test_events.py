@@ -100,11 +100,11 @@ async def test_a_running_worker_learns_of_the_switch_by_itself(dsn: str) -> None
             first = insert_task(db)
             await client.wait(first, 20)
             await client.set_queue_events("default", True)
-            await wait_until_async(lambda: worker.completer.announced == {"default"}, message="it has learnt it")
+            await wait_until_async(lambda: worker.completer.writer.announced == {"default"}, message="it has learnt it")
             second = insert_task(db)
             await client.wait(second, 20)
             await client.set_queue_events("default", False)
-            await wait_until_async(lambda: not worker.completer.announced, message="and that it is over")
+            await wait_until_async(lambda: not worker.completer.writer.announced, message="and that it is over")
             await client.wait(insert_task(db), 20)
         assert [event["id"] for event in ear.now()] == [second]
 
@@ -286,9 +286,9 @@ async def test_nothing_is_sent_for_queues_without_events(dsn: str) -> None:
         insert_task(db)
         async with engine(dsn, handlers(mail=nothing)) as one:
             await announcing(one)
-            assert one.completer.announced == frozenset()
+            assert one.completer.writer.announced == frozenset()
             await one.claim()
             one.worker.executor.feed()
             await one.finished()
-            assert one.completer.announcements(one.completer._pending) == []
+            assert one.completer.writer.announcements(one.completer._pending) == []
             await one.run()

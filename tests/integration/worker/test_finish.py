@@ -273,7 +273,7 @@ async def test_a_finish_that_is_fenced_is_not_taken_for_one_that_passes_beside_i
         lost, kept = insert_task(db), insert_task(db)
         async with engine(dsn) as one:
             told: list[int] = []
-            one.completer.on_written = lambda written: told.extend(finish.id for _, finish in written)
+            one.completer.writer.on_written = lambda written: told.extend(finish.id for _, finish in written)
             for task in await one.claim():
                 leased = one.leased_tasks.get(task.id)
                 assert leased is not None
