@@ -2605,6 +2605,7 @@ declare
   one bigint;
   task pgsched.tasks;
   torn bigint[];
+  cancelled bigint[];
 begin
   if not dry_run then
     if action = 'retry' then
@@ -2621,6 +2622,10 @@ begin
         ids, array['pending', 'blocked', 'completed', 'dead', 'cancelled']) d
       where d.refusal is null order by d.id;
     return;
+  elsif action = 'cancel' and not dry_run then
+    cancelled := array(select c from pgsched.cancel_waiting(ids) c order by c);
+    return query select unnest(cancelled);
+    ids := array(select unnest(ids) except select unnest(cancelled));
   end if;
   for one in
     select t.id from pgsched.tasks t cross join lateral (select action = 'retry' and t.task_type = 'pgsched.group' as late) l
@@ -2643,6 +2648,20 @@ begin
     return next one;
   end loop;
 end $$;
+
+-- For the schema: cancels those of these tasks, which the caller has locked, that wait for their time and whose end is
+-- nobody else's business: without dependents, children, a suspended run, and events of their queue. Returns their ids.
+create function pgsched.cancel_waiting(ids bigint[]) returns setof bigint
+language sql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set jit = 'off' as $$
+update pgsched.tasks t
+set status = 'cancelled', next_run_at = null, completed_at = now(), updated_at = now(),
+  fencing_token = greatest(nextval('pgsched.fencing_tokens'), t.fencing_token + 1)
+where t.id = any(cancel_waiting.ids) and t.status = 'pending' and not t.observed and t.fired is null
+  and not exists (select from pgsched.durable_runs r where r.task_id = t.id)
+  and not exists (select from pgsched.queues q where q.name = t.queue and q.events)
+returning t.id
+$$;
 
 -- Whether an action suits a task as it is.
 -- action: enable, disable, run, cancel, retry or delete.
@@ -11786,6 +11805,10 @@ action: enable, disable, run, cancel, retry or delete.
 ids: The tasks.
 dry_run: True: changes nothing and only returns which it would be.
 run_by: Who asks for the runs, as of run_now.';
+comment on function pgsched.cancel_waiting is
+  'For the schema: cancels those of these tasks, which the caller has locked, that wait for their time and whose '
+  'end is nobody else''s business: without dependents, children, a suspended run, and events of their queue. '
+  'Returns their ids.';
 comment on function pgsched.may_change is 'Whether an action suits a task as it is.
 action: enable, disable, run, cancel, retry or delete.
 task: The row of the task.';

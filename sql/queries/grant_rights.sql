@@ -98,8 +98,8 @@ begin
   grant select, insert on pgsched.audit_log to pgsched_operator;
   grant insert, update, delete on pgsched.saved_views to pgsched_operator;
   grant insert, update on pgsched.bulk_changes to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.torn_groups, pgsched.retry_locked, pgsched.edit_payloads,
-    pgsched.delete_apart, pgsched.limit_queue,
+  grant execute on function pgsched.change_tasks, pgsched.cancel_waiting, pgsched.torn_groups, pgsched.retry_locked,
+    pgsched.edit_payloads, pgsched.delete_apart, pgsched.limit_queue,
     pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events,
     pgsched.ask_worker, pgsched.pause_worker, pgsched.drain_worker, pgsched.resume_worker
     to pgsched_operator;

@@ -127,6 +127,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "about_rows",
             "upcoming",
             "change_tasks",
+            "cancel_waiting",
             "may_change",
             "edit_payloads",
             "merge_patch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from pgsched import AsyncClient, Client, InvalidTask
 from pgsched.db.queries import dead_tasks
+from tests.support.durable import record_steps
 from tests.support.tables import set_dead, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -36,6 +38,36 @@ def test_children_are_cancelled_batch_by_batch_the_latest_first(client: Client) 
     assert [one.ids for one in told] == [made[3:5], made[1:3], made[:1]]
     assert statuses(client, made) == ["cancelled"] * 5
     assert client.get(parent).status == "pending"
+
+
+def test_a_cancellation_of_many_reaches_what_depends_on_them(client: Client, db: Database) -> None:
+    """Those of which nothing else is to be told are cancelled by one statement; these are not among them."""
+    plain, recurring = client.schedule("mail", delay=3600), client.schedule("mail", cron="@daily")
+    upstream = client.schedule("mail", delay=3600)
+    dependent = client.schedule("mail", depends_on=[upstream])
+    run, child = client.schedule("order", delay=3600), client.schedule("mail", delay=3600)
+    record_steps(db, run, "ship", kind="child", status="waiting", child_id=child, cancels_child=True)
+    fired, copy = client.schedule("mail", delay=3600), client.schedule("mail", delay=3600)
+    db.execute("update pgsched.tasks set fired = array[%s]::bigint[] where id = %s", (copy, fired))
+    client.set_queue_events("told", True)
+    told = client.schedule("mail", queue="told", delay=3600)
+    tokens = {one: task_row(db, one)["fencing_token"] for one in (plain, recurring)}
+    with psycopg.connect(db.info.dsn, autocommit=True) as listener:
+        listener.execute("listen pgsched_events")
+        asked = [plain, recurring, upstream, run, fired, told]
+        changed = db.execute("select * from pgsched.change_tasks('cancel', %s, false) as id", (asked,))
+        assert sorted(row["id"] for row in changed) == sorted(asked)
+        assert [json.loads(one.payload)["id"] for one in listener.notifies(timeout=30, stop_after=1)] == [told]
+    assert statuses(client, [*asked, dependent, child, copy]) == ["cancelled"] * 9
+    alone = client.schedule("mail", delay=3600)
+    client.cancel(alone)
+    differing = {"id", "created_at", "updated_at", "scheduled_for", "completed_at", "fencing_token", "planned_from"}
+    by_itself, among_many = ({**task_row(db, one)} for one in (alone, plain))
+    assert {**by_itself, **dict.fromkeys(differing)} == {**among_many, **dict.fromkeys(differing)}
+    for one, token in tokens.items():
+        row = task_row(db, one)
+        assert row["fencing_token"] > token
+        assert row["completed_at"] == row["updated_at"]
 
 
 def test_each_batch_is_a_transaction_of_its_own(client: Client, db: Database) -> None:
