@@ -36,11 +36,13 @@ pool_mode = {mode}
 max_client_conn = 500
 default_pool_size = {size}
 server_round_robin = 1
+server_login_retry = 1
 ignore_startup_parameters = extra_float_digits
 log_connections = 0
 log_disconnections = 0
 {more}
 """
+# server_login_retry: as docs/operations.md advises; after a login that failed it would let all clients wait for 15 s.
 # server_round_robin: two transactions after one another are in two sessions whenever there are two.
 
 

@@ -72,7 +72,6 @@ class BehindPgBouncer(BehindPooler):
     def set_up(self, trial: Trial) -> None:
         settings = {
             "idle_transaction_timeout": f"{IDLE_SECONDS / 2:g}",
-            "server_login_retry": "1",
             "log_disconnections": "1",
         }
         for mode, sessions in (("session", 100), ("transaction", 12)):
