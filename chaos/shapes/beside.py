@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +33,8 @@ class Ordinary:
     def __init__(self, dsn: str, *, per_second: float) -> None:
         self._dsn, self._pause = dsn, 1 / per_second
         self._over = threading.Event()
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._thread = threading.Thread(target=self._feed, name="ordinary tasks", daemon=True)
         self.inserted = 0
         self.failure: BaseException | None = None
@@ -47,15 +51,29 @@ class Ordinary:
     def end(self) -> None:
         """Insert no more."""
         self._over.set()
+        self._goes_on.set()
         self._thread.join()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Insert none until the block ends."""
+        self._goes_on.clear()
+        try:
+            yield
+        finally:
+            self._goes_on.set()
+
     def _feed(self) -> None:
-        begun = time.monotonic()
+        due = time.monotonic()
         try:
             with psycopg.connect(self._dsn, autocommit=True) as connection:
-                while not self._over.wait(max(begun + self.inserted * self._pause - time.monotonic(), 0)):
+                while not self._over.wait(max(due - time.monotonic(), 0)):
+                    if not self._goes_on.is_set():
+                        self._goes_on.wait()
+                        due = time.monotonic()
                     connection.execute(INSERT)
                     self.inserted += 1
+                    due += self._pause
         except psycopg.Error as error:
             self.failure = error
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from chaos.shapes.model import OddShape
 from chaos.shapes.processes import cpu_seconds, look
 from chaos.shapes.stage import MB, Stage
+from pgsched.db.notifications import PROBE_SECONDS
 from tests.support.processes import PgschedProcess
 from tests.support.tables import database
 
@@ -16,8 +17,10 @@ EACH = 50
 QUIET_SECONDS = 10.0
 WARM_UP_SECONDS = 20.0
 """Workers that have just started poll more often."""
+SETTLE_SECONDS = PROBE_SECONDS + 5.0
+"""A session that is woken by notifications reports its transactions with its next statement, the listener's probe."""
 ENOUGH = 50
-"""Of fewer workers the share is lost in what the others do."""
+"""Of fewer workers the share is lost in what the others do: it is told after a second, and checked by no rule."""
 STATEMENTS = (
     "select sum(xact_commit + xact_rollback)::float8 as n from pg_stat_database where datname = current_database()"
 )
@@ -68,33 +71,39 @@ class IdleWorkers(OddShape):
     name = "idle-workers"
     does = (
         f"Workers that serve an empty queue, {EACH} to a process, each with its own loops, threads and connections:"
-        " what they cost the server."
+        " what they cost the server while nothing is notified."
     )
     size = 300
     things = "idle workers"
     least = 2
 
     def run(self, stage: Stage, size: int) -> None:
-        processes = [
-            PgschedProcess(
-                [str(min(EACH, size - first))],
-                module="chaos.shapes.idle",
-                folder=stage.folder,
-                name=f"idle-{first}",
-                dsn=stage.dsn,
-            )
-            for first in range(0, size, EACH)
-        ]
+        self.brief = size < ENOUGH
+        processes: list[PgschedProcess] = []
         try:
             with database(stage.dsn) as connection:
-                alone, usual = look(connection), self._per_second(stage)
+                with stage.ordinary.paused():
+                    self._wait(SETTLE_SECONDS)
+                    alone, without = look(connection), self._per_second(stage)
+                processes += [
+                    PgschedProcess(
+                        [str(min(EACH, size - first))],
+                        module="chaos.shapes.idle",
+                        folder=stage.folder,
+                        name=f"idle-{first}",
+                        dsn=stage.dsn,
+                    )
+                    for first in range(0, size, EACH)
+                ]
                 for process in processes:
                     process.wait_for_output("all idle", timeout=300)
-                time.sleep(WARM_UP_SECONDS)
-                used, begun = sum(cpu_seconds(process.pid) for process in processes), time.monotonic()
-                commits = self._per_second(stage) - usual
-                used = (sum(cpu_seconds(one.pid) for one in processes) - used) / (time.monotonic() - begun)
-                server = look(connection)
+                self._wait(WARM_UP_SECONDS)
+                with stage.ordinary.paused():
+                    self._wait(SETTLE_SECONDS)
+                    used, begun = sum(cpu_seconds(process.pid) for process in processes), time.monotonic()
+                    commits = self._per_second(stage) - without
+                    used = (sum(cpu_seconds(one.pid) for one in processes) - used) / (time.monotonic() - begun)
+                    server = look(connection)
         finally:
             for process in processes:
                 process.kill()
@@ -113,8 +122,11 @@ class IdleWorkers(OddShape):
         if self.per_worker > 9:
             yield f"an idle worker has {self.per_worker:.1f} connections"
 
+    def _wait(self, seconds: float) -> None:
+        time.sleep(1.0 if self.brief else seconds)
+
     def _per_second(self, stage: Stage) -> float:
         """Transactions a second of all sessions."""
         before, begun = stage.execute(STATEMENTS)[0]["n"], time.monotonic()
-        time.sleep(QUIET_SECONDS)  # sessions report what they have done when they are idle, within a second
+        self._wait(QUIET_SECONDS)
         return float((stage.execute(STATEMENTS)[0]["n"] - before) / (time.monotonic() - begun))

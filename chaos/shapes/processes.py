@@ -11,7 +11,9 @@ import psycopg
 Connection = psycopg.Connection[dict[str, Any]]
 
 SESSIONS = """
-    select pid, extract(epoch from clock_timestamp() - xact_start)::float8 as seconds, application_name as name
+    select pid, application_name as name,
+      -- An idle session that reads a notification seems to have begun its transaction with its last statement.
+      case when state <> 'idle' then extract(epoch from clock_timestamp() - xact_start)::float8 end as seconds
     from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
 """
 

@@ -37,6 +37,7 @@ class Stage:
         self.environment: dict[str, str] = {}
         """Of the worker; for :meth:`OddShape.set_up` to change."""
         self.worker: PgschedProcess | None = None
+        self.ordinary = Ordinary(dsn, per_second=PER_SECOND)
         self.worker_quiet = self.worker_peak = self.server_peak = 0
         self.longest_transaction = 0.0
         self.connections_peak = 0
@@ -164,7 +165,7 @@ def _run(shape: OddShape, size: int, stage: Stage) -> Row:
     stage.execute("analyze")
     stage.start(shape)
     assert stage.worker is not None
-    with Ordinary(stage.dsn, per_second=PER_SECOND) as ordinary:
+    with stage.ordinary as ordinary:
         moments = [*_stretch(stage.quiet_seconds)]
         memory = resident(stage.worker.pid)
         stage.longest_transaction, stage.worker_quiet, stage.worker_peak = 0.0, memory, memory
