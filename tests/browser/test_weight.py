@@ -19,6 +19,8 @@ from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until
 
 BYTES, REQUESTS = 60_000, 6
+PARTS = 4
+"""Of all pages: in one test they would take minutes, after all others have ended."""
 SECONDS = 28.0
 """Four times the longest pause between two fetches of a page (static/live.js)."""
 RATE = 0.2
@@ -73,16 +75,19 @@ class Wire:
         ]  # head and body, as they were sent; of a stream nothing, it does not end
 
 
-def test_second_visit_of_a_page_is_light(demonstration: tuple[str, Filled], tour: Callable[..., Looks]) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_second_visit_of_a_page_is_light(
+    demonstration: tuple[str, Filled], tour: Callable[..., Looks], part: int
+) -> None:
     page = tour()("/")
     wire = Wire(page)
     heavy = []
-    for path in demonstration[1].paths().values():
+    for path in list(demonstration[1].paths().values())[part::PARTS]:
         for _ in range(2):
             wire.begin()
             page.goto(path)
             settled(page)
-            page.wait_for_timeout(1_500)  # what follows by script belongs to it
+        page.wait_for_timeout(1_500)  # what follows by script belongs to it
         if wire.bytes >= BYTES or len(wire.requests) > REQUESTS:
             heavy.append(f"{path}: {wire.bytes} bytes, {len(wire.requests)} requests: {wire.requests}")
     assert heavy == []
