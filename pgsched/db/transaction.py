@@ -24,6 +24,9 @@ from pgsched.db.worker.completions import Announcement, Command, LogEntry, Progr
 from pgsched.domain.attempt import Finish
 from pgsched.domain.errors import DatabaseUnavailable, PgschedError
 
+LOCK_SECONDS = 1.5
+"""How long a finish waits for a lock, in most cases on the task's row: the handler's own locks are held meanwhile.
+Longer than ``deadlock_timeout`` by default, so that a deadlock is reported as one."""
 CANCEL_SECONDS = 5.0
 """Time limit for telling the server to stop a statement."""
 LOOK_SECONDS = 0.1
@@ -32,6 +35,10 @@ LOOK_SECONDS = 0.1
 
 class NotCommitted(PgschedError):
     """The transaction was rolled back, or will be: nothing of the attempt is written."""
+
+
+class LockedByOthers(NotCommitted):
+    """Another session holds a lock that the finish needs, most likely on the task's row."""
 
 
 class CommitUnanswered(DatabaseUnavailable):
@@ -186,10 +193,12 @@ class Transaction:
     ) -> bool:
         """Write the outcome; returns whether it passed the fence. Otherwise it must be rolled back.
 
-        Raises RefusedByDatabase when the server rejects the values, NotCommitted for any other problem.
+        Raises RefusedByDatabase when the server rejects the values, LockedByOthers when a lock was not granted in
+        time, NotCommitted for any other problem.
         """
         commands, counted = finish_commands(worker, [finish], progress, logs, now, told)
-        answers = await self._run_all(commands)
+        until_the_commit = {"milliseconds": str(round(LOCK_SECONDS * 1000)), "pooled": True}
+        _, *answers = await self._run_all([(load_statement("bound_lock_wait"), until_the_commit), *commands])
         return bool(sum(row[0] for rows in answers[counted] for row in rows))
 
     async def _run_all(self, commands: Sequence[Command]) -> list[list[tuple[Any, ...]]]:
@@ -205,6 +214,8 @@ class Transaction:
             answers = [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise RefusedByDatabase(one_line(error)) from error
+        except psycopg.errors.LockNotAvailable as error:
+            raise LockedByOthers(f"another session held a lock that the outcome needs: {one_line(error)}") from error
         except psycopg.Error as error:
             raise NotCommitted(f"the outcome could not be written: {one_line(error)}") from error
         if since is None or since[0] != self._since:

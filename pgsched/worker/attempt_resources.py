@@ -11,7 +11,15 @@ from uuid import UUID
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Sessions
-from pgsched.db.transaction import CommitUnanswered, NotCommitted, Pool, Transaction, begin
+from pgsched.db.transaction import (
+    LOCK_SECONDS,
+    CommitUnanswered,
+    LockedByOthers,
+    NotCommitted,
+    Pool,
+    Transaction,
+    begin,
+)
 from pgsched.db.worker.workflows import find_results
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.dependency_results import Results
@@ -159,6 +167,11 @@ class Attempt:
         except RefusedByDatabase as error:
             report.give_back()
             return outcome._replace(status="discarded", result=None, error=f"the outcome cannot be stored: {error}")
+        except LockedByOthers as error:
+            # Not the task's fault. What the handler wrote is undone, and so are its locks, which others may wait for.
+            report.give_back()
+            log.warning("task_locked", task_id=leased.task.id, task_type=leased.task.task_type, error=str(error))
+            return outcome._replace(status="snoozed", result=None, error=str(error), retry_delay=LOCK_SECONDS)
         except NotCommitted as error:
             report.give_back()
             return outcome._replace(status="failed", result=None, error=str(error))

@@ -254,6 +254,42 @@ async def test_the_heartbeat_renews_the_lease_while_the_handler_runs(dsn: str, d
     assert task_row(db, task_id)["status"] == "completed"
 
 
+@both
+async def test_a_task_whose_row_is_locked_gives_back_its_own_locks_and_costs_no_attempt(
+    dsn: str, db: Database, handler: Callable[..., Any]
+) -> None:
+    """Others may wait for what the handler has locked; without the limit they would until the row is free."""
+    began, go_on = threading.Event(), threading.Event()
+
+    async def adds(ctx: Context) -> None:
+        await ctx.connection.execute("update ledger set note = 'added' where task_id = 0")
+        began.set()
+        await asyncio.to_thread(go_on.wait, 30)
+
+    def adds_plainly(ctx: Context) -> None:
+        ctx.connection.execute("update ledger set note = 'added' where task_id = 0")
+        began.set()
+        go_on.wait(30)
+
+    db.execute("insert into ledger values (0, 'before')")
+    task_id = insert_task(db, max_attempts=1)
+    async with running_worker(dsn, transactional(adds if handler is write else adds_plainly)):
+        assert await asyncio.to_thread(began.wait, 30)
+        with database(dsn) as other, other.transaction():
+            other.execute("select from pgsched.tasks where id = %s for update", (task_id,))
+            go_on.set()
+            await asyncio.to_thread(db.execute, "select from ledger where task_id = 0 for update")
+            assert ledger(db) == ["before"]
+        await wait_until_async(lambda: task_row(db, task_id)["status"] == "completed", timeout=60)
+    row, runs = task_row(db, task_id), history(db, task_id)
+    assert (row["attempts"], [(run["status"], run["attempt"]) for run in runs]) == (
+        1,
+        [("cancelled", 0), ("completed", 1)],
+    )
+    assert "another session held a lock" in runs[0]["error"]
+    assert ledger(db) == ["added"]
+
+
 # Whose transaction it is.
 
 
