@@ -104,7 +104,7 @@ class DurableChildren(OddShape):
         if (found := stage.number("select count(*) from pgsched.tasks where parent_id is not null")) != size:
             yield f"{found} children were made, not {size}"
         resumes = stage.number("select count(*) from pgsched.executions where task_type = 'family'")
-        self.told.append(f"The run has {resumes} rows in the history.")
+        self.told.append(f"Rows of the run in the history: {resumes}.")
 
 
 class Chain(OddShape):

@@ -96,7 +96,7 @@ class LargePayloads(OddShape):
         one = stage.number("select min(id) from pgsched.tasks where queue = 'shape'")
         for path in (f"/tasks/{one}", f"/api/v1/tasks/{one}"):
             self.told.append(
-                f"`{path.replace(str(one), 'ID')}`, with a payload of 1 MiB: {stage.page_seconds(path):.2f} s."
+                f"`{path.replace(f'/{one}', '/ID')}`, with a payload of 1 MiB: {stage.page_seconds(path):.2f} s."
             )
         return self.pages
 
