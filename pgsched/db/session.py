@@ -35,6 +35,11 @@ STATEMENT_TIMEOUT = 30.0
 Rows = list[tuple[Any, ...]]
 
 
+def bound_lock_wait(seconds: float, *, once: bool) -> tuple[Any, dict[str, Any]]:
+    """Return the statement that bounds the wait for row locks: of the session, or ``once``, of the transaction."""
+    return load_statement("bound_lock_wait"), {"milliseconds": f"{1000 * seconds:.0f}", "pooled": once}
+
+
 class Session:
     """An asynchronous connection that reconnects. Not for use by two coroutines at once."""
 
@@ -45,7 +50,7 @@ class Session:
         self._dsn = dsn
         self._name = name
         self._tuned = tuned
-        self._lock_milliseconds = f"{1000 * lock_timeout:.0f}"
+        self._lock_timeout = lock_timeout
         self.timeout = timeout
         """Seconds after which an unresponsive server is abandoned."""
         self.asked_at: float | None = None
@@ -114,9 +119,8 @@ class Session:
         """Apply the settings that this session relies on; behind a pooler for one transaction."""
         if self._tuned:
             await connection.execute(load_statement("tune_pooled" if connection.pooled else "tune_session"))
-        if self._lock_milliseconds != "0":
-            given = {"milliseconds": self._lock_milliseconds, "pooled": connection.pooled}
-            await connection.execute(load_statement("bound_lock_wait"), given)
+        if self._lock_timeout:
+            await connection.execute(*bound_lock_wait(self._lock_timeout, once=connection.pooled))
 
     async def _execute_pooled(
         self, connection: AsyncDbConnection, commands: Sequence[tuple[Any, dict[str, Any]]]

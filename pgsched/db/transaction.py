@@ -19,6 +19,7 @@ from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.connection import AsyncDbConnection, connect_async, settle_transaction
 from pgsched.db.error_mapping import RefusedByDatabase, one_line
 from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, for_handler, is_idle, revoke
+from pgsched.db.session import bound_lock_wait
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.completions import Announcement, Command, LogEntry, Progress, finish_commands
 from pgsched.domain.attempt import Finish
@@ -197,8 +198,7 @@ class Transaction:
         time, NotCommitted for any other problem.
         """
         commands, counted = finish_commands(worker, [finish], progress, logs, now, told)
-        until_the_commit = {"milliseconds": str(round(LOCK_SECONDS * 1000)), "pooled": True}
-        _, *answers = await self._run_all([(load_statement("bound_lock_wait"), until_the_commit), *commands])
+        _, *answers = await self._run_all([bound_lock_wait(LOCK_SECONDS, once=True), *commands])
         return bool(sum(row[0] for rows in answers[counted] for row in rows))
 
     async def _run_all(self, commands: Sequence[Command]) -> list[list[tuple[Any, ...]]]:
