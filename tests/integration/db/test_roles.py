@@ -175,7 +175,7 @@ def test_function_that_runs_as_owner_has_a_fixed_path_no_superuser_and_no_everyb
         (count,) = connection.execute(
             "select count(*) as n from pg_proc where prosecdef and pronamespace = 'pgsched'::regnamespace"
         ).fetchall()
-        assert count["n"] == 57
+        assert count["n"] == 58
         # The check finds each of the faults by itself.
         connection.execute("alter function pgsched.cancel reset search_path")
         connection.execute("alter function pgsched.retry owner to current_user")
