@@ -46,7 +46,7 @@ ALWAYS = {
           select task_id, attempt, row_number() over (partition by task_id order by fencing_token) as place
           from pgsched.executions where attempt > 0 and {_OF_ONE_TIME}) e
         where attempt <> place""",
-    "only an attempt that is lost, or was rolled back for a lock of others, goes uncounted": """
+    "only an attempt that is lost or was locked by others goes uncounted": """
         select task_id, fencing_token, attempt, status from pgsched.executions
         where attempt < 0 or attempt = 0 and status <> 'lost'
           and not (status = 'cancelled' and starts_with(error, 'another session held a lock'))""",

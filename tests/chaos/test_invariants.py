@@ -68,7 +68,8 @@ HARM: Mapping[str, LiteralString] = {
         values (1, 'steady', 'default', 2, 2, 'failed', now(), now())""",
     "no execution is ahead of its task's token": "update pgsched.tasks set fencing_token = 0 where id = 1",
     "attempts are numbered without a gap": "update pgsched.executions set attempt = 2 where task_id = 1",
-    "only an attempt that is lost, or was rolled back for a lock of others, goes uncounted": "update pgsched.executions set attempt = 0 where task_id = 2",
+    "only an attempt that is lost or was locked by others goes uncounted": """
+        update pgsched.executions set attempt = 0 where task_id = 2""",
     "a running task has one lease and no other task has any": """
         alter table pgsched.tasks drop constraint leased_if_and_only_if_running;
         update pgsched.tasks set locked_by = gen_random_uuid(), locked_until = now() where id = 1""",
