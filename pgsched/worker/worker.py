@@ -177,7 +177,7 @@ class Worker:
             leased_tasks=self.leased_tasks,
             rulebook=self.claims.rulebook,
             writer=self.completer.writer,
-            on_ended=lambda leased, finish: self.completer.put_again(leased, finish),
+            on_ended=self.completer.put_again,
             counts=self.counts,
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),
